@@ -1,0 +1,63 @@
+"""The result in the terminal: a table of strategies, read from `reports/metrics.json`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+METRICS = Path("reports/metrics.json")
+
+VERDICTS = {
+    "positive": ("▲ positive", "bold green"),
+    "no evidence": ("• no evidence", "yellow"),
+    "negative": ("▼ negative", "bold red"),
+    "baseline": ("baseline", "dim"),
+}
+
+
+def leaderboard(root: Path) -> RenderableType:
+    """Strategies by test accuracy, with intervals over seeds, the gain over scratch and the verdict on it."""
+    result = json.loads((root / METRICS).read_text(encoding="utf-8"))
+    budget, candidate = result["budget"], result["candidate"]
+    table = Table(title="Leaderboard: target test set", title_style="bold", title_justify="left")
+    for heading, justify in (
+        ("strategy", "left"),
+        ("accuracy %", "right"),
+        ("macro-F1 %", "right"),
+        ("gain over scratch", "right"),
+        ("verdict", "left"),
+    ):
+        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    ranked = sorted(result["strategies"].items(), key=lambda item: (-item[1]["accuracy"]["mean"], item[0]))
+    for name, row in ranked:
+        label, style = VERDICTS[row["verdict"]]
+        chosen = name == candidate["strategy"]
+        table.add_row(
+            Text(f"★ {name}" if chosen else f"  {name}", "bold" if chosen else ""),
+            _with_interval(row["accuracy"]),
+            _with_interval(row["macro_f1"]),
+            "–" if row["verdict"] == "baseline" else _gain(row["gain_over_scratch"]),
+            Text(label, style),
+        )
+    note = Text(
+        f"{budget['labels_per_class']} labels a class to learn from and {budget['validation_per_class']} to choose by, "
+        f"{len(budget['seeds'])} seeds, {result['test']['n']} test pictures. "
+        f"★ chosen on validation alone: {candidate['trial']}.",
+        "dim",
+    )
+    return Group(table, note)
+
+
+def _with_interval(value: dict[str, Any]) -> str:
+    mean = 100 * value["mean"]
+    if value.get("low") is None:
+        return f"{mean:.1f}       "
+    return f"{mean:.1f} ± {100 * (value['high'] - value['low']) / 2:4.1f}"
+
+
+def _gain(value: dict[str, Any]) -> str:
+    mean, low, high = (100 * value[key] for key in ("mean", "low", "high"))
+    return f"{mean:+5.1f}  [{low:+5.1f}, {high:+5.1f}]"

@@ -1,0 +1,23 @@
+"""Heads for new classes, with what an old head knows about the ones that it shares."""
+
+import torch
+from torch import nn
+
+from graft.network import Network
+
+
+def fresh_head(network: Network, classes: tuple[str, ...]) -> None:
+    """Replace the network's head by a new one for `classes`, in torch's default initialisation."""
+    network.set_head(nn.Linear(network.feature_size, len(classes)), classes)
+
+
+def matched_head(network: Network, classes: tuple[str, ...]) -> None:
+    """Replace the network's head by one for `classes`; those that the old head knows by name keep its weights."""
+    old, known = network.head, network.description.classes
+    head = nn.Linear(network.feature_size, len(classes))
+    with torch.no_grad():
+        for row, name in enumerate(classes):
+            if name in known:
+                head.weight[row] = old.weight[known.index(name)]
+                head.bias[row] = old.bias[known.index(name)]
+    network.set_head(head, classes)

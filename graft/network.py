@@ -1,0 +1,94 @@
+"""A network and the description that rebuilds it: a backbone, and a head for each domain.
+
+Legend: B batch, C channels, H W height and width, D features, K classes.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from graft.backbones import build_backbone
+
+
+@dataclass(frozen=True)
+class Description:
+    """All that rebuilds a network around its weights; it travels beside them as JSON.
+
+    Input size, channels and normalisation belong to the weights, never to a pipeline: the same network loses many
+    points when it is fed with another normalisation than it was trained with.
+    """
+
+    backbone: str
+    """A name that `graft.backbones` knows."""
+    classes: tuple[str, ...]
+    """Names of the classes of the head, in the order of its outputs."""
+    channels: int
+    """1 for grey pictures, 3 for colour."""
+    image_size: int
+    """Height and width of the input in pixels."""
+    mean: tuple[float, ...] = (0.5,)
+    """Mean a channel (or one for all) of the input in [0, 1]."""
+    std: tuple[float, ...] = (0.5,)
+    """Standard deviation a channel (or one for all) of the input in [0, 1]."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Description":
+        """The inverse of `to_dict`."""
+        plain: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**plain)
+
+
+class Network(nn.Module):
+    """Normalisation, backbone and head; `features` and the heads are open to strategies.
+
+    `source_head` is there while a strategy trains a second head, for the source's classes; it is never saved.
+
+    The input is (B, C, H, W), float in [0, 1] or uint8.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, description: Description) -> None:
+        super().__init__()
+        self.description = description
+        self.backbone, self.feature_size = build_backbone(description.backbone, description.channels)
+        self.head = nn.Linear(self.feature_size, len(description.classes))
+        self.source_head: nn.Linear | None = None
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(description, name), dtype=torch.float32)
+            self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
+
+    def set_head(self, head: nn.Linear, classes: tuple[str, ...]) -> None:
+        """Put on a head (D -> K) for `classes`; the description follows."""
+        self.head = head.to(self.head.weight.device)
+        self.description = replace(self.description, classes=classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D): what the head sees."""
+        if images.dtype == torch.uint8:
+            images = images.float() / 255
+        return cast(Tensor, self.backbone((images - self.mean) / self.std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K) logits."""
+        return cast(Tensor, self.head(self.features(images)))
+
+
+@torch.no_grad()
+def predict(network: Network, images: Tensor, batch_size: int = 512) -> tuple[Tensor, Tensor]:
+    """Probabilities (N, K) and features (N, D) of uint8 pictures (N, C, H, W), in evaluation mode, on the CPU."""
+    network.eval()
+    device = next(network.parameters()).device
+    probabilities, features = [], []
+    for batch in images.split(batch_size):
+        found = network.features(batch.to(device)).float()
+        features.append(found.cpu())
+        probabilities.append(network.head(found).softmax(dim=1).cpu())
+    return torch.cat(probabilities), torch.cat(features)

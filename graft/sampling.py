@@ -1,0 +1,73 @@
+"""Which pictures are labelled, and in which order they are seen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graft.split import Split
+
+
+@dataclass(frozen=True)
+class LabelledTarget:
+    """The labels that a user pays for: those to train on, and those to choose by."""
+
+    training: Split
+    validation: Split
+
+
+def draw_labels(pool: Split, labels_per_class: int, validation_per_class: int, seed: int) -> LabelledTarget:
+    """Draw a label budget from the target's training pool, the same for every strategy of a seed.
+
+    Validation pictures are drawn apart from the training ones and are at most as many. The training pictures of a
+    smaller budget are among those of a larger one, so that label-efficiency curves compare like with like.
+
+    Raises:
+        ValueError: more validation than training labels are asked for, or a class has too few pictures.
+    """
+    if validation_per_class > labels_per_class:
+        raise ValueError(
+            f"validation_per_class ({validation_per_class}) exceeds labels_per_class ({labels_per_class}): "
+            "labels to choose by cost as much as labels to learn from"
+        )
+    need = labels_per_class + validation_per_class
+    counts = torch.bincount(pool.labels, minlength=len(pool.classes))
+    short = [f"{name} ({count})" for name, count in zip(pool.classes, counts.tolist(), strict=True) if count < need]
+    if short:
+        raise ValueError(f"{need} labels a class are asked for, these classes have fewer: {', '.join(short)}")
+    generator = torch.Generator().manual_seed(seed)
+    training, validation = [], []
+    for label in range(len(pool.classes)):
+        members = (pool.labels == label).nonzero().flatten()
+        order = members[torch.randperm(len(members), generator=generator)]
+        # Validation is taken from the far end: growing the training budget does not move it.
+        training.append(order[:labels_per_class])
+        validation.append(order[len(order) - validation_per_class :])
+    return LabelledTarget(pool.take(torch.cat(training)), pool.take(torch.cat(validation)))
+
+
+def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """(training, validation): a share of each class, at least one picture of it, is held out."""
+    generator = torch.Generator().manual_seed(seed)
+    kept, held = [], []
+    for label in split.labels.unique():
+        members = (split.labels == label).nonzero().flatten()
+        order = members[torch.randperm(len(members), generator=generator)]
+        cut = max(1, round(len(order) * fraction))
+        held.append(order[:cut])
+        kept.append(order[cut:])
+    return split.take(torch.cat(kept)), split.take(torch.cat(held))
+
+
+def endless_batches(size: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices (B,) of one batch after another; every picture is seen once before any is seen again.
+
+    A batch may run over the end of a pass, so every batch is full, even where there are fewer pictures than B.
+    """
+    queue = torch.empty(0, dtype=torch.long)
+    while True:
+        while len(queue) < batch_size:
+            queue = torch.cat([queue, torch.randperm(size, generator=generator)])
+        yield queue[:batch_size]
+        queue = queue[batch_size:]

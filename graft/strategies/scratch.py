@@ -1,0 +1,20 @@
+"""Control: no transfer."""
+
+from dataclasses import dataclass, replace
+
+from graft.network import Network
+from graft.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Scratch(Strategy):
+    """Train the same architecture on the target's labels alone, from random weights.
+
+    The baseline that every gain is measured against: transfer is *positive* only if it beats this at an equal budget
+    (Pan & Yang 2010, 'A Survey on Transfer Learning', section 2.3). It fails where labels are few; it wins where the
+    source has nothing to say about the target.
+    """
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """A new network; of the source only the architecture and the input's description are kept."""
+        return Network(replace(source.description, classes=classes))

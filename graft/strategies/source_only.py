@@ -1,0 +1,31 @@
+"""Control: the source network as it is."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graft.heads import matched_head
+from graft.network import Network
+from graft.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class SourceOnly(Strategy):
+    """Apply the source network to the target without any training ('zero-shot').
+
+    The other baseline: a method that adapts and falls below this has unlearned something. Target classes are found
+    among the source's by name. It fails by as much as the domains differ (Ben-David et al. 2010, 'A theory of learning
+    from different domains').
+    """
+
+    optimises: ClassVar[bool] = False
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """The source network with its head's rows in the order of the target's classes."""
+        unknown = [name for name in classes if name not in source.description.classes]
+        if unknown:
+            raise ValueError(
+                f"source_only predicts with the source's head, which does not know these target classes: "
+                f"{', '.join(unknown)} (the source has: {', '.join(source.description.classes)})"
+            )
+        matched_head(source, classes)
+        return source

@@ -1,0 +1,61 @@
+"""Splits and networks on disk: packed arrays, and safetensors beside a JSON description. Never a pickle."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from graft.network import Description, Network
+from graft.split import Split
+from tasks.errors import GraftError
+from tasks.files import write_json
+
+
+def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
+    """Write images (N, C, H, W) uint8 and labels (N,) into an existing folder as `.npy`, which can be mapped."""
+    np.save(folder / "images.npy", np.ascontiguousarray(images, dtype=np.uint8), allow_pickle=False)
+    np.save(folder / "labels.npy", labels.astype(np.int64), allow_pickle=False)
+    write_json(folder / "classes.json", classes)
+
+
+def load_split(folder: Path) -> Split:
+    """Read what `save_split` wrote; the pictures are copied into memory.
+
+    Raises:
+        GraftError: a file is missing or is no such array.
+    """
+    try:
+        images = np.load(folder / "images.npy", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
+    return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes))
+
+
+def save_network(folder: Path, network: Network) -> None:
+    """Write `model.safetensors` and `model.json` into an existing folder."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    write_json(folder / "model.json", network.description.to_dict())
+
+
+def load_network(folder: Path) -> Network:
+    """Rebuild a network that `save_network` wrote, in evaluation mode on the CPU.
+
+    Raises:
+        GraftError: a file is missing, or the weights do not fit the description.
+    """
+    try:
+        network = Network(load_description(folder))
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, RuntimeError) as error:
+        raise GraftError(f"{folder}: no network that can be read: {error}") from None
+    return network.eval()
+
+
+def load_description(folder: Path) -> Description:
+    """The description of the network in `folder`; raises OSError if there is none."""
+    return Description.from_dict(json.loads((folder / "model.json").read_text(encoding="utf-8")))

@@ -1,0 +1,39 @@
+"""Learning curves on disk, and a line of progress for each of their points."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import astuple, fields
+from pathlib import Path
+
+from graft.selection import Evaluation
+from tasks.files import write_text
+
+COLUMNS = [field.name for field in fields(Evaluation)]
+
+
+def write_curve(path: Path, curve: Iterable[Evaluation]) -> None:
+    """Write a learning curve as CSV: a header, and a row for each evaluation."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for point in curve:
+        step, *values = astuple(point)
+        writer.writerow([step, *(f"{value:.6g}" for value in values)])
+    write_text(path, buffer.getvalue())
+
+
+def read_curve(path: Path) -> list[Evaluation]:
+    """Read what `write_curve` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [Evaluation(int(row["step"]), *(float(row[name]) for name in COLUMNS[1:])) for row in rows]
+
+
+def announce(point: Evaluation) -> None:
+    """Print a point of the curve: the executor shows it and Prefect logs it."""
+    print(
+        f"step {point.step:>5}  train loss {point.train_loss:.4f}  "
+        f"validation loss {point.val_loss:.4f}  accuracy {point.val_accuracy:.3f}",
+        flush=True,
+    )

@@ -1,0 +1,28 @@
+"""The one error that a person is meant to read."""
+
+from collections.abc import Iterable
+
+PERMANENT_FAULT = 2
+"""Exit code of a stage that met bad data or bad parameters: running it again cannot help."""
+
+
+class GraftError(Exception):
+    """Something that the user can put right; shown without a traceback.
+
+    Args:
+        problems: what was wrong, one sentence each: the value, the file and key, the valid choices. All that were
+            found, not the first alone.
+        hint: what to do next, ideally a command.
+    """
+
+    def __init__(self, problems: str | Iterable[str], hint: str = "") -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.hint = hint
+        super().__init__(self.problems, hint)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            text = self.problems[0]
+        else:
+            text = "\n".join([f"{len(self.problems)} problems:", *(f"  - {problem}" for problem in self.problems)])
+        return f"{text}\n{self.hint}" if self.hint else text

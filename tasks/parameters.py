@@ -1,0 +1,93 @@
+"""Read a section of `params.yaml` into its frozen dataclass; refuse what does not fit, all faults at once."""
+
+import difflib
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from tasks.errors import GraftError
+
+T = TypeVar("T")
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        GraftError: the file is missing, is not YAML, names a key twice, or holds something else than a mapping.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
+    except FileNotFoundError:
+        raise GraftError(f"{path}: there is no such file", "Run this in a Graft project's top folder.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise GraftError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise GraftError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
+    return content
+
+
+def read_section(path: Path, section: str, kind: type[T]) -> T:
+    """Section `section` of a YAML file as a `kind`; a missing section has every default."""
+    section_values = load_yaml(path).get(section)
+    return cast(T, parse({} if section_values is None else section_values, kind, where=f"{path}: {section}"))
+
+
+def parse(values: object, kind: Any, *, where: str) -> Any:
+    """`values` as a `kind` (a frozen dataclass or a type such as `list[int]`).
+
+    Raises:
+        GraftError: unknown keys (with the nearest valid one), values of a wrong type or out of range; all of them.
+    """
+    problems = [*_unknown_keys(values, kind, where)]
+    try:
+        # Through JSON, because pydantic's strict mode takes mappings as dataclasses from JSON alone.
+        parsed = TypeAdapter(kind).validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        problems += [_explain(fault, where) for fault in error.errors(include_url=False)]
+    if problems:
+        raise GraftError(problems)
+    return parsed
+
+
+def _unknown_keys(values: object, kind: Any, where: str) -> Iterator[str]:
+    if not (is_dataclass(kind) and isinstance(values, dict)):
+        return
+    types = get_type_hints(kind)
+    valid = [field.name for field in fields(kind) if field.init]
+    for key, value in values.items():
+        if key not in valid:
+            yield f"{where}.{key}: unknown key; {suggest(str(key), valid)}"
+        else:
+            yield from _unknown_keys(value, types[key], f"{where}.{key}")
+
+
+def _explain(fault: ErrorDetails, where: str) -> str:
+    place = ".".join([where, *(str(part) for part in fault["loc"])])
+    return f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+
+
+def suggest(name: str, valid: Collection[str]) -> str:
+    """'did you mean …?' if a valid name is near, and the valid names in any case."""
+    near = difflib.get_close_matches(name, list(valid), n=1)
+    choices = "valid: " + ", ".join(sorted(valid)) if valid else "it takes no keys"
+    return f"did you mean {near[0]!r}? ({choices})" if near else choices
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a later key overwrite an earlier one silently; here that is a fault."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)

@@ -1,0 +1,81 @@
+"""Stage `pretrain`: train the backbone on the source domain.
+
+Reads build/data/source and section `pretrain`; writes build/pretrained.
+"""
+
+from pathlib import Path
+
+import torch
+
+from graft.loop import choose_device, train
+from graft.network import Description, Network, predict
+from graft.sampling import hold_out
+from graft.split import Split
+from graft.strategies.scratch import Scratch
+from tasks.artifacts import load_split, save_network
+from tasks.curves import announce, write_curve
+from tasks.errors import GraftError
+from tasks.files import new_folder, write_json
+from tasks.parameters import read_section
+from tasks.pretrain_settings import PretrainSettings
+from tasks.stage import run_stage
+
+SOURCE = Path("build/data/source")
+OUTPUT = Path("build/pretrained")
+
+
+def pretrain(settings: PretrainSettings) -> None:
+    """Train on the source's pictures but those held out, and write the network with its curve."""
+    training, validation = hold_out(load_split(SOURCE), settings.validation_fraction, settings.seed)
+    torch.manual_seed(settings.seed)
+    network = new_network(settings.backbone, training).to(choose_device())
+    try:
+        fit = train(
+            network,
+            Scratch(),
+            training,
+            validation,
+            settings.training,
+            seed=settings.seed,
+            on_evaluation=announce,
+        )
+    except FloatingPointError as error:
+        raise GraftError(str(error), "See `pretrain.training` in params.yaml.") from None
+    probabilities, _ = predict(network, validation.images)
+    accuracy = (probabilities.argmax(dim=1) == validation.labels).double().mean().item()
+    with new_folder(OUTPUT) as folder:
+        save_network(folder, network)
+        write_curve(folder / "curve.csv", fit.curve)
+        metrics = {
+            "n_train": len(training),
+            "n_validation": len(validation),
+            "accuracy": accuracy,
+            "steps": fit.selected_step,
+            "parameters": sum(p.numel() for p in network.parameters()),
+        }
+        write_json(folder / "metrics.json", metrics)
+
+
+def new_network(backbone: str, pictures: Split) -> Network:
+    """A fresh network for such pictures; its normalisation is their mean and standard deviation a channel.
+
+    Raises:
+        GraftError: no backbone has that name.
+    """
+    scaled = pictures.images.float() / 255
+    description = Description(
+        backbone=backbone,
+        classes=pictures.classes,
+        channels=scaled.shape[1],
+        image_size=scaled.shape[2],
+        mean=tuple(round(value, 4) for value in scaled.mean(dim=(0, 2, 3)).tolist()),
+        std=tuple(max(0.01, round(value, 4)) for value in scaled.std(dim=(0, 2, 3)).tolist()),
+    )
+    try:
+        return Network(description)
+    except ValueError as error:
+        raise GraftError(f"params.yaml: pretrain.backbone: {error}") from None
+
+
+if __name__ == "__main__":
+    run_stage(lambda: pretrain(read_section(Path("params.yaml"), "pretrain", PretrainSettings)))

@@ -1,0 +1,15 @@
+"""Every test runs with the state of all servers in a folder of its own and with the home folder out of reach."""
+
+import os
+import tempfile
+from pathlib import Path
+
+STATE = Path(tempfile.mkdtemp(prefix="graft-tests-"))
+os.environ["MPLCONFIGDIR"] = str(STATE / "matplotlib")
+os.environ["PREFECT_HOME"] = str(STATE / "prefect")
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "PREFECT_API_URL"):
+    os.environ.pop(name, None)
+
+from tasks.environment import prepare_environment  # noqa: E402  (the environment comes before the libraries)
+
+prepare_environment(STATE)

@@ -1,0 +1,25 @@
+"""Tiny domains that a network can learn in a second: bars at a place that tells the class."""
+
+import torch
+
+from graft.network import Description, Network
+from graft.split import Split
+
+CLASSES = ("left", "middle", "right")
+
+
+def bars(n: int = 90, *, seed: int = 0, size: int = 8, classes: tuple[str, ...] = CLASSES, noise: int = 60) -> Split:
+    """`n` pictures, balanced: a bright upright bar in one of three places, over uniform noise."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % len(classes)
+    images = torch.randint(0, noise + 1, (n, 1, size, size), generator=generator, dtype=torch.uint8)
+    for image, label in zip(images, labels, strict=True):
+        column = 1 + int(label) * (size - 2) // len(classes)
+        image[0, :, column : column + 2] += 150
+    return Split(images, labels, classes)
+
+
+def tiny_network(classes: tuple[str, ...] = CLASSES, *, seed: int = 0, channels: int = 1, size: int = 8) -> Network:
+    """A freshly initialised convnet_tiny."""
+    torch.manual_seed(seed)
+    return Network(Description("convnet_tiny", classes, channels, size))

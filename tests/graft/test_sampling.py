@@ -1,0 +1,65 @@
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graft.sampling import draw_labels, endless_batches, hold_out
+from graft.split import Split
+
+
+@pytest.fixture
+def pool() -> Split:
+    labels = torch.arange(120) % 3
+    images = torch.arange(120, dtype=torch.uint8).view(-1, 1, 1, 1)  # every picture is its own index
+    return Split(images, labels, ("a", "b", "c"))
+
+
+def indices(split: Split) -> set[int]:
+    return set(split.images.flatten().tolist())
+
+
+def test_the_budget_is_drawn_for_each_class_and_validation_apart_from_it(pool: Split) -> None:
+    drawn = draw_labels(pool, 10, 5, seed=1)
+    assert torch.bincount(drawn.training.labels).tolist() == [10, 10, 10]
+    assert torch.bincount(drawn.validation.labels).tolist() == [5, 5, 5]
+    assert not indices(drawn.training) & indices(drawn.validation)
+
+
+def test_a_seed_fixes_the_draw(pool: Split) -> None:
+    assert indices(draw_labels(pool, 10, 5, 1).training) == indices(draw_labels(pool, 10, 5, 1).training)
+    assert indices(draw_labels(pool, 10, 5, 1).training) != indices(draw_labels(pool, 10, 5, 2).training)
+
+
+def test_a_smaller_budget_is_part_of_a_larger_one_and_validation_stays(pool: Split) -> None:
+    small, large = draw_labels(pool, 5, 5, 1), draw_labels(pool, 20, 5, 1)
+    assert indices(small.training) < indices(large.training)
+    assert indices(small.validation) == indices(large.validation)
+
+
+def test_more_validation_than_training_labels_are_refused(pool: Split) -> None:
+    with pytest.raises(ValueError, match=r"validation_per_class \(6\) exceeds labels_per_class \(5\)"):
+        draw_labels(pool, 5, 6, 0)
+
+
+def test_classes_with_too_few_pictures_are_named(pool: Split) -> None:
+    short = pool.take((pool.labels != 1).nonzero().flatten())
+    with pytest.raises(ValueError, match=r"15 labels a class are asked for.*b \(0\)$"):
+        draw_labels(short, 10, 5, 0)
+
+
+def test_hold_out_takes_its_share_of_each_class(pool: Split) -> None:
+    training, validation = hold_out(pool, 0.25, 0)
+    assert torch.bincount(validation.labels).tolist() == [10, 10, 10]
+    assert indices(training) | indices(validation) == set(range(120))
+    assert not indices(training) & indices(validation)
+
+
+@given(size=st.integers(1, 40), batch_size=st.integers(1, 50), batches=st.integers(1, 20))
+def test_batches_are_full_and_see_every_picture_equally_often(size: int, batch_size: int, batches: int) -> None:
+    stream = endless_batches(size, batch_size, torch.Generator().manual_seed(0))
+    seen = torch.cat(list(islice(stream, batches)))
+    assert len(seen) == batches * batch_size
+    counts = torch.bincount(seen, minlength=size)
+    assert counts.max() - counts.min() <= 1
