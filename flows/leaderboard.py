@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +23,15 @@ def leaderboard(root: Path) -> RenderableType:
     """Strategies by test accuracy, with intervals over seeds, the gain over scratch and the verdict on it."""
     result = json.loads((root / METRICS).read_text(encoding="utf-8"))
     budget, candidate = result["budget"], result["candidate"]
-    table = Table(title="Leaderboard: target test set", title_style="bold", title_justify="left")
+    table = Table(
+        title="Leaderboard: target test set",
+        title_style="bold",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for heading, justify in (
         ("strategy", "left"),
         ("accuracy %", "right"),
@@ -54,10 +63,12 @@ def leaderboard(root: Path) -> RenderableType:
 def _with_interval(value: dict[str, Any]) -> str:
     mean = 100 * value["mean"]
     if value.get("low") is None:
-        return f"{mean:.1f}       "
-    return f"{mean:.1f} ± {100 * (value['high'] - value['low']) / 2:4.1f}"
+        return f"{mean:.1f}      "
+    return f"{mean:.1f} ±{100 * (value['high'] - value['low']) / 2:4.1f}"
 
 
 def _gain(value: dict[str, Any]) -> str:
+    if value["low"] is None:
+        return f"{100 * value['mean']:+.1f}"
     mean, low, high = (100 * value[key] for key in ("mean", "low", "high"))
-    return f"{mean:+5.1f}  [{low:+5.1f}, {high:+5.1f}]"
+    return f"{mean:+.1f} [{low:+.1f}, {high:+.1f}]"

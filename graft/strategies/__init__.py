@@ -3,8 +3,10 @@
 import difflib
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from graft.strategies.base import Strategy
+if TYPE_CHECKING:  # who only wants the names need not wait for torch
+    from graft.strategies.base import Strategy
 
 _NOT_STRATEGIES = {"__init__", "base"}
 
@@ -14,7 +16,7 @@ def strategy_names() -> list[str]:
     return sorted({path.stem for path in Path(__file__).parent.glob("[a-z]*.py")} - _NOT_STRATEGIES)
 
 
-def strategy_class(name: str) -> type[Strategy]:
+def strategy_class(name: str) -> "type[Strategy]":
     """The strategy of that name.
 
     Raises:

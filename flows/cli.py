@@ -1,0 +1,139 @@
+"""The `graft` command. Slow imports wait until a command needs them: `graft status` answers within two seconds."""
+
+import sys
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from tasks.environment import find_project, prepare_environment
+from tasks.errors import PERMANENT_FAULT, GraftError
+
+app = typer.Typer(
+    name="graft",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    help="Transfer learning as a pipeline: versioned data, honest comparison, and a model that is registered only "
+    "if transfer truly helped.",
+    epilog="Start with [bold]graft run[/bold]; look with [bold]graft report[/bold] and [bold]graft ui[/bold].",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make and check the data under [bold]data/[/bold].")
+app.add_typer(data_app, name="data")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+@contextmanager
+def project() -> Iterator[Path]:
+    """The project around the current folder, its environment set; faults of the user end with words, not a trace."""
+    try:
+        root = find_project()
+        prepare_environment(root)
+        yield root
+    except GraftError as error:
+        errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        raise typer.Exit(PERMANENT_FAULT) from None
+    except KeyboardInterrupt:
+        errors.print("[yellow]stopped[/]: finished stages are kept, the next run goes on from there.")
+        raise typer.Exit(130) from None
+
+
+@app.command(epilog="Examples:  graft run   ·   graft run --jobs 4   ·   graft run --update-data")
+def run(
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Stages at once; default: cores / threads per stage.")
+    ] = None,
+    update_data: Annotated[
+        bool, typer.Option("--update-data", help="Version changed data instead of refusing it.")
+    ] = False,
+) -> None:
+    """Bring everything up to date: data, stages, MLflow and the registry; then show the leaderboard."""
+    with project() as root:
+        from flows.leaderboard import leaderboard
+        from flows.running import bring_up_to_date
+
+        published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data)
+        console.print()
+        console.print(leaderboard(root))
+        console.print()
+        console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
+        console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]make ui[/] or graft ui")
+
+
+@app.command(epilog="Example:  graft status")
+def status() -> None:
+    """Say what a run would do, and why; nothing is run."""
+    with project() as root:
+        from flows.running import show_status
+
+        show_status(root, console)
+
+
+@app.command(epilog="Examples:  graft report   ·   graft report --no-open")
+def report(
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+) -> None:
+    """Print the leaderboard and open the report of the last run."""
+    with project() as root:
+        from flows.leaderboard import leaderboard
+
+        page = root / "reports/index.html"
+        if not page.exists():
+            raise GraftError("there is no report yet", "Make one: graft run")
+        console.print(leaderboard(root))
+        console.print(f"Report: [bold]{page}[/]")
+        if show and sys.stdout.isatty():
+            webbrowser.open(page.as_uri())
+
+
+@app.command(epilog="Examples:  graft ui   ·   graft ui --port 5055 --no-open")
+def ui(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the one in mlflow.yaml.")] = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+) -> None:
+    """Serve MLflow on loopback, opened on the runs compared by strategy; Ctrl-C ends it."""
+    with project() as root:
+        from tasks.mlflow_server import serve
+
+        serve(root, port=port, open_page=show and sys.stdout.isatty())
+
+
+@app.command(epilog="Examples:  graft strategies   ·   graft strategies fine_tune")
+def strategies(
+    name: Annotated[str | None, typer.Argument(help="Explain this one, with its knobs.")] = None,
+) -> None:
+    """List the transfer strategies, or explain one."""
+    with project():
+        from flows.strategies import explain, overview
+
+        console.print(explain(name) if name else overview())
+
+
+@data_app.command("demo", epilog="Example:  graft data demo")
+def data_demo() -> None:
+    """Make the demo data: digits rendered from fonts (source) and real handwritten ones (target)."""
+    with project() as root:
+        from flows.running import in_words
+        from tasks.versioning import version_data
+
+        console.print(in_words(version_data(root, on_line=console.print)), highlight=False)
+
+
+@data_app.command("check", epilog="Example:  graft data check")
+def data_check() -> None:
+    """Check the data and the label budget; report all faults at once."""
+    with project() as root:
+        from flows.running import show_faults
+
+        show_faults(root, console)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,104 @@
+"""What `graft run`, `graft status` and `graft data check` do, between the command line and the floors below."""
+
+import os
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.display import progress
+from tasks import warm
+from tasks.errors import GraftError
+from tasks.finetune_settings import FinetuneSettings
+from tasks.parameters import read_section
+from tasks.pipeline import Pipeline, StageStatus
+from tasks.prepare_settings import PrepareSettings
+from tasks.published import Published
+from tasks.versioning import DataVersion, data_status, version_data
+
+STATES = {
+    "up_to_date": ("– up to date", "dim"),
+    "will_restore": ("↺ from the cache", "cyan"),
+    "will_run": ("▶ to run", "bold yellow"),
+    "waits": ("· may follow", "yellow"),
+}
+
+
+def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_data: bool) -> Published:
+    """Run the flow if a stage has to run; otherwise only make sure that MLflow mirrors the result.
+
+    That nothing has to run is found out before Prefect is imported or a server is started.
+    """
+
+    from tasks.check_parameters import check_parameters
+
+    check_parameters(root)
+    data = in_words(version_data(root, update=update_data, on_line=lambda line: console.print(line, style="dim")))
+    found = Pipeline(root).status()
+    if all(stage.state == "up_to_date" for stage in found):
+        from tasks.publish import publish
+
+        console.print(f"Nothing to do: {data}, all {len(found)} stages are up to date.", highlight=False)
+        return publish(root)
+
+    warm.start()  # imports torch and MLflow while Prefect starts
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
+    console.print(f"{data}. {_summary(found)}. Starting Prefect …", highlight=False)
+    with progress(console, ["version data", *(stage.name for stage in found if "." not in stage.name), "register"]):
+        from flows.transfer import transfer
+
+        return transfer(str(root), jobs, update_data)
+
+
+def in_words(data: DataVersion) -> str:
+    """The version of the data and what was done to have it, for a line of the terminal."""
+    said = {
+        "unchanged": "data unchanged",
+        "restored": "data restored from DVC's cache",
+        "pulled": "data pulled from the DVC remote",
+        "made": "demo data rendered, as data.dvc names them",
+        "committed": "data put into DVC's cache",
+        "updated": f"data versioned anew: {data.changes}",
+    }
+    return f"{said[data.what]} ({data.md5[:8]})"
+
+
+def _summary(found: list[StageStatus]) -> str:
+    counts = {state: sum(stage.state == state for stage in found) for state in STATES}
+    named = {
+        "will_run": "to run",
+        "will_restore": "to restore from the cache",
+        "waits": "that may follow",
+        "up_to_date": "up to date",
+    }
+    return "Stages: " + ", ".join(f"{counts[state]} {words}" for state, words in named.items() if counts[state])
+
+
+def show_status(root: Path, console: Console) -> None:
+    """A line for each stage: what a run would do with it, and why."""
+    table = Table.grid(padding=(0, 2))
+    found = data_status(root)
+    table.add_row(Text("data"), Text(found.state), Text(str(found.changes) if found.state == "changed" else "", "dim"))
+    for stage in Pipeline(root).status():
+        label, style = STATES[stage.state]
+        table.add_row(Text(stage.name), Text(label, style), Text("; ".join(stage.reasons), "dim"))
+    console.print(table)
+
+
+def show_faults(root: Path, console: Console) -> None:
+    """Check the data with the label budget of `params.yaml`.
+
+    Raises:
+        GraftError: all faults that were found.
+    """
+    from tasks.check import Budget, check_data, summarise
+
+    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
+    faults = check_data(root, settings, Budget(spent.labels_per_class, spent.validation_per_class))
+    if faults:
+        raise GraftError(summarise(faults))
+    console.print(
+        f"No faults: {settings.source} and {settings.target} can be used, with labels enough.", highlight=False
+    )

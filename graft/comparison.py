@@ -1,0 +1,140 @@
+"""Means, differences and verdicts, each with the interval that its seeds and test pictures support.
+
+Legend: M strategies, S seeds, N test pictures, R resamples.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Literal
+
+import torch
+from scipy.special import stdtrit
+from torch import Tensor
+
+Verdict = Literal["positive", "no evidence", "negative"]
+
+_CHUNK = 4_000_000
+"""Draws held in memory at once."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its confidence interval; `low` and `high` are None where one seed leaves nothing to go by."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def rounded(self, digits: int) -> "Interval":
+        """The same with fewer digits. Round before a verdict, so that it is the one which the printed numbers give."""
+        low = None if self.low is None else _round(self.low, digits)
+        high = None if self.high is None else _round(self.high, digits)
+        return Interval(_round(self.mean, digits), low, high)
+
+
+def _round(value: float, digits: int) -> float:
+    return round(value, digits) + 0.0  # turns -0.0 into 0.0
+
+
+def verdict(gain: Interval) -> Verdict:
+    """What the interval of a gain supports: all of it above zero, all of it below, or neither.
+
+    Without an interval (one seed) there is no evidence, however large the gain.
+    """
+    if gain.low is not None and gain.low > 0:
+        return "positive"
+    if gain.high is not None and gain.high < 0:
+        return "negative"
+    return "no evidence"
+
+
+def seed_interval(values: Sequence[float], confidence: float) -> Interval:
+    """Mean over seeds with Student's t interval (NIST/SEMATECH e-Handbook, 1.3.5.2).
+
+    It speaks of further seeds (label draws, initialisations, orders) on the same test pictures, takes the seeds as
+    normally distributed, and is not cut off at 0 or 1.
+    """
+    mean, n = fmean(values), len(values)
+    if n < 2:
+        return Interval(mean, None, None)
+    half = _t_quantile(n - 1, confidence) * stdev(values) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half)
+
+
+def accuracy_gains(correct: Tensor, baseline: int, *, confidence: float, resamples: int, seed: int) -> list[Interval]:
+    """The gain in accuracy of each strategy over strategy `baseline`: a paired, hierarchical bootstrap.
+
+    `correct` is (M, S, N): whether strategy m with seed s is right about picture n. Seeds and pictures are resampled
+    with replacement, each resample being the same for all strategies (Bouthillier et al. 2021, 'Accounting for
+    Variance in Machine Learning Benchmarks': both vary, so both are resampled; paired, because a hard picture or an
+    unlucky draw of labels hits all). The deviations that a resample of the seeds and one of the pictures cause are
+    added (crossed random effects; Owen 2007, 'The pigeonhole bootstrap').
+
+    With a few seeds such an interval is too narrow, and it is the few seeds that people have. Two corrections:
+
+    - a resample of S values has (S-1)/S of the variance that it should have (Efron & Tibshirani 1993, ch. 5; Davison
+      & Hinkley 1997, ch. 2): deviations over seeds are stretched by sqrt(S / (S-1));
+    - percentiles take the variance for known: all deviations are stretched by t / z, Student's over the normal
+      quantile (Hesterberg 2015, 'What Teachers Should Know About the Bootstrap'). The degrees of freedom are
+      Welch's and Satterthwaite's for the sum of both variances: near S - 1 where seeds are most of it, many where
+      pictures are.
+
+    Simulated coverage of a nominal 95 % (600 pictures, accuracies around .9; uncorrected in brackets): 3 seeds
+    91-98 % (86-99), 5 seeds 93-98 % (91-98), 10 seeds 94-97 % (94-98); 2 seeds 86-97 %. It falls to about 85 % (65-76)
+    with 3 or 5 seeds whose gains scatter by nine points, and skewed: nothing makes up for too few seeds then.
+
+    Each interval stands for itself; that all of them hold at once is less likely than `confidence`. With one seed
+    there is no interval.
+    """
+    right = correct.double()
+    gains = right - right[baseline]
+    seeds = gains.shape[1]
+    by_seed, by_picture = gains.mean(dim=2), gains.mean(dim=1)  # (M, S), (M, N)
+    means = gains.mean(dim=(1, 2))
+    if seeds < 2:
+        return [Interval(mean, None, None) for mean in means.tolist()]
+    generator = torch.Generator().manual_seed(seed)
+    narrowness = math.sqrt(seeds / (seeds - 1))
+    deviations = narrowness * _resampled_deviations(by_seed, resamples, generator)
+    deviations += _resampled_deviations(by_picture, resamples, generator)
+    stretch = [_stretch(s, p, confidence) for s, p in zip(by_seed, by_picture, strict=True)]
+    tails = means.new_tensor([(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = means + means.new_tensor(stretch) * torch.quantile(deviations, tails, dim=0)
+    return [Interval(*values) for values in zip(means.tolist(), low.tolist(), high.tolist(), strict=True)]
+
+
+def _resampled_deviations(values: Tensor, resamples: int, generator: torch.Generator) -> Tensor:
+    """How far the mean of each row of values (M, n) moves when its columns are resampled together: (R, M)."""
+    n = values.shape[1]
+    centred = (values - values.mean(dim=1, keepdim=True)).T
+    found = []
+    for count in _chunks(resamples, n):
+        drawn = torch.randint(n, (count, n), generator=generator)
+        flat = drawn + n * torch.arange(count)[:, None]
+        times = torch.bincount(flat.flatten(), minlength=count * n).view(count, n)
+        found.append(times.double() @ centred / n)
+    return torch.cat(found)
+
+
+def _chunks(resamples: int, n: int) -> list[int]:
+    """Split the resamples so that each part draws no more than `_CHUNK` numbers."""
+    size = max(1, _CHUNK // n)
+    return [min(size, resamples - start) for start in range(0, resamples, size)]
+
+
+def _stretch(by_seed: Tensor, by_picture: Tensor, confidence: float) -> float:
+    """Student's quantile over the normal one, for a sum of a variance over seeds (S,) and one over pictures (N,)."""
+    seeds, pictures = len(by_seed), len(by_picture)
+    of_seeds = float(by_seed.var()) / seeds
+    of_pictures = float(by_picture.var(correction=0)) / pictures
+    total = of_seeds + of_pictures
+    if total == 0:
+        return 1.0
+    freedom = total**2 / (of_seeds**2 / (seeds - 1) + of_pictures**2 / max(1, pictures - 1))
+    return _t_quantile(freedom, confidence) / _t_quantile(math.inf, confidence)
+
+
+def _t_quantile(freedom: float, confidence: float) -> float:
+    return float(stdtrit(freedom, (1 + confidence) / 2))

@@ -1,0 +1,105 @@
+"""Scores of predicted probabilities.
+
+Legend: N pictures, K classes, B bins.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
+
+CALIBRATION_BINS = 15
+"""As many as Guo et al. 2017 ('On Calibration of Modern Neural Networks') use, and most papers since."""
+
+_LEAST_PROBABILITY = 1e-12
+"""A class that was given probability 0 and turns out true would cost infinitely much; it costs 27.6 nats instead."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good probabilities are. A class is absent if no label names it."""
+
+    accuracy: float
+    balanced_accuracy: float
+    """Mean recall over the classes that are present, so that a rare class weighs as much as a frequent one."""
+    macro_f1: float
+    """Mean F1 over the classes that are present or were predicted: predicting an absent class counts as F1 = 0."""
+    nll: float
+    """Mean negative log-likelihood of the true class, in nats."""
+    calibration_error: float
+    """Expected calibration error: mean distance of confidence and accuracy over the bins of `reliability`."""
+    per_class_recall: tuple[float | None, ...]
+    """Share of each class's pictures that was found; None for an absent class."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Numbers of pictures: rows are true classes, columns are predictions."""
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What bins of equal width in the confidence (the largest probability) hold, for a calibration diagram.
+
+    Attributes:
+        counts: (B,) pictures in each bin.
+        confidence: (B,) their mean confidence, 0 in an empty bin.
+        accuracy: (B,) the share of them that is right, 0 in an empty bin.
+    """
+
+    counts: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+
+    def error(self) -> float:
+        """The expected calibration error."""
+        return float((self.counts * (self.confidence - self.accuracy).abs()).sum() / self.counts.sum())
+
+
+def score(probabilities: Tensor, labels: Tensor) -> Scores:
+    """Score probabilities (N, K) against labels (N,); a tie goes to the class that comes first.
+
+    Raises:
+        ValueError: shapes that do not fit, no pictures, or values that are no probabilities.
+    """
+    _check(probabilities, labels)
+    classes = probabilities.shape[1]
+    predictions = probabilities.argmax(dim=1)
+    confusion = multiclass_confusion_matrix(predictions, labels, classes, validate_args=False)
+    support = confusion.sum(dim=1)
+    recall = confusion.diag().double() / support.clamp(min=1)
+    true_class = probabilities.double().gather(1, labels[:, None])
+    return Scores(
+        accuracy=(predictions == labels).double().mean().item(),
+        balanced_accuracy=recall[support > 0].mean().item(),
+        macro_f1=multiclass_f1_score(predictions, labels, classes, average="macro", validate_args=False).item(),
+        nll=-true_class.clamp(min=_LEAST_PROBABILITY).log().mean().item(),
+        calibration_error=reliability(probabilities, labels).error(),
+        per_class_recall=tuple(
+            found if n else None for found, n in zip(recall.tolist(), support.tolist(), strict=True)
+        ),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def reliability(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> Reliability:
+    """Sort pictures into bins [0, 1/B), …, [1 - 1/B, 1] by confidence; probabilities (N, K), labels (N,)."""
+    confidence, predictions = probabilities.double().max(dim=1)
+    index = (confidence * bins).long().clamp(max=bins - 1)
+    counts = torch.bincount(index, minlength=bins).double()
+    total_confidence = torch.bincount(index, weights=confidence, minlength=bins)
+    total_right = torch.bincount(index, weights=(predictions == labels).double(), minlength=bins)
+    return Reliability(counts, total_confidence / counts.clamp(min=1), total_right / counts.clamp(min=1))
+
+
+def _check(probabilities: Tensor, labels: Tensor) -> None:
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        raise ValueError(
+            f"expected probabilities (N, K) and labels (N,) of at least one picture, "
+            f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}"
+        )
+    classes = probabilities.shape[1]
+    if int(labels.min()) < 0 or int(labels.max()) >= classes:
+        raise ValueError(f"labels must be in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+    sums = probabilities.double().sum(dim=1)
+    # Written so that NaN fails too.
+    if not bool((probabilities >= 0).all() and ((sums - 1).abs() < 1e-3).all()):
+        raise ValueError("every row of probabilities must be non-negative and add up to 1")

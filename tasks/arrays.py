@@ -1,0 +1,84 @@
+"""Files of arrays: NPZ and IDX. Whatever is wrong with one is a GraftError that says so, never another exception.
+
+Legend: N pictures, H W height and width, C channels, K classes.
+"""
+
+import gzip
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tasks.errors import GraftError
+
+KEYS = ("images", "labels", "class_names")
+_UINT8 = 0x08  # IDX: the code of unsigned bytes
+
+
+def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Images (N, H, W) or (N, H, W, C) uint8, labels (N,) int64 and the K class names of an NPZ file.
+
+    Raises:
+        GraftError: not such a file, or keys, dtypes, shapes or labels that do not fit; all of them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: np.asarray(file[key]) for key in KEYS if key in file}
+    except Exception as error:  # damaged files make zipfile and NumPy raise nearly anything
+        raise GraftError(f"cannot be read as NPZ, so truncated or damaged: {error}") from None
+    if missing := [key for key in KEYS if key not in arrays]:
+        raise GraftError(f"no key {', '.join(missing)}; needed: {', '.join(KEYS)}")
+    images, labels, names = (arrays[key] for key in KEYS)
+    problems = [*_image_problems(images), *_name_problems(names), *_label_problems(labels, images, names)]
+    if problems:
+        raise GraftError(problems)
+    return images, labels.astype(np.int64), [str(name) for name in names]
+
+
+def _image_problems(images: np.ndarray) -> Iterator[str]:
+    if images.dtype != np.uint8:
+        yield f"images: dtype {images.dtype}, must be uint8"
+    if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))):
+        yield f"images: shape {images.shape}, must be (N, H, W) or (N, H, W, C) with C = 1, 3 or 4"
+    elif 0 in images.shape[1:]:
+        yield f"images: shape {images.shape}, pictures without a pixel"
+
+
+def _name_problems(names: np.ndarray) -> Iterator[str]:
+    if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
+        yield f"class_names: {names.dtype} of shape {names.shape}, must be the classes' names, (K,) str"
+    elif len(set(names.tolist())) < len(names):
+        yield f"class_names: {names.tolist()}, a name is given twice"
+
+
+def _label_problems(labels: np.ndarray, images: np.ndarray, names: np.ndarray) -> Iterator[str]:
+    if labels.dtype.kind not in "iu":
+        yield f"labels: dtype {labels.dtype}, must be integers"
+    elif labels.shape != images.shape[:1]:
+        yield f"labels: shape {labels.shape}, must be ({', '.join(map(str, images.shape[:1]))},) as there are images"
+    elif names.ndim == 1 and (wrong := np.flatnonzero((labels < 0) | (labels >= len(names)))).size:
+        first = f"{labels[wrong[0]]} at [{wrong[0]}]"
+        yield f"labels: {wrong.size:,} out of range, first {first}; valid: 0 to {len(names) - 1}"
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array of an IDX file (MNIST's format), gzipped or not; 3 dimensions for images, 1 for labels.
+
+    Raises:
+        GraftError: truncated, damaged, or another type or number of dimensions.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise GraftError(f"cannot be read, so truncated or damaged: {error}") from None
+    header = 4 + 4 * dimensions
+    if len(content) < header or content[:4] != bytes([0, 0, _UINT8, dimensions]):
+        raise GraftError(f"not IDX with {dimensions} dimensions of unsigned bytes: it starts with {content[:4].hex(' ')}")
+    shape = [int.from_bytes(content[place : place + 4], "big") for place in range(4, header, 4)]
+    if len(content) - header != math.prod(shape):
+        raise GraftError(f"truncated or damaged: {shape} needs {math.prod(shape):,} bytes, {len(content) - header:,} follow")
+    if 0 in shape[1:]:
+        raise GraftError(f"pictures without a pixel: {shape}")
+    return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)

@@ -1,0 +1,113 @@
+"""The data card: what a run's data is, in numbers and in a contact sheet.
+
+Legend: N pictures, C channels, H W height and width, K classes.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import GraftError
+from tasks.parameters import load_yaml
+
+_ROWS = 4096
+
+
+def recorded_md5(pointer: Path) -> str:
+    """The hash of the data that a `.dvc` file records.
+
+    Raises:
+        GraftError: there is no such file, or it records none.
+    """
+    outs = load_yaml(pointer).get("outs")
+    md5 = outs[0].get("md5") if isinstance(outs, list) and outs and isinstance(outs[0], dict) else None
+    if not isinstance(md5, str):
+        raise GraftError(f"{pointer}: records no data: outs[0].md5 is missing", "`dvc add data` writes it anew.")
+    return md5
+
+
+def build_card(data_md5: str, source: dict[str, Any], pool: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:
+    """The card of a run's data, from the entries (`describe_part`) of its three parts."""
+    of_source, of_target = set(source["classes"]), set(pool["classes"])
+    classes = {
+        "shared": sorted(of_source & of_target),
+        "source_only": sorted(of_source - of_target),
+        "target_only": sorted(of_target - of_source),
+    }
+    return {"data_md5": data_md5, "domains": {"source": source, "pool": pool, "test": test}, "classes": classes}
+
+
+def describe_part(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    *,
+    sizes: np.ndarray,
+    digests: Sequence[bytes],
+) -> dict[str, Any]:
+    """Numbers of a packed part, for the card.
+
+    Args:
+        images: (N, C, H, W) uint8, N > 0.
+        labels: (N,) int64.
+        classes: names of the K classes.
+        sizes: (N, 2) height and width before resizing.
+        digests: of each picture's pixels before resizing; equal ones are duplicates.
+
+    Returns:
+        n; image_size, the median raw [h, w], with image_size_min and _max; channels, as packed; classes, name to
+        count; duplicates, how many pictures repeat an earlier one; mean and std of each channel in [0, 1].
+    """
+    counts = np.bincount(labels, minlength=len(classes))
+    mean, std = _channel_statistics(images)
+    return {
+        "n": len(labels),
+        "image_size": np.sort(sizes, axis=0)[len(sizes) // 2].tolist(),
+        "image_size_min": sizes.min(axis=0).tolist(),
+        "image_size_max": sizes.max(axis=0).tolist(),
+        "channels": images.shape[1],
+        "classes": {name: int(count) for name, count in zip(classes, counts, strict=True)},
+        "duplicates": len(digests) - len(set(digests)),
+        "mean": mean,
+        "std": std,
+    }
+
+
+def _channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, from a histogram in integers: the same on every machine."""
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        histogram = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(images), _ROWS):
+            histogram += np.bincount(images[start : start + _ROWS, channel].reshape(-1), minlength=256)
+        levels = [(level, int(count)) for level, count in enumerate(histogram)]
+        n, total = int(histogram.sum()), sum(level * count for level, count in levels)
+        squares = sum(level * level * count for level, count in levels)
+        means.append(round(total / n / 255, 6))
+        deviations.append(round(math.sqrt(n * squares - total * total) / n / 255, 6))
+    return means, deviations
+
+
+def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], per_class: int = 10) -> np.ndarray:
+    """A row of pictures for each class: (H, W) uint8 for grey pictures, (H, W, 3) for colour.
+
+    The pictures of a class are taken evenly from all of it, so the same ones every time. A grey line parts them.
+
+    Args:
+        images: (N, C, h, w) uint8.
+        labels: (N,) index into `classes`.
+        classes: names of the K classes, top to bottom.
+        per_class: pictures in a row; the rest of the row stays empty if a class has fewer.
+    """
+    channels, height, width = images.shape[1:]
+    sheet = np.full((channels, len(classes) * (height + 1) + 1, per_class * (width + 1) + 1), 128, dtype=np.uint8)
+    for row in range(len(classes)):
+        members = np.flatnonzero(labels == row)
+        shown = min(per_class, len(members))
+        for column in range(shown):
+            top, left = row * (height + 1) + 1, column * (width + 1) + 1
+            sheet[:, top : top + height, left : left + width] = images[members[column * len(members) // shown]]
+    return sheet[0] if channels == 1 else sheet.transpose(1, 2, 0)

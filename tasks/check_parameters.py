@@ -1,0 +1,91 @@
+"""Check all of `params.yaml` before anything runs: a typo must not cost a pretraining.
+
+`python -m tasks.check_parameters` checks the knobs of the strategies too, for which it needs torch.
+"""
+
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from graft.strategies import strategy_class, strategy_names
+from tasks.errors import GraftError
+from tasks.evaluate_settings import EvaluateSettings
+from tasks.finetune_settings import FinetuneSettings
+from tasks.parameters import load_yaml, parse, suggest
+from tasks.prepare_settings import PrepareSettings
+from tasks.pretrain_settings import PretrainSettings
+from tasks.stage import run_stage
+from tasks.trials import read_plan
+
+PARAMS = "params.yaml"
+SECTIONS: dict[str, Any] = {
+    "seeds": list[Annotated[int, Ge(0)]],
+    "strategies": dict[str, dict[str, Any] | None],
+    "prepare": PrepareSettings,
+    "pretrain": PretrainSettings,
+    "finetune": FinetuneSettings,
+    "evaluate": EvaluateSettings,
+}
+
+
+def check_parameters(root: Path, *, knobs: bool = False) -> None:
+    """Check every section of the project's `params.yaml`, and with `knobs` those of each strategy.
+
+    Raises:
+        GraftError: all faults at once: file, key, value, and what would be valid.
+    """
+    content = load_yaml(root / PARAMS)
+    problems = [
+        f"{PARAMS}: unknown section {name!r}; {suggest(str(name), SECTIONS)}" for name in content.keys() - SECTIONS
+    ]
+    read: dict[str, Any] = {}
+    for section, kind in SECTIONS.items():
+        try:
+            read[section] = parse(
+                content.get(section, {} if is_dataclass(kind) else None), kind, where=f"{PARAMS}: {section}"
+            )
+        except GraftError as error:
+            problems += error.problems
+    problems += _budget_faults(read.get("finetune", FinetuneSettings()))
+    if "seeds" in read and "strategies" in read:
+        problems += [*_plan_faults(root), *_strategy_faults(read["strategies"], knobs)]
+    if problems:
+        raise GraftError(sorted(problems))
+
+
+def _plan_faults(root: Path) -> list[str]:
+    try:
+        read_plan(root / PARAMS)
+    except GraftError as error:
+        return error.problems
+    return []
+
+
+def _strategy_faults(strategies: dict[str, dict[str, Any] | None], knobs: bool) -> list[str]:
+    valid = strategy_names()
+    problems = [
+        f"{PARAMS}: strategies.{name}: unknown strategy; {suggest(name, valid)}"
+        for name in strategies
+        if name not in valid
+    ]
+    for name in sorted(strategies.keys() & set(valid)) if knobs else ():
+        try:
+            parse(strategies[name] or {}, strategy_class(name), where=f"{PARAMS}: strategies.{name}")
+        except GraftError as error:
+            problems += error.problems
+    return problems
+
+
+def _budget_faults(budget: FinetuneSettings) -> list[str]:
+    if budget.validation_per_class <= budget.labels_per_class:
+        return []
+    return [
+        f"{PARAMS}: finetune.validation_per_class: {budget.validation_per_class} is more than labels_per_class "
+        f"({budget.labels_per_class}); labels to choose by cost as much as labels to learn from"
+    ]
+
+
+if __name__ == "__main__":
+    run_stage(lambda: check_parameters(Path(), knobs=True))

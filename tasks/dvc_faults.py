@@ -1,0 +1,25 @@
+"""What DVC's exceptions say, for people: DVC keeps the line of a broken file in a cause, and prints it itself."""
+
+from collections.abc import Iterator
+
+
+def problems(error: BaseException) -> list[str]:
+    """All that an exception of DVC names, one problem a string: the file, the key or line, and what is wrong there."""
+    invalid = getattr(getattr(error, "exc", None), "errors", None)
+    if invalid:  # a file that is YAML, but not of the form that is asked for
+        file = str(getattr(error, "path", "")).removeprefix("./")
+        return [
+            f"{file}: {'.'.join(map(str, each.path)) or 'the whole file'}: {each.error_message}" for each in invalid
+        ]
+    for cause in _causes(error):
+        mark = getattr(cause, "problem_mark", None)
+        if mark is not None:  # a file that is not YAML
+            place = f"line {mark.line + 1}, column {mark.column + 1}"
+            return [f"{str(error).strip()}: {place}: {getattr(cause, 'problem', cause)}"]
+    return [" ".join(str(error).split())]
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,281 @@
+"""DVC's graph, locks and judgement. The three files `tasks/dvc_*.py` are the only ones of Graft that touch DVC.
+
+What is done for a stage, and in which order, is what `dvc repro` does (`dvc.stage.Stage.reproduce`, `run`, `save`,
+`commit`, `dump`), with these differences: `dvc.lock` is replaced in one step, its new entries stand in stock's order
+whichever stage is ready first, and an input that was edited while its stage ran is an error and not recorded.
+
+DVC is not thread-safe. All of it happens in *sections*: one thread of this process at a time, and under DVC's own lock,
+so that a `dvc` command beside it waits or says why not. A command of a stage runs outside of any section, its files
+claimed in DVC's rwlock as `dvc repro` claims them.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
+from dvc.repo import Repo
+from dvc.repo.reproduce import get_active_graph, plan_repro
+from dvc.stage import PipelineStage
+from dvc.stage.cache import RunCacheNotFoundError
+from dvc.stage.exceptions import StageNotFound
+from dvc.utils import parse_target
+
+from tasks import dvc_stage
+from tasks.dvc_faults import problems
+from tasks.dvc_files import DvcFiles
+from tasks.dvc_stage import PIPELINE_FILE
+from tasks.errors import GraftError
+from tasks.gitignore import GitIgnores
+from tasks.warm import Command
+
+logger = logging.getLogger("graft.executor")
+_one_at_a_time = threading.Lock()
+for _name in ("dvc", "dvc_data", "dvc_objects"):  # no progress bars and no advice across our own display
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage in the graph, as far as scheduling needs to know it.
+
+    Attributes:
+        name: as `dvc repro` takes it: `prepare`, `finetune@mixed-0`, `data.dvc`, `sub/dvc.yaml:train`.
+        upstream: the stages of the same plan that make or check what it reads.
+        meta: its `meta:` in `dvc.yaml`, free for hints like `retries`.
+        threads: how many threads its command may use: `meta: {threads: N}`, else one.
+    """
+
+    name: str
+    upstream: tuple[str, ...]
+    meta: dict[str, Any]
+    threads: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A stage whose commands may run now: outputs removed, inputs hashed, files claimed in DVC's rwlock."""
+
+    name: str
+    commands: list[Command]
+    stage: Any
+    inputs: list[Any]
+    held: ExitStack = field(repr=False)
+
+
+class TransientError(GraftError):
+    """A fault that may be gone at the next attempt: a busy file, an input edited while its stage ran."""
+
+
+class Project:
+    """One reading of a DVC project: its graph, and what has been done with it since.
+
+    Args:
+        root: the folder in which `dvc repro` would be called.
+
+    Raises:
+        GraftError: there is no DVC repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+        self.root = root.resolve()
+        self._giving_up = threading.Event()
+        self._is_stale = False
+        self._stages: dict[str, Any] = {}
+        self._places: dict[str, int] = {}
+        self._files, self._ignores = DvcFiles(), GitIgnores()
+        try:
+            self._repo = Repo(str(self.root))
+        except DvcException as error:
+            raise GraftError(problems(error), "Change into a DVC project first, or make one: dvc init") from error
+        self._repo.stage_cache = dvc_stage.RunCache(self._repo)
+
+    def plan(self, targets: Iterable[str] = ()) -> list[Node]:
+        """The stages that `dvc repro TARGETS` would look at, in its order.
+
+        Raises:
+            GraftError: the pipeline cannot be read (all reasons), or a target does not exist (with those that do).
+        """
+        with self._section():
+            graph = self._graph()
+            names = {stage: self._name(stage) for stage in graph}
+            active = get_active_graph(graph)
+            needed = set(plan_repro(active, self._wanted(sorted(names.values()), targets)))
+            active.remove_nodes_from([stage for stage in graph if stage not in needed])
+            steps = plan_repro(active)  # of a graph of its own: in part of another, stock's order depends on hashes
+            self._stages = {names[stage]: stage for stage in steps}
+        self._places = {name: place for place, name in enumerate(self._stages)}
+        nodes = []
+        for name, stage in self._stages.items():
+            # Of the whole graph: a frozen stage is not remade for what it reads, yet nobody may write that meanwhile.
+            upstream = tuple(names[other] for other in graph.successors(stage) if names[other] in self._stages)
+            nodes.append(Node(name, upstream, stage.meta or {}, dvc_stage.threads(stage, name)))
+        return nodes
+
+    def is_changed(self, name: str) -> bool:
+        """Whether `dvc repro` would do anything for this stage, judged on what is on disk now."""
+        with self._section():
+            return bool(self._stages[name].changed())
+
+    def changes(self, name: str) -> list[str]:
+        """What makes this stage changed, for people; empty if it is up to date."""
+        with self._section():
+            return dvc_stage.changes(self._stages[name])
+
+    def can_restore(self, name: str) -> bool:
+        """Whether the run cache holds the result of this stage for its inputs as they are now."""
+        with self._section():
+            stage = dvc_stage.working_copy(self._stages[name])
+            try:
+                stage.save_deps()
+                self._repo.stage_cache.restore(stage, dry=True)
+            except DvcException:  # not cached, or an input is missing
+                return False
+            return True
+
+    def claim(self, name: str) -> Claim | Literal["restored", "committed"]:
+        """Do all for a changed stage that needs no command; else claim it, so that its commands can run.
+
+        A stage without a command of its own (`data.dvc`, an import, a frozen stage) is left to DVC and committed. A
+        claimed one must be given back: to `record` if its commands ended well, else to `release`.
+        """
+        with self._section():
+            stage = dvc_stage.working_copy(self._stages[name])
+            if stage.frozen or not stage.cmd:
+                stage.reproduce()
+                self._enter(name, stage)
+                return "committed"
+            if missing := dvc_stage.missing_inputs(stage):
+                raise GraftError(f"stage {name} reads {', '.join(missing)}, which does not exist")
+            stage.remove_outs(ignore_remove=False, force=False)
+            try:
+                self._repo.stage_cache.restore(stage)
+            except RunCacheNotFoundError:
+                stage.save_deps()
+            else:
+                self._save(name, stage)
+                return "restored"
+            inputs = [dep.hash_info for dep in stage.deps]
+            commands, held = dvc_stage.commands(stage, name), ExitStack()
+            held.enter_context(dvc_stage.held(stage, name))
+            return Claim(name, commands, stage, inputs, held)
+
+    def record(self, claim: Claim) -> None:
+        """Save and commit what the commands of a claimed stage have made, and enter it in `dvc.lock`.
+
+        Raises:
+            TransientError: an input changed while the commands ran; nothing is recorded.
+            GraftError: an output is missing, or cannot be committed.
+        """
+        self._is_stale = True  # a command may have changed ignore files and configuration
+        with self._section():
+            claim.held.close()
+            self._save(claim.name, claim.stage, claim.inputs)
+
+    def release(self, claim: Claim) -> None:
+        """Give up a claim whose commands failed; `dvc.lock` and the run cache stay as they were."""
+        self._is_stale = True
+        with self._section():
+            claim.held.close()
+
+    def give_up(self) -> None:
+        """Stop waiting for a lock that another DVC process holds; may be called from any thread."""
+        self._giving_up.set()
+
+    def close(self) -> None:
+        """Close DVC's databases."""
+        with _one_at_a_time:
+            self._repo.close()
+
+    @contextmanager
+    def _section(self) -> Iterator[None]:
+        """Let one thread use DVC, under DVC's lock; DVC's errors become errors for people."""
+        with _one_at_a_time:
+            try:
+                self._lock()
+                try:
+                    if self._is_stale:
+                        self._repo._reset()
+                        self._is_stale = False
+                    with self._repo.scm_context(quiet=True):
+                        yield
+                finally:
+                    self._repo.lock.unlock()
+            except LockError as error:
+                raise TransientError(problems(error)) from error
+            except DvcException as error:
+                raise GraftError(problems(error)) from error
+
+    def _lock(self) -> None:
+        has_said_so = False
+        while True:
+            try:
+                self._repo.lock.lock()
+            except LockError:  # after three seconds
+                if self._giving_up.is_set():
+                    raise
+                if not has_said_so:
+                    logger.warning("waiting for another DVC process to release %s", self._repo.lock.lockfile)
+                has_said_so = True
+            else:
+                return
+
+    def _graph(self) -> Any:
+        try:
+            return self._repo.index.graph
+        except DvcException:
+            raise
+        except Exception as error:  # DVC takes some torn files for good ones and trips over what is missing
+            raise GraftError(
+                f"dvc.lock (or another DVC file) in {self.root} is damaged: {error}",
+                "Take the last good one: git checkout dvc.lock",
+            ) from error
+
+    def _name(self, stage: Any) -> str:
+        file = Path(os.path.relpath(stage.path, self.root)).as_posix()
+        if not isinstance(stage, PipelineStage):
+            return file
+        return str(stage.name) if file == PIPELINE_FILE else f"{file}:{stage.name}"
+
+    def _wanted(self, names: list[str], targets: Iterable[str]) -> list[Any]:
+        """The stages that are asked for, without what they need."""
+        wanted: list[Any] = []
+        for target in list(targets) or [PIPELINE_FILE]:
+            path, name = parse_target(target)
+            file = self.root / (path or PIPELINE_FILE)
+            try:
+                wanted += self._repo.stage.load_all(path=str(file), name=name)
+            except StageNotFound as error:
+                raise GraftError(f"There is no stage {target!r}", f"There are: {', '.join(names)}.") from error
+        return wanted
+
+    def _save(self, name: str, stage: Any, inputs: list[Any] | None = None) -> None:
+        """Hash what the stage read and made, commit it, and enter it in `dvc.lock`; `inputs` must be as they were."""
+        stage.save(run_cache=False)
+        if inputs is not None:
+            edited = [str(dep) for dep, was in zip(stage.deps, inputs, strict=True) if dep.hash_info != was]
+            if edited:
+                raise TransientError(
+                    f"{', '.join(edited)} changed while stage {name} ran, so what it made is not recorded", "Run again."
+                )
+        if dvc_stage.is_run_cached(stage):
+            self._repo.stage_cache.save(stage)
+        stage.commit()
+        self._enter(name, stage)
+        stage.cmd_changed = False  # as after a new reading of the file just written
+
+    def _enter(self, name: str, stage: Any) -> None:
+        """Write the stage's entry, and remember it as up to date."""
+        context, place = self._repo.scm_context, self._places[name]
+        self._ignores.sort(context.ignored_paths, place)
+        changed = self._files.enter(stage, place)
+        if changed:
+            context.track_file(os.path.relpath(changed))  # staged if the project asks for it (core.autostage)
+        self._stages[name] = stage

@@ -1,0 +1,104 @@
+"""What can be asked of, and done with, one stage of DVC."""
+
+import copy
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast
+
+from dvc.dependency.db import AbstractDependency
+from dvc.rwlock import rwlock
+from dvc.stage import PipelineStage, create_stage
+from dvc.stage.cache import StageCache
+from dvc.stage.loader import StageLoader
+from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_kwargs
+
+from tasks.errors import GraftError
+from tasks.warm import Command
+
+PIPELINE_FILE = "dvc.yaml"
+
+
+class RunCache(StageCache):  # type: ignore[misc]  # DVC has no types that mypy could follow
+    """DVC's run cache, usable from any working directory: stock looks for `dvc.yaml` in the current one."""
+
+    def _create_stage(self, cache: dict[str, Any], wdir: str | None = None) -> Any:
+        path = str(Path(self.repo.root_dir) / PIPELINE_FILE)
+        outs = [out["path"] for out in cache["outs"]]
+        stage = create_stage(PipelineStage, repo=self.repo, path=path, cmd=cache["cmd"], wdir=wdir, outs=outs)
+        StageLoader.fill_from_lock(stage, cache)
+        return stage
+
+
+def working_copy(stage: Any) -> Any:
+    """A stage to work on: if its command fails, the original still knows what `dvc.lock` says."""
+    work = copy.copy(stage)
+    work.deps = [copy.copy(dep) for dep in stage.deps]
+    work.outs = [copy.copy(out) for out in stage.outs]
+    return work
+
+
+def missing_inputs(stage: Any) -> list[str]:
+    """The inputs that do not exist."""
+    return [str(dep) for dep in stage.deps if not isinstance(dep, AbstractDependency) and not dep.exists]
+
+
+def commands(stage: Any, name: str) -> list[Command]:
+    """The stage's commands with the shell, folder and variables that DVC gives them."""
+    given = prepare_kwargs(stage)
+    folder, environment = Path(given["cwd"]), {**given["env"], "DVC_STAGE": name}
+    return [
+        Command(line, tuple(_make_cmd(get_executable(), line)), folder, environment, threads(stage, name))
+        for line in _enforce_cmd_list(stage.cmd)
+    ]
+
+
+def threads(stage: Any, name: str) -> int:
+    """How many threads a stage asks for: `meta: {threads: N}`, else one.
+
+    Raises:
+        GraftError: N is not a number of threads.
+    """
+    number = (stage.meta or {}).get("threads", 1)
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise GraftError(f"dvc.yaml, stage {name}, meta.threads: {number!r} is not a whole number of at least 1")
+    return number
+
+
+def held(stage: Any, name: str) -> AbstractContextManager[None]:
+    """Keep other DVC processes from writing what the command reads, and from touching what it writes.
+
+    Claims are told apart by their text. With DVC's own, the command line alone, two stages that run at once would
+    share a claim on what both read, and the first to end would give it up for both.
+    """
+    read = [dep.fs_path for dep in stage.deps if not isinstance(dep, AbstractDependency)]
+    write = [out.fs_path for out in stage.outs]
+    repo, who = stage.repo, f"{' '.join(sys.argv)} (stage {name})"
+    hardlink = repo.config["core"].get("hardlink_lock", False)
+    return cast(AbstractContextManager[None], rwlock(repo.tmp_dir, repo.fs, who, read, write, hardlink))
+
+
+def is_run_cached(stage: Any) -> bool:
+    """Whether stock enters this stage's results in the run cache: not if an output is left to Git."""
+    return all(out.use_cache for out in stage.outs if not (out.is_metric or out.is_plot))
+
+
+def changes(stage: Any) -> list[str]:
+    """What DVC's status says of the stage, one reason a line; empty if it is up to date."""
+    entries: list[Any] = next(iter(stage.status(check_updates=False).values()), [])
+    if entries and stage.cmd and not any(item.hash_info for item in (*stage.deps, *stage.outs)):
+        return ["never run"]
+    return [reason for entry in entries for reason in _reasons(entry)]
+
+
+def _reasons(entry: Any) -> Iterator[str]:
+    if isinstance(entry, str):
+        yield entry
+        return
+    for kind, items in entry.items():
+        for path, state in items.items():
+            if isinstance(state, dict):
+                yield from (f"{path}: {parameter} {how}" for parameter, how in state.items())
+            else:
+                yield f"output {path} {state}" if kind == "changed outs" else f"{path} {state}"

@@ -1,0 +1,135 @@
+"""Stage `evaluate`: every trial on the target's test split, the verdicts, and the report.
+
+Reads build/trials, build/data, build/pretrained and sections `evaluate`, `seeds`, `strategies`; writes
+build/evaluation/predictions.npz, reports/metrics.json and reports/index.html. The only stage that sees the test split.
+
+Legend: M trials, N test pictures, K classes.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graft.metrics import Scores, score
+from graft.network import Network, predict
+from graft.projection import draw, project
+from graft.split import Split
+from tasks.artifacts import load_network, load_split
+from tasks.environment import prepare_environment
+from tasks.errors import GraftError
+from tasks.evaluate_settings import EvaluateSettings
+from tasks.files import new_folder, write_json, write_text
+from tasks.parameters import read_section
+from tasks.report.evidence import Embedding, Evidence
+from tasks.stage import run_stage
+from tasks.summary import summarise
+from tasks.trials import Trial, choose_candidate, load_trials, read_plan, sweep
+
+PARAMS = Path("params.yaml")
+DATA = Path("build/data")
+PRETRAINED = Path("build/pretrained")
+TRIALS = Path("build/trials")
+PREDICTIONS = Path("build/evaluation")
+METRICS = Path("reports/metrics.json")
+REPORT = Path("reports/index.html")
+
+_MOST_DOTS = 300
+"""Pictures of each domain in the embedding."""
+
+
+def evaluate(settings: EvaluateSettings) -> None:
+    """Score all trials that `params.yaml` asks for, compare them, and write predictions, metrics and the report.
+
+    Raises:
+        GraftError: trials are missing, or do not fit one another or the test split.
+    """
+    # matplotlib, below the report, reads its folders from the environment when it is imported.
+    from tasks.report.build import build_report
+
+    plan = read_plan(PARAMS)
+    sweep(TRIALS, plan)
+    trials = load_trials(TRIALS, plan)
+    test = load_split(DATA / "test")
+    probabilities = torch.stack([predict(_network(trial, test), test.images)[0] for trial in trials])
+    scores = [score(found, test.labels) for found in probabilities]
+    candidate = choose_candidate(trials)
+    summary = summarise(plan, trials, scores, probabilities.argmax(dim=2) == test.labels, candidate, test, settings)
+    page = build_report(_evidence(summary, trials, candidate, probabilities, scores, test, settings))
+    with new_folder(PREDICTIONS) as folder:
+        _write_predictions(folder / "predictions.npz", trials, probabilities, test.labels)
+    write_json(METRICS, summary)
+    write_text(REPORT, page)
+
+
+def _network(trial: Trial, test: Split) -> Network:
+    """A trial's network, which has to answer in the classes of the test split."""
+    network = load_network(trial.folder)
+    if network.description.classes != test.classes:
+        raise GraftError(
+            f"{trial.folder}: predicts {', '.join(network.description.classes)}, "
+            f"but the test split has {', '.join(test.classes)}",
+            f"Make the trial anew: python -m tasks.finetune --strategy {trial.strategy} --seed {trial.seed}",
+        )
+    return network
+
+
+def _evidence(
+    summary: dict[str, Any],
+    trials: list[Trial],
+    candidate: Trial,
+    probabilities: Tensor,
+    scores: list[Scores],
+    test: Split,
+    settings: EvaluateSettings,
+) -> Evidence:
+    source = load_split(DATA / "source")
+    network = load_network(candidate.folder)
+    return Evidence(
+        summary=summary,
+        trials=trials,
+        probabilities=probabilities,
+        confusion=scores[trials.index(candidate)].confusion,
+        source=source,
+        pool=load_split(DATA / "pool"),
+        test=test,
+        embedding=_embed(network, source, test, settings.seed),
+        card=_read_json(DATA / "card.json"),
+        pretrained=_read_json(PRETRAINED / "metrics.json"),
+        description=network.description,
+        weights_sha256=hashlib.sha256((candidate.folder / "model.safetensors").read_bytes()).hexdigest(),
+        settings=settings,
+    )
+
+
+def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding | None:
+    """A few hundred pictures of both domains as the network sees them; None where there are too few."""
+    shown = [split.take(draw(split.labels, _MOST_DOTS, seed)) for split in (source, test)]
+    features = torch.cat([predict(network, split.images)[1] for split in shown])
+    if len(features) < 4:
+        return None
+    classes = tuple(split.classes[int(label)] for split in shown for label in split.labels)
+    return Embedding(project(features, seed), classes, sources=len(shown[0]))
+
+
+def _write_predictions(path: Path, trials: list[Trial], probabilities: Tensor, labels: Tensor) -> None:
+    """`labels` (N,), `trials` (M,) names, `probabilities` (M, N, K) float32, uncompressed: the same bytes anywhere."""
+    names = np.array([trial.name for trial in trials])
+    np.savez(path, labels=labels.numpy(), trials=names, probabilities=probabilities.numpy().astype(np.float32))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{path}: cannot be read: {error}", "Make it anew: dvc repro") from None
+    return content
+
+
+if __name__ == "__main__":
+    prepare_environment(Path.cwd())
+    run_stage(lambda: evaluate(read_section(PARAMS, "evaluate", EvaluateSettings)))

@@ -1,0 +1,28 @@
+"""Which code a result came from."""
+
+import subprocess
+from pathlib import Path
+
+OWN_OUTPUTS = (":!dvc.lock", ":!reports")
+"""What a run itself changes in the tree says nothing about the code that ran."""
+
+
+def git_tags(root: Path) -> dict[str, str]:
+    """Tags: the project's commit and whether files differed from it; none where there is no commit or no git."""
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    if not commit:
+        return {}
+    changed = _git(root, "status", "--porcelain", "--", ".", *OWN_OUTPUTS)
+    return {
+        "git.commit": commit,
+        "git.dirty": "false" if changed == "" else "true",
+        "mlflow.source.git.commit": commit,  # where MLflow's own page looks for it
+    }
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

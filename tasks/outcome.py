@@ -1,0 +1,120 @@
+"""The result of a run as its stages left it in files: the truth that MLflow only mirrors."""
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import GraftError
+from tasks.stage_key import lock_entries, stage_keys
+
+TEST_DATA = "build/data/test"
+TEST_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that a stage trained, with what the stage wrote beside it."""
+
+    name: str
+    key: str
+    """The stage's key: a hash of its command, parameters and dependencies."""
+    folder: Path
+    metrics: dict[str, Any]
+    description: dict[str, Any]
+    curve: tuple[dict[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Trial(Trained):
+    """A trial: one strategy, one seed."""
+
+    test: dict[str, float]
+    """Its own metrics on the test split."""
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's name."""
+        return str(self.metrics["strategy"])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that one run of the graph came to."""
+
+    root: Path
+    key: str
+    """Key of the stage `evaluate`, which depends on all others: the same key is the same result."""
+    report: dict[str, Any]
+    card: dict[str, Any]
+    test_md5: str
+    """Hash of the packed test split."""
+    pretrained: Trained
+    trials: tuple[Trial, ...]
+
+    @property
+    def data_md5(self) -> str:
+        """DVC's hash of the raw data."""
+        return str(self.card["data_md5"])
+
+    @property
+    def candidate(self) -> Trial:
+        """The trial that validation chose."""
+        return next(trial for trial in self.trials if trial.name == self.report["candidate"]["trial"])
+
+
+def read_outcome(root: Path) -> Outcome:
+    """Read the result in the project folder `root`.
+
+    Raises:
+        GraftError: the stages have not all run, or a file of theirs cannot be read.
+    """
+    try:
+        (root / "reports/index.html").stat()
+        report = _read_json(root / "reports/metrics.json")
+        keys = stage_keys(root / "dvc.lock")
+        pretrained = Trained("pretrain", keys["pretrain"], *_read_network(root / "build/pretrained"))
+        return Outcome(
+            root=root,
+            key=keys["evaluate"],
+            report=report,
+            card=_read_json(root / "build/data/card.json"),
+            test_md5=_hash_in_lock(root / "dvc.lock", TEST_DATA),
+            pretrained=pretrained,
+            trials=tuple(_read_trials(root, report, keys)),
+        )
+    except OSError as error:
+        raise GraftError(f"{error.filename}: {error.strerror}", "Let every stage run first: `graft run`.") from None
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise GraftError(
+            f"{root}: the results and dvc.lock do not fit together: {error!r}", "Run `graft run` to make them anew."
+        ) from None
+
+
+def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> Iterator[Trial]:
+    """The trials that the evaluation compared, in its order."""
+    for strategy, scores in report["strategies"].items():
+        for index, seed in enumerate(report["budget"]["seeds"]):
+            name = f"{strategy}-{seed}"
+            values = {metric: scores[metric]["seeds"][index] for metric in TEST_METRICS}
+            test = {metric: float(value) for metric, value in values.items() if value is not None}
+            yield Trial(name, keys[f"finetune@{name}"], *_read_network(root / "build/trials" / name), test)
+
+
+def _read_network(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], tuple[dict[str, float], ...]]:
+    with (folder / "curve.csv").open(newline="", encoding="utf-8") as file:
+        curve = tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
+    return folder, _read_json(folder / "metrics.json"), _read_json(folder / "model.json"), curve
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _hash_in_lock(lock: Path, path: str) -> str:
+    """The hash that dvc.lock holds for an output of some stage."""
+    hashes = {out["path"]: out["md5"] for entry in lock_entries(lock).values() for out in entry.get("outs", [])}
+    return str(hashes[path])

@@ -1,0 +1,70 @@
+"""One picture: decode it, make it grey or colour, resize it. Whatever is wrong with it is one kind of error."""
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+MAX_PIXELS = 1 << 26
+"""Larger pictures are refused unread: a file of a few kilobytes can unpack to gigabytes."""
+_MODES = {1: "L", 3: "RGB"}
+
+
+class UnreadableError(Exception):
+    """A picture that cannot be used; the message says why."""
+
+
+def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
+    """Decode a file of one of `FORMATS`, upright (EXIF), as grey (1 channel) or RGB (3); the first frame of several.
+
+    Raises:
+        UnreadableError: not a picture, truncated, damaged, too large, or of a kind without a clear 8-bit meaning.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableError(f"too large: {image.width} x {image.height}, at most {MAX_PIXELS:,} pixels")
+            image.load()
+            return convert(ImageOps.exif_transpose(image), channels)
+    except UnreadableError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableError(f"not a picture ({', '.join(FORMATS)})") from None
+    except Exception as error:  # damaged files make Pillow's readers raise nearly anything
+        raise UnreadableError(f"cannot be decoded, so truncated or damaged: {error}") from None
+
+
+def convert(image: Image.Image, channels: int) -> Image.Image:
+    """As grey (1) or RGB (3) with 8 bits; transparent parts become white, 16-bit grey is scaled.
+
+    Raises:
+        UnreadableError: the values are floats or go beyond 16 bits.
+    """
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise UnreadableError("32-bit values; save it with 8 or 16 bits")
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise UnreadableError("float values; save it with 8 or 16 bits")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode = _MODES[channels]
+    return image if image.mode == mode else image.convert("RGB").convert(mode)
+
+
+def fit(image: Image.Image, size: int) -> np.ndarray:
+    """A grey or RGB picture stretched to (C, size, size) uint8."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BICUBIC)
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def digest(image: Image.Image) -> bytes:
+    """16 bytes that are equal for equal pixels alone, whatever the file's format, name or date."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16, key=f"{image.mode}{image.size}".encode()).digest()

@@ -1,0 +1,139 @@
+"""Runs what DVC would run, in parallel: each stage as soon as what it needs is ready, and only if it changed.
+
+    Pipeline(root).run()                 # what `dvc repro` does
+    Pipeline(root).run(["finetune"])     # a stage, or all members of a matrix
+    Pipeline(root).status()              # what would happen
+
+DVC says whether a stage must run (`tasks.dvc_project`), a runner where its command runs (`tasks.warm`), and this file
+when. Someone else may do the waiting: `submit` takes a job (a Prefect task run, say) and returns its future.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tasks import warm
+from tasks.dvc_project import Node, Project
+from tasks.execution import Event, Executor, Outcome
+from tasks.schedule import Schedule, Submit
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """What a run would do with a stage, as things are now.
+
+    Attributes:
+        name: the stage.
+        state: `waits` is that of a stage whose own inputs have not changed yet, but may when those before it have run.
+        reasons: for people, one line each.
+    """
+
+    name: str
+    state: Literal["up_to_date", "will_restore", "will_run", "waits"]
+    reasons: tuple[str, ...] = ()
+
+
+class Pipeline:
+    """The stages of a DVC project.
+
+    Args:
+        root: the folder in which `dvc repro` would be called.
+        jobs: how many stages run at once; by default the cores, divided by the threads that a stage may use.
+        on_event: is told of every change and every line of output; called by one thread at a time.
+        runner: where commands run.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        jobs: int | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        runner: warm.Runner | None = None,
+    ) -> None:
+        self._root, self._jobs, self._runner = root, jobs, runner
+        self._on_event = on_event or (lambda _: None)
+        self._stopped = False
+        self._lock = threading.RLock()  # `stop` may be called by a signal handler, in the midst of what holds it
+        self._end: Callable[[], None] = lambda: None
+
+    def status(self, targets: Iterable[str] = ()) -> list[StageStatus]:
+        """What `run` would do with each stage; nothing is run and nothing is written.
+
+        Raises:
+            GraftError: the pipeline cannot be read, or a target does not exist.
+        """
+        project = Project(self._root)
+        try:
+            found: dict[str, StageStatus] = {}
+            for node in project.plan(targets):
+                found[node.name] = _status(project, node, found)
+            return list(found.values())
+        finally:
+            project.close()
+
+    def run(
+        self, targets: Iterable[str] = (), *, submit: Submit | None = None, keep_going: bool = False
+    ) -> list[Outcome]:
+        """Bring the targets (by default all that `dvc repro` would) up to date, in as many jobs as allowed.
+
+        Args:
+            targets: stages, groups (`finetune`), members (`finetune@mixed-0`), `dvc.yaml` and `.dvc` files.
+            submit: starts a job somewhere and returns its future; by default a thread of this process. A job may be
+                called again after it raised `StageFailed`.
+            keep_going: after a failure, go on with the stages that do not depend on it.
+
+        Returns:
+            One outcome a stage, in the order of `dvc repro`.
+
+        Raises:
+            RunFailed: stages failed, or `stop` was called; it holds all outcomes.
+            GraftError: the pipeline cannot be read, or a target does not exist.
+        """
+        project = Project(self._root)
+        with ExitStack() as stack:
+            stack.callback(project.close)
+            self._stop_by(project.give_up)
+            nodes = project.plan(targets)
+            jobs = self._jobs or default_jobs(nodes)
+            executor = Executor(project, self._runner or warm.shared_runner(), jobs, self._on_event)
+            self._stop_by(executor.stop)
+            if submit is None:
+                pool = stack.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="stage"))
+                submit = pool.submit
+            return Schedule(nodes, project, executor, submit, keep_going=keep_going).run()
+
+    def stop(self) -> None:
+        """End what runs, start nothing new; `run` then raises. May be called from any thread, and for good."""
+        with self._lock:
+            self._stopped = True
+            self._end()
+
+    def _stop_by(self, end: Callable[[], None]) -> None:
+        """From now on `stop` means `end`; at once, if it was called already."""
+        with self._lock:
+            self._end = end
+            if self._stopped:
+                end()
+
+
+def default_jobs(nodes: Iterable[Node]) -> int:
+    """The cores that this process may use, divided by the threads of the most demanding stage; at least one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max((node.threads for node in nodes), default=1))
+
+
+def _status(project: Project, node: Node, found: dict[str, StageStatus]) -> StageStatus:
+    changes = tuple(project.changes(node.name))
+    before = [name for name in node.upstream if name in found and found[name].state != "up_to_date"]
+    if not changes and before:
+        return StageStatus(node.name, "waits", (f"after {', '.join(before)}",))
+    if not changes:
+        return StageStatus(node.name, "up_to_date")
+    restorable = not before and project.can_restore(node.name)
+    return StageStatus(node.name, "will_restore" if restorable else "will_run", changes)

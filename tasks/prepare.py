@@ -1,0 +1,102 @@
+"""Stage `prepare`: pictures in any layout become a few packed arrays, and a card that says what they are.
+
+Run by `dvc repro prepare` or alone by `python -m tasks.prepare`, in a project's top folder. It reads data/, section
+`prepare` of params.yaml, and the hash in data.dvc (which DVC does not allow as a dependency, but which changes exactly
+when data/ does), and writes build/data/.
+
+Legend: N pictures, C channels, H W height and width.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tasks.card import build_card, describe_part, recorded_md5
+from tasks.check import Examined, Keep, examine, summarise
+from tasks.errors import GraftError
+from tasks.files import new_folder, write_json
+from tasks.parameters import read_section
+from tasks.pictures import fit
+from tasks.prepare_settings import PrepareSettings
+from tasks.stage import run_stage
+
+OUTPUT = Path("build/data")
+_ROWS = 4096
+
+
+def prepare(project: Path, settings: PrepareSettings) -> None:
+    """Write build/data/{source,pool,test} and build/data/card.json of a project; the same bytes every time.
+
+    Raises:
+        GraftError: the data has faults; all of them. What build/data held before stays.
+    """
+    data_md5 = recorded_md5(project / "data.dvc")
+    with new_folder(project / OUTPUT) as folder:
+        packed: dict[str, np.memmap[Any, np.dtype[np.uint8]]] = {}
+
+        def keeper(part: str, n: int) -> Keep:
+            shape = (n, settings.channels, settings.image_size, settings.image_size)
+            packed[part] = images = _create(folder / part / "images.npy", shape)
+
+            def keep(index: int, image: Image.Image) -> None:
+                images[index] = fit(image, settings.image_size)
+
+            return keep
+
+        found = examine(project, settings, keeper=keeper)
+        if found.faults:
+            raise GraftError(summarise(found.faults), "Mend or remove these; `graft data check` lists what is left.")
+        if found.held_out is not None:
+            _part_off_test(folder, packed.pop("pool"), found.held_out)
+        packed.clear()
+        entries = {name: _finish(folder / name, found, name) for name in ("source", "pool", "test")}
+        write_json(folder / "card.json", build_card(data_md5, **entries))
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> Any:
+    """A new `.npy` of `shape`, mapped: it may be larger than memory."""
+    path.parent.mkdir()
+    if 0 in shape:
+        return np.zeros(shape, dtype=np.uint8)  # nothing can be mapped; the check refuses an empty part anyway
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+
+
+def _part_off_test(folder: Path, images: Any, held_out: np.ndarray) -> None:
+    """Divide the packed target (N, C, H, W) into pool and test."""
+    shutil.move(folder / "pool", folder / "all")
+    for name, chosen in (("pool", ~held_out), ("test", held_out)):
+        rows = np.flatnonzero(chosen)
+        part = _create(folder / name / "images.npy", (len(rows), *images.shape[1:]))
+        for start in range(0, len(rows), _ROWS):
+            part[start : start + _ROWS] = images[rows[start : start + _ROWS]]
+    shutil.rmtree(folder / "all")
+
+
+def _finish(folder: Path, found: Examined, name: str) -> dict[str, Any]:
+    """Write a part's labels and classes beside its packed images; its entry for the card."""
+    part = found.parts[name]
+    np.save(folder / "labels.npy", part.labels, allow_pickle=False)
+    write_json(folder / "classes.json", part.domain.classes)
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    entry = describe_part(images, part.labels, part.domain.classes, sizes=part.sizes, digests=part.digests)
+    split = "all" if name == "source" else "held out" if found.held_out is not None else "given"
+    return {
+        **entry,
+        "path": part.domain.path,
+        "layout": part.domain.layout,
+        "split": split,
+        "ignored_files": part.domain.ignored,
+    }
+
+
+def main() -> None:
+    """The stage, in the current directory."""
+    settings = read_section(Path("params.yaml"), "prepare", PrepareSettings)
+    prepare(Path(), settings)
+
+
+if __name__ == "__main__":
+    run_stage(main)

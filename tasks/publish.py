@@ -1,0 +1,42 @@
+"""Mirror the result in MLflow, then register its candidate: `python -m tasks.publish` in a project's top folder.
+
+One process does both, because importing MLflow and opening its database costs more than the work itself.
+"""
+
+import sys
+from pathlib import Path
+
+from tasks.errors import PERMANENT_FAULT, GraftError
+from tasks.published import Published, Registration, save_published
+from tasks.registry import register
+from tasks.tracking import record
+
+
+def publish(root: Path) -> Published:
+    """Record and register; the answer is also left in the project's state folder for `load_published`.
+
+    Raises:
+        GraftError: mlflow.yaml cannot be used. A server that is away is no error but part of the answer.
+    """
+    recorded = record(root)
+    if recorded.problem:
+        registration = Registration(problem="MLflow could not record the result; the next run tries again.")
+    else:
+        registration = register(root)
+    published = Published(recorded, registration)
+    save_published(root, published)
+    return published
+
+
+def main() -> None:
+    """Publish the project in the current folder and say what came of it."""
+    try:
+        published = publish(Path.cwd())
+    except GraftError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(PERMANENT_FAULT)
+    print(published.recorded, published.registration, sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

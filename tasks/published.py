@@ -1,0 +1,89 @@
+"""What became of a result at MLflow, in words: what was recorded, and which version was registered or why none.
+
+The process that talks to MLflow writes it to a file, so that others can show it without importing MLflow.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tasks.files import write_json
+
+PUBLISHED = Path(".graft/mlflow/published.json")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The runs of one result in MLflow."""
+
+    experiment: str = ""
+    experiment_id: str = ""
+    run_id: str = ""
+    """The parent run of this result; empty when nothing could be recorded."""
+    written: int = 0
+    """Runs that were written now."""
+    found: int = 0
+    """Runs that were there already: they belong to stages that were not run again."""
+    problem: str = ""
+    """Why nothing, or not everything, could be recorded; the files of the project hold it all the same."""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"Not recorded in MLflow: {self.problem}\nNothing is lost: the next run records it from its files."
+        if not self.written:
+            return f"MLflow: all {self.found} runs were there already (experiment {self.experiment})."
+        there = f", {self.found} were there already" if self.found else ""
+        return f"MLflow: {self.written} runs recorded{there} (experiment {self.experiment})."
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The candidate in the model registry, and what the gate said."""
+
+    model: str = ""
+    version: str = ""
+    """The candidate's version; empty when it could not be registered."""
+    created: bool = False
+    """Whether this version is new."""
+    alias: str = ""
+    """`champion` or `challenger`; empty if it holds neither."""
+    champion: str = ""
+    """The version that is champion now; empty if there is none."""
+    reason: str = ""
+    """Why it is the champion, or why not."""
+    problem: str = ""
+    """Why it could not be registered."""
+
+    @property
+    def uri(self) -> str:
+        """What `mlflow.pyfunc.load_model` takes."""
+        return f"models:/{self.model}@{self.alias}" if self.alias else f"models:/{self.model}/{self.version}"
+
+    def __str__(self) -> str:
+        if self.problem:
+            return f"Not registered: {self.problem}"
+        what = "registered now" if self.created else "was registered before"
+        verdict = "champion" if self.alias == "champion" else f"not promoted ({self.alias or 'no alias'})"
+        return f"{self.model} version {self.version} ({what}): {verdict}. {self.reason}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """Both of them."""
+
+    recorded: Recorded
+    registration: Registration
+
+
+def save_published(root: Path, published: Published) -> None:
+    """Write it to the project's state folder."""
+    write_json(root / PUBLISHED, asdict(published))
+
+
+def load_published(root: Path) -> Published | None:
+    """What `save_published` wrote last, or None."""
+    try:
+        content = json.loads((root / PUBLISHED).read_text(encoding="utf-8"))
+        return Published(Recorded(**content["recorded"]), Registration(**content["registration"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,182 @@
+"""Register the candidate, and make it the champion if the gate lets it pass.
+
+The same candidate on the same test set is registered once. Aliases have no compare-and-swap in MLflow, so everything
+is read and written under a lock of the project; between machines that share a server there is none: let one of
+them register. MLflow keeps no history of promotions either, so each version carries its own as tags.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.champion import scores_tag, standing
+from tasks.errors import GraftError
+from tasks.mlflow_client import default_server, find_experiment, in_words, only_one, open_client
+from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
+from tasks.model_package import logged_model
+from tasks.outcome import Outcome, read_outcome
+from tasks.promotion import Candidate, Decision, decide
+from tasks.published import Registration
+from tasks.run_content import KEY
+from tasks.run_store import RunStore
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+TEST_MD5 = "graft.test_md5"
+REASON = "graft.reason"
+HISTORY = "graft.history."
+"""Start of the tags that hold a version's history: graft.history.001, graft.history.002, …"""
+PROMOTED = f"promoted to {CHAMPION}"
+
+
+def register(root: Path) -> Registration:
+    """Register the candidate of the project in `root`, unless it is registered, and apply the gate.
+
+    A server that cannot be reached is reported in the answer and never raised.
+
+    Raises:
+        GraftError: mlflow.yaml cannot be used.
+    """
+    settings = read_mlflow_settings(root)
+    try:
+        outcome = read_outcome(root)
+        client = open_client(root, settings)
+        with only_one(root, "register"):
+            return _register(client, settings, outcome)
+    except Exception as error:  # a server can fail in any way
+        return Registration(settings.registry.model, problem=in_words(error, settings))
+
+
+def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> Registration:
+    name = settings.registry.model
+    run = _run_of_candidate(client, settings, outcome)
+    version = _find_version(client, name, outcome)
+    created = version is None
+    if version is None:
+        version = _create_version(client, name, outcome, run)
+    _keep_scores(client, version, outcome)
+    champion = _holder(client, name, CHAMPION)
+    gate = settings.registry.promotion
+    score = standing(client, champion, outcome, gate.metric) if champion else None
+    decision = decide(_candidate(version, outcome, gate.metric), score, gate)
+    _apply(client, decision, version, champion, run)
+    present = _holder(client, name, CHAMPION)
+    return Registration(
+        model=name,
+        version=str(version.version),
+        created=created,
+        alias=CHAMPION if decision.promote else CHALLENGER,
+        champion=str(present.version) if present else "",
+        reason=decision.reason,
+    )
+
+
+def _run_of_candidate(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> "Run":
+    experiment_id = find_experiment(client, settings)
+    run = RunStore(client, experiment_id).finished(outcome.candidate.key) if experiment_id else None
+    if run is None:
+        raise GraftError(f"the candidate {outcome.candidate.name} has no run in MLflow yet; record the result first")
+    return run
+
+
+def _find_version(client: "MlflowClient", name: str, outcome: Outcome) -> "ModelVersion | None":
+    condition = (
+        f"name = '{name}' and tags.`{KEY}` = '{outcome.candidate.key}' and tags.`{TEST_MD5}` = '{outcome.test_md5}'"
+    )
+    found = sorted(client.search_model_versions(condition), key=lambda version: int(version.version))
+    return found[0] if found else None
+
+
+def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "Run") -> "ModelVersion":
+    from mlflow.exceptions import MlflowException
+
+    candidate = outcome.candidate
+    model_id = logged_model(client, run, candidate)
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {KEY: candidate.key, TEST_MD5: outcome.test_md5, "dvc.data_md5": outcome.data_md5}
+    tags |= {name: run.data.tags[name] for name in ("git.commit", "git.dirty") if name in run.data.tags}
+    tags |= {"strategy": candidate.strategy, "seed": str(candidate.metrics["seed"])}
+    with default_server(client.tracking_uri):
+        return client.create_model_version(
+            name,
+            source=f"models:/{model_id}",
+            run_id=run.info.run_id,
+            model_id=model_id,
+            tags=tags,
+            description=f"Trial `{candidate.name}`, chosen by {outcome.report['candidate']['chosen_by']}.",
+        )
+
+
+def _holder(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
+    """The version that has an alias; None if there is none."""
+    version = client.get_registered_model(name).aliases.get(alias)
+    return client.get_model_version(name, str(version)) if version is not None else None
+
+
+def _keep_scores(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
+    scores = json.dumps(outcome.candidate.test, sort_keys=True)
+    tag = scores_tag(outcome.test_md5)
+    if version.tags.get(tag) != scores:
+        client.set_model_version_tag(version.name, str(version.version), tag, scores)
+
+
+def _candidate(version: "ModelVersion", outcome: Outcome, metric: str) -> Candidate:
+    trial = outcome.candidate
+    scores = outcome.report["strategies"][trial.strategy]
+    return Candidate(
+        version=str(version.version),
+        strategy=trial.strategy,
+        verdict=scores["verdict"],
+        gain=scores.get("gain_over_scratch"),
+        score=trial.test[metric],
+        was_champion=any(f" {PROMOTED}: " in entry for entry in _history(version).values()),
+        promoted_because=version.tags.get(REASON, ""),
+    )
+
+
+def _history(version: "ModelVersion") -> dict[str, str]:
+    return {name: value for name, value in version.tags.items() if name.startswith(HISTORY)}
+
+
+def _apply(
+    client: "MlflowClient",
+    decision: Decision,
+    version: "ModelVersion",
+    champion: "ModelVersion | None",
+    run: "Run",
+) -> None:
+    """Set aliases and tags where they are not yet as decided, and note what changed."""
+    name, number = version.name, str(version.version)
+    aliases = {alias: str(holder) for alias, holder in client.get_registered_model(name).aliases.items()}
+    if aliases.get(CHAMPION) == number:
+        return
+    if not decision.promote:
+        if aliases.get(CHALLENGER) != number or version.tags.get(REASON) != decision.reason:
+            client.set_registered_model_alias(name, CHALLENGER, number)
+            _note(client, version, f"refused, {CHALLENGER}", decision.reason, run)
+        return
+    if champion:
+        client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
+        _note(client, champion, "replaced", f"by version {number}", run)
+    client.set_registered_model_alias(name, CHAMPION, number)
+    if aliases.get(CHALLENGER) == number:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    _note(client, version, PROMOTED, decision.reason, run)
+
+
+def _note(client: "MlflowClient", version: "ModelVersion", event: str, reason: str, run: "Run") -> None:
+    """Keep the reason, and add to the version's history: when, what, why, and from which run."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    entry = f"{when} {event}: {reason} (run {run.info.run_id})"
+    key = f"{HISTORY}{len(_history(version)) + 1:03}"
+    client.set_model_version_tag(version.name, str(version.version), key, entry)
+    client.set_model_version_tag(version.name, str(version.version), REASON, reason)

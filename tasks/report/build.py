@@ -1,0 +1,121 @@
+"""Put the page together: numbers and figures into the template."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.report import words
+from tasks.report.evidence import Evidence
+from tasks.report.figures import gain_plot, learning_curves, recall_plot, reliability_plot
+from tasks.report.map import embedding_plot
+from tasks.report.palette import looks
+from tasks.report.provenance import ROOT, code, versions
+from tasks.report.thumbnails import sheet, thumbnail
+
+MOST_MISTAKES = 24
+MOST_CONFUSED = 16
+"""Rows of the confusion matrix; of more classes, those that are confused most."""
+
+
+def build_report(evidence: Evidence) -> str:
+    """The whole report as one HTML page that needs nothing else."""
+    environment = Environment(
+        loader=FileSystemLoader(ROOT / "tasks" / "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for filter_ in (words.percent, words.points, words.interval, words.spread, words.short):
+        environment.filters[filter_.__name__] = filter_
+    return environment.get_template("report.html.j2").render(_context(evidence)) + "\n"
+
+
+def _context(evidence: Evidence) -> dict[str, Any]:
+    summary = evidence.summary
+    look = looks(summary["strategies"])
+    seeds = summary["budget"]["seeds"]
+    return {
+        "summary": summary,
+        "headline": words.headline(summary),
+        "others": words.others(summary),
+        "ranked": words.ranked(summary),
+        "symbols": words.SYMBOLS,
+        "colours": {name: found.variable for name, found in look.items()},
+        "many_seeds": len(seeds) > 1,
+        "figures": {
+            "gains": gain_plot(summary, look),
+            "curves": learning_curves(evidence.trials, look),
+            "recall": recall_plot(summary, look),
+            "reliability": reliability_plot(evidence, look),
+            "embedding": embedding_plot(evidence.embedding) if evidence.embedding else None,
+        },
+        "embedding": evidence.embedding,
+        "trial": evidence.trials[evidence.candidate_index()],
+        "trainable": {trial.strategy: trial.metrics["trainable_parameters"] for trial in evidence.trials},
+        "confusion": _confusion(evidence),
+        "mistakes": _mistakes(evidence),
+        "card": evidence.card,
+        "sheets": {
+            "source": sheet(evidence.source),
+            "pool": sheet(evidence.pool),
+            "test": sheet(evidence.test),
+        },
+        "pretrained": evidence.pretrained,
+        "description": evidence.description,
+        "settings": evidence.settings,
+        "weights_sha256": evidence.weights_sha256,
+        "code": code(),
+        "versions": versions(),
+        "parameters": _parameters(evidence),
+    }
+
+
+def _confusion(evidence: Evidence) -> dict[str, Any]:
+    """The candidate's confusion matrix, with each cell's share of its row; of many classes the worst."""
+    classes, matrix = evidence.test.classes, evidence.confusion
+    wrong = [sum(matrix[k]) + sum(row[k] for row in matrix) - 2 * matrix[k][k] for k in range(len(classes))]
+    shown = sorted(sorted(range(len(classes)), key=lambda k: (-wrong[k], k))[:MOST_CONFUSED])
+    rows = [
+        {
+            "name": classes[i],
+            "cells": [
+                {"n": matrix[i][j], "share": matrix[i][j] / max(1, sum(matrix[i])), "right": i == j} for j in shown
+            ],
+        }
+        for i in shown
+    ]
+    return {"names": [classes[k] for k in shown], "rows": rows, "left_out": len(classes) - len(shown)}
+
+
+def _mistakes(evidence: Evidence) -> dict[str, Any]:
+    """Test pictures that the candidate gets wrong, the most confident first."""
+    test = evidence.test
+    confidence, predictions = evidence.probabilities[evidence.candidate_index()].max(dim=1)
+    wrong = (predictions != test.labels).nonzero().flatten().tolist()
+    wrong.sort(key=lambda i: (-float(confidence[i]), i))
+    shown = [
+        {
+            "picture": thumbnail(test.images[i]),
+            "label": test.classes[int(test.labels[i])],
+            "prediction": test.classes[int(predictions[i])],
+            "confidence": float(confidence[i]),
+            "index": i,
+        }
+        for i in wrong[:MOST_MISTAKES]
+    ]
+    return {"n": len(wrong), "shown": shown}
+
+
+def _parameters(evidence: Evidence) -> str:
+    """What was asked for, as JSON: the knobs of each strategy, the shared budget, and how all was compared."""
+    first = evidence.trials[0].metrics
+    asked = {
+        "seeds": evidence.summary["budget"]["seeds"],
+        "strategies": {trial.strategy: trial.metrics["knobs"] for trial in evidence.trials},
+        "finetune": {key: first[key] for key in ("labels_per_class", "validation_per_class", "training")},
+        "evaluate": asdict(evidence.settings),
+    }
+    return json.dumps(asked, indent=2)

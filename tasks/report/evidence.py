@@ -1,0 +1,61 @@
+"""All that the report shows, gathered by the evaluation; the report itself reads no file of the pipeline."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from graft.network import Description
+from graft.split import Split
+from tasks.evaluate_settings import EvaluateSettings
+from tasks.trials import Trial
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Features of the candidate's network in two dimensions.
+
+    Attributes:
+        places: (N, 2), source pictures first.
+        classes: the class of each of the N pictures, by name.
+        sources: how many of them are source pictures.
+    """
+
+    places: Tensor
+    classes: tuple[str, ...]
+    sources: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the report is made from. Legend: M trials, N test pictures, K classes."""
+
+    summary: dict[str, Any]
+    """The content of `reports/metrics.json`."""
+    trials: list[Trial]
+    probabilities: Tensor
+    """(M, N, K)."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Of the candidate: rows are true classes, columns are predictions."""
+    source: Split
+    pool: Split
+    test: Split
+    embedding: Embedding | None
+    """None with too few pictures."""
+    card: dict[str, Any]
+    """The data card of `prepare`."""
+    pretrained: dict[str, Any]
+    """The metrics of `pretrain`."""
+    description: Description
+    """Of the candidate's network."""
+    weights_sha256: str
+    """Of the candidate's file of weights."""
+    settings: EvaluateSettings
+
+    def candidate_index(self) -> int:
+        """Where the candidate stands among the trials."""
+        return next(i for i, trial in enumerate(self.trials) if trial.name == self.summary["candidate"]["trial"])
+
+    def indices_of(self, strategy: str) -> list[int]:
+        """Where a strategy's trials stand, seed by seed."""
+        return [i for i, trial in enumerate(self.trials) if trial.strategy == strategy]

@@ -1,0 +1,149 @@
+"""The figures that compare strategies: gains, learning curves, recall of each class, calibration."""
+
+from collections.abc import Mapping
+from statistics import fmean, median
+from typing import Any
+
+import torch
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from graft.metrics import reliability
+from tasks.report.evidence import Evidence
+from tasks.report.palette import Look
+from tasks.report.svg import INK, MUTED, canvas, style, to_svg
+from tasks.report.words import interval, points, ranked, short
+from tasks.trials import BASELINE, Trial
+
+Looks = Mapping[str, Look]
+
+MOST_CLASSES = 24
+"""A figure with a row a class shows the hardest of them, if there are more."""
+
+
+def gain_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
+    """Gains over the baseline with their intervals, around zero; what lies far out is shown by an arrow."""
+    rows = [(name, row) for name, row in ranked(summary) if name != BASELINE][::-1]
+    if not rows:
+        return None
+    gains = [[100 * x for x in row["gain_over_scratch"].values() if x is not None] for _, row in rows]
+    window = max(1.0, 2.5 * median(max(map(abs, gain)) for gain in gains))
+    left = min(-0.2 * window, max(-window, min(map(min, gains))))
+    right = max(0.2 * window, min(window, max(map(max, gains))))
+    with style():
+        figure = canvas(440, 70 + 48 * len(rows))
+        axes = figure.subplots()
+        margin = 0.06 * (right - left)
+        axes.set_xlim(left - margin, right + margin)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.axvline(0, color=INK, linewidth=1.5)
+        for y, (name, row) in enumerate(rows):
+            _gain_row(axes, y, row["gain_over_scratch"], looks[name])
+        labels = [f"{name}\n{_numbers(row['gain_over_scratch'])}" for name, row in rows]
+        axes.set_yticks(range(len(rows)), labels)
+        axes.tick_params(axis="y", length=0, pad=12)
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("gain in test accuracy, points")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        return to_svg(figure, "gains", "Gain in accuracy over scratch, a row a strategy")
+
+
+def _numbers(gain: dict[str, Any]) -> str:
+    return f"{points(gain['mean'])} {interval(gain)}".rstrip()
+
+
+def _gain_row(axes: Axes, y: int, gain: dict[str, float | None], look: Look) -> None:
+    mean, left, right = 100 * (gain["mean"] or 0), *axes.get_xlim()
+    if left <= mean <= right:
+        axes.plot([mean], [y], look.marker, color=look.colour, markersize=9)
+        if gain["low"] is not None and gain["high"] is not None:
+            axes.plot([100 * gain["low"], 100 * gain["high"]], [y, y], color=look.colour, linewidth=3)
+    else:
+        edge, symbol = (left, "<") if mean < left else (right, ">")
+        axes.plot([edge], [y], symbol, color=look.colour, markersize=11, clip_on=False)
+
+
+def learning_curves(trials: list[Trial], looks: Looks) -> Markup:
+    """Validation accuracy by step: the mean over seeds and the range from the worst seed to the best."""
+    with style():
+        figure = canvas(440, 330 + 9 * len(looks))
+        axes = figure.subplots()
+        for name, look in looks.items():
+            by_step: dict[int, list[float]] = {}
+            for point in (point for trial in trials if trial.strategy == name for point in trial.curve):
+                by_step.setdefault(point.step, []).append(point.val_accuracy)
+            if not by_step:
+                continue
+            steps = sorted(by_step)
+            axes.fill_between(
+                steps,
+                [min(by_step[step]) for step in steps],
+                [max(by_step[step]) for step in steps],
+                color=look.colour,
+                alpha=0.16,
+                linewidth=0,
+            )
+            means = [fmean(by_step[step]) for step in steps]
+            axes.plot(steps, means, color=look.colour, marker=look.marker, markersize=5, label=name)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel("optimiser step")
+        axes.set_ylabel("validation accuracy")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside lower center", ncols=2)
+        return to_svg(figure, "curves", "Validation accuracy by optimiser step, a line a strategy")
+
+
+def recall_plot(summary: dict[str, Any], looks: Looks) -> Markup:
+    """Recall of each class, mean over seeds: the candidate's strategy and the baseline."""
+    chosen = summary["candidate"]["strategy"]
+    recall = {name: summary["strategies"][name]["per_class_recall"] for name in dict.fromkeys((BASELINE, chosen))}
+    hardest = sorted(
+        (name for name, value in recall[chosen].items() if value is not None), key=lambda name: recall[chosen][name]
+    )[:MOST_CLASSES]
+    rows = [name for name in summary["test"]["classes"] if name in hardest][::-1]
+    with style():
+        figure = canvas(440, 92 + 22 * len(rows))
+        axes = figure.subplots()
+        if len(recall) == 2:
+            for y, name in enumerate(rows):
+                axes.plot([recall[BASELINE][name], recall[chosen][name]], [y, y], color=MUTED, linewidth=1.5, alpha=0.5)
+        for strategy, values in recall.items():
+            look = looks[strategy]
+            places = [values[name] for name in rows]
+            axes.plot(places, range(len(rows)), look.marker, color=look.colour, markersize=8, label=strategy)
+        axes.set_yticks(range(len(rows)), [short(name) for name in rows])
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel("recall, mean over seeds")
+        figure.legend(loc="outside upper center", ncols=2)
+        return to_svg(figure, "recall", "Recall of each class")
+
+
+def reliability_plot(evidence: Evidence, looks: Looks) -> Markup:
+    """Accuracy by confidence, all seeds together: the candidate's strategy and the baseline."""
+    labels = evidence.test.labels
+    with style():
+        figure = canvas(440, 360)
+        axes = figure.subplots()
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 4)))
+        for strategy in dict.fromkeys((BASELINE, evidence.summary["candidate"]["strategy"])):
+            pooled = evidence.probabilities[evidence.indices_of(strategy)].flatten(0, 1)
+            bins = reliability(pooled, labels.repeat(len(evidence.indices_of(strategy))))
+            filled = bins.counts > 0
+            look = looks[strategy]
+            x, y = bins.confidence[filled].tolist(), bins.accuracy[filled].tolist()
+            sizes = 24 + 260 * torch.sqrt(bins.counts[filled] / bins.counts.sum())
+            axes.scatter(x, y, s=sizes.tolist(), color=look.colour, marker=look.marker, linewidths=0, alpha=0.7)
+            axes.plot([], [], look.marker, color=look.colour, markersize=8, label=strategy)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlim(0, 1.04)
+        axes.set_ylim(0, 1.04)
+        axes.set_xlabel("confidence")
+        axes.set_ylabel("accuracy")
+        axes.legend(loc="upper left")
+        return to_svg(figure, "reliability", "Accuracy by confidence")

@@ -1,0 +1,88 @@
+"""The result in words, and numbers as people read them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.trials import BASELINE
+
+SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
+"""Beside the word, so that a verdict does not depend on seeing its colour."""
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.9664 -> '96.6'; None, where there is nothing to say, a dash."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def points(value: float | None) -> str:
+    """A difference in percentage points with its sign, '+1.2'; a second digit where the first alone would say 0."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0.0"
+    digits = 2 if abs(value) < 0.0005 else 1
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def interval(gain: dict[str, Any]) -> str:
+    """'[+0.2, +2.4]', or nothing where there is no interval."""
+    return "" if gain["low"] is None else f"[{points(gain['low'])}, {points(gain['high'])}]"
+
+
+def spread(value: dict[str, Any], scale: float = 100.0, digits: int = 1) -> str:
+    """'± 3.5', half the interval of a mean, or nothing where there is none."""
+    return "" if value["low"] is None else f"± {scale * (value['high'] - value['low']) / 2:.{digits}f}"
+
+
+def short(name: str, most: int = 18) -> str:
+    """A name of at most `most` letters, for places without room: its middle goes, as names differ at their ends."""
+    kept = most - 1
+    return name if len(name) <= most else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """One sentence: does what validation chose transfer, and by how much?"""
+    name = summary["candidate"]["strategy"]
+    row = summary["strategies"][name]
+    gain, labels = row["gain_over_scratch"], summary["budget"]["labels_per_class"]
+    by = f"{points(gain['mean'])} points of accuracy over {BASELINE} {interval(gain)}".rstrip()
+    budget = f"with {labels} {'label' if labels == 1 else 'labels'} a class"
+    if row["verdict"] == "positive":
+        return f"{name} transfers: {by} {budget}."
+    if row["verdict"] == "negative":
+        return f"Transfer hurts: {name}, which validation chose, is {by} {budget}."
+    if row["verdict"] == "baseline":
+        return f"Nothing is transferred: {budget}, validation chose {BASELINE}, which learns from the target alone."
+    return f"No evidence that transfer helps: {name}, which validation chose, is {by} {budget}."
+
+
+def others(summary: dict[str, Any]) -> str:
+    """What became of the strategies that the headline does not name, by verdict."""
+    chosen = summary["candidate"]["strategy"]
+    meanings = {
+        "positive": "Positive transfer too",
+        "no evidence": "No evidence either way",
+        "negative": "Negative transfer (worse than scratch)",
+    }
+    parts = []
+    for verdict, meaning in meanings.items():
+        names = [
+            f"{name} ({points(row['gain_over_scratch']['mean'])})"
+            for name, row in ranked(summary)
+            if row["verdict"] == verdict and name != chosen
+        ]
+        if names:
+            parts.append(f"{meaning}: {listing(names)}.")
+    if summary["strategies"][chosen]["verdict"] != "positive":
+        parts = [part.replace("Positive transfer too", "Positive transfer") for part in parts]
+    return " ".join(parts)
+
+
+def ranked(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Strategies with what they reached, best mean test accuracy first. An order to read, not a choice."""
+    return sorted(summary["strategies"].items(), key=lambda item: (-item[1]["accuracy"]["mean"], item[0]))
+
+
+def listing(names: Sequence[str]) -> str:
+    """'a, b and c'."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,148 @@
+"""What MLflow shows of a result: for each run its parameters, metrics and tags. Values only; nothing is sent here."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.outcome import Outcome, Trained, Trial
+
+KEY = "graft.stage_key"
+"""Tag by which a run is found again: the key of the stage that made what it shows."""
+COMPLETE = "graft.complete"
+"""Tag that is set last: a run without it was left unfinished."""
+RUNS = "graft.runs"
+"""Tag of a flow's run: ids of the runs that its result is made of, its own children or older ones."""
+
+GROUP = "strategy_at_budget"
+"""Tag by which trials are averaged: trials of a strategy with other label budgets are not one group."""
+
+Point = tuple[str, float, int]
+"""A metric's name, value and step."""
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """One run, ready to be written."""
+
+    key: str
+    name: str
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: tuple[Point, ...]
+    dataset: dict[str, str]
+
+
+def flow_content(outcome: Outcome) -> RunContent:
+    """The parent: the whole result, with the numbers of each strategy and of the candidate."""
+    report, candidate = outcome.report, outcome.candidate
+    budget = report["budget"]
+    params = {
+        "labels_per_class": budget["labels_per_class"],
+        "validation_per_class": budget["validation_per_class"],
+        "seeds": budget["seeds"],
+        "strategies": list(report["strategies"]),
+        "n_test": report["test"]["n"],
+        "candidate": candidate.name,
+        **_architecture(candidate),
+    }
+    metrics: dict[str, float | None] = {f"candidate/{name}": value for name, value in candidate.test.items()}
+    for strategy, scores in report["strategies"].items():
+        metrics |= _summary(strategy, scores)
+    return RunContent(
+        key=outcome.key,
+        name=f"transfer, {budget['labels_per_class']} labels a class",
+        params=_texts(params),
+        tags=_tags(outcome, outcome.key, "flow", verdict=report["strategies"][candidate.strategy]["verdict"]),
+        points=_points(metrics),
+        dataset=_dataset(outcome, "evaluation"),
+    )
+
+
+def pretrain_content(outcome: Outcome) -> RunContent:
+    """The pretraining on the source domain."""
+    trained = outcome.pretrained
+    params = {name: trained.metrics.get(name) for name in ("n_train", "n_validation", "steps", "parameters")}
+    finals = {f"validation/{name}": trained.metrics.get(name) for name in ("accuracy", "loss")}
+    return RunContent(
+        key=trained.key,
+        name=trained.name,
+        params=_texts(params | _architecture(trained)),
+        tags=_tags(outcome, trained.key, "pretrain"),
+        points=_points(finals, trained.curve),
+        dataset=_dataset(outcome, "pretraining"),
+    )
+
+
+def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
+    """A trial: what it was given, how it learned, and its own metrics on validation and test data."""
+    nested = ("training", "knobs", "validation")
+    params = {name: value for name, value in trial.metrics.items() if name not in nested}
+    params |= dict(_flat(trial.metrics["training"]))
+    params |= {f"knob.{name}": value for name, value in trial.metrics["knobs"].items()}
+    finals = {f"validation/{name}": value for name, value in trial.metrics["validation"].items()}
+    tags = {
+        "strategy": trial.strategy,
+        "seed": str(trial.metrics["seed"]),
+        GROUP: f"{trial.strategy}, {trial.metrics['labels_per_class']} labels a class",
+    }
+    return RunContent(
+        key=trial.key,
+        name=trial.name,
+        params=_texts(params | _architecture(trial)),
+        tags=_tags(outcome, trial.key, "trial", **tags),
+        points=_points(finals | test_metrics(trial), trial.curve),
+        dataset=_dataset(outcome, "training"),
+    )
+
+
+def test_metrics(trial: Trial) -> dict[str, float]:
+    """The metrics of a trial that come from the evaluation, and may be evaluated anew."""
+    return {f"test/{name}": value for name, value in trial.test.items() if math.isfinite(value)}
+
+
+def _texts(params: Mapping[str, Any]) -> dict[str, str]:
+    known = {name: value for name, value in params.items() if value is not None}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
+
+
+def _tags(outcome: Outcome, key: str, kind: str, **more: str) -> dict[str, str]:
+    source = {"mlflow.source.name": "graft", "mlflow.source.type": "LOCAL"}
+    return {KEY: key, "kind": kind, "dvc.data_md5": outcome.data_md5, **source, **more}
+
+
+def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, float]] = ()) -> tuple[Point, ...]:
+    """Final values at step 0 and a curve at its steps; only numbers: MLflow draws an infinity as 1.8e308."""
+    points = [(name, value, 0) for name, value in finals.items()]
+    points += [(name, value, int(row["step"])) for row in curve for name, value in row.items() if name != "step"]
+    return tuple(
+        (name, float(value), step) for name, value, step in points if value is not None and math.isfinite(value)
+    )
+
+
+def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of one strategy, named so that the page draws the strategies beside each other."""
+    found = {f"{name}/{strategy}": scores[name]["mean"] for name in ("accuracy", "macro_f1")}
+    if gain := scores.get("gain_over_scratch"):
+        found[f"gain_over_scratch/{strategy}"] = gain["mean"]
+    return found
+
+
+def _architecture(trained: Trained) -> dict[str, Any]:
+    return {name: trained.description[name] for name in ("backbone", "image_size", "channels")}
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _dataset(outcome: Outcome, context: str) -> dict[str, str]:
+    """The raw data by DVC's hash; the page shows nothing of such a dataset but its profile."""
+    domains = {name: {"n": card["n"], "path": card["path"]} for name, card in outcome.card["domains"].items()}
+    profile = json.dumps({"path": "data", "md5": outcome.data_md5, **domains})
+    return {"digest": outcome.data_md5[:36], "context": context, "profile": profile}

@@ -1,0 +1,85 @@
+"""The steps of the flow as Prefect tasks: a task run for every stage that has to run, named after it.
+
+State that is shared between the flow and its tasks stays in this module: Prefect pickles flows and tasks by value, and
+neither locks nor running processes can be pickled.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+
+from tasks import events, versioning, warm
+from tasks.environment import find_project, prepare_environment
+from tasks.execution import Outcome, StageFailed
+from tasks.module import run_module
+from tasks.pipeline import Pipeline
+from tasks.published import Published, load_published
+from tasks.schedule import Job
+from tasks.trials import read_plan, sweep
+
+_jobs: dict[str, Job] = {}
+
+
+def _is_passing(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a failed stage may succeed when it is run again; a stop is no failure, bad data stay bad."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageFailed) and not error.permanent
+
+
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=_is_passing)
+def run_stage(name: str) -> Outcome:
+    """Bring one changed stage up to date; DVC has judged that it must run, so Prefect's own cache stays off."""
+    return _jobs[name]()
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def version_data(root: Path, update: bool) -> str:
+    """Pull, make or check `data/` against `data.dvc`; the hash of the data."""
+    with events.step("version data"):
+        return versioning.version_data(root, update=update).md5
+
+
+@task(cache_policy=NO_CACHE, persist_result=False)
+def publish(root: Path) -> Published:
+    """Record the result in MLflow and put the candidate before the gate, in a warm child that has MLflow imported."""
+    with events.step("register"):
+        run_module("tasks.publish", root)
+    published = load_published(root)
+    assert published is not None
+    return published
+
+
+class Stages:
+    """The stages of the project during one flow run."""
+
+    def __init__(self, root: Path, jobs: int | None) -> None:
+        self.root = root
+        self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell)
+        self._futures: dict[str, PrefectFuture[Outcome]] = {}
+
+    def run(self, target: str) -> None:
+        """Bring a stage, or all members of a group, up to date; each that changed is a Prefect task run."""
+        self._pipeline.run([target], submit=self._submit)
+
+    def _submit(self, job: Job) -> PrefectFuture[Outcome]:
+        _jobs[job.name] = job
+        before = [self._futures[name] for name in job.upstream if name in self._futures]
+        configured = run_stage.with_options(retries=int(job.meta.get("retries", 1)), retry_delay_seconds=1)
+        self._futures[job.name] = configured.submit(job.name, wait_for=before)
+        return self._futures[job.name]
+
+
+@contextmanager
+def open_project(root: str | None, jobs: int | None) -> Iterator[Stages]:
+    """The stages of the project in (or above) `root`, parameters checked and trials nobody asks for put away."""
+    folder = find_project(Path(root) if root else None)
+    prepare_environment(folder)
+    warm.start()
+    run_module("tasks.check_parameters", folder)
+    sweep(folder / "build/trials", read_plan(folder / "params.yaml"))
+    yield Stages(folder, jobs)

@@ -1,0 +1,112 @@
+"""A small copy of this project to run for real: the demo's data, a tiny network, few steps."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.house.imports import ROOT
+
+COPIED = (
+    "flows",
+    "graft",
+    "tasks",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "data.dvc",
+    "dvc.yaml",
+    "mlflow.yaml",
+    "params.yaml",
+)
+SMALL = {
+    "seeds": [0, 1],
+    "strategies": {"scratch": {}, "source_only": {}, "fine_tune": {}},
+    "pretrain": {"backbone": "convnet_tiny", "training": {"steps": 60, "batch_size": 64, "learning_rate": 0.02}},
+    "finetune": {"labels_per_class": 5, "validation_per_class": 5, "training": {"steps": 30, "evaluations": 3}},
+}
+
+
+class Project:
+    """A project folder with its commands."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def create(cls, root: Path) -> "Project":
+        """Copy what git tracks of this project, make it a repository, and shrink its parameters."""
+        for name in COPIED:
+            source, target = ROOT / name, root / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        project = cls(root)
+        project.edit(**SMALL)
+        git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+            subprocess.run([*git, *command], cwd=root, check=True)
+        return project
+
+    def edit(self, **sections: Any) -> None:
+        """Change sections of params.yaml; mappings are merged."""
+        path = self.root / "params.yaml"
+        content = yaml.safe_load(path.read_text())
+        for name, value in sections.items():
+            merge = isinstance(value, dict) and name != "strategies"
+            content[name] = {**content[name], **value} if merge else value
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def graft(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the `graft` command in the project."""
+        return self._run([sys.executable, "-m", "flows.cli", *arguments], env)
+
+    def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run stock DVC in the project, this environment's Python first on the path."""
+        return self._run([sys.executable, "-m", "dvc", *arguments], None)
+
+    def _run(self, command: list[str], env: dict[str, str] | None) -> subprocess.CompletedProcess[str]:
+        variables = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "PREFECT_HOME")}
+        variables.update(
+            env or {}, COLUMNS="160", PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        )
+        return subprocess.run(
+            command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    @property
+    def lock(self) -> bytes:
+        """dvc.lock as it is."""
+        return (self.root / "dvc.lock").read_bytes()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """reports/metrics.json."""
+        found: dict[str, Any] = json.loads((self.root / "reports/metrics.json").read_text())
+        return found
+
+    def times(self) -> dict[str, float]:
+        """When each stage's outputs were written last: a stage that is skipped leaves them alone."""
+        outputs = [
+            "data/card.json",
+            "pretrained",
+            "evaluation",
+            *(f"trials/{t.name}" for t in (self.root / "build/trials").iterdir()),
+        ]
+        return {name: max(p.stat().st_mtime_ns for p in [self.root / "build" / name]) for name in outputs}
+
+    def mlflow(self) -> tuple[int, int]:
+        """How many runs and how many model versions MLflow holds."""
+        import sqlite3
+
+        with sqlite3.connect(self.root / ".graft/mlflow/mlflow.db") as database:
+            runs = database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()[0]
+            versions = database.execute("select count(*) from model_versions").fetchone()[0]
+        return runs, versions

@@ -1,0 +1,177 @@
+"""The main job, end to end, on the demo's real data with a real Prefect server, MLflow store and DVC."""
+
+import json
+import urllib.request
+
+import pytest
+
+from tests.flows.project import Project
+
+TRIALS = 6
+
+
+def post(url: str, body: dict[str, object]) -> list[dict[str, object]]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_the_first_run_shows_the_result_and_where_to_look(finished: tuple[Project, str]) -> None:
+    project, output = finished
+    for strategy in ("scratch", "source_only", "fine_tune"):
+        assert strategy in output
+    assert "gain over scratch" in output
+    assert "baseline" in output
+    assert "version 1" in output
+    assert "reports/index.html" in output
+    assert (project.root / "reports/index.html").stat().st_size > 10_000
+    assert project.mlflow() == (TRIALS + 2, 1)
+
+
+def test_each_stage_that_ran_is_a_prefect_task_run_with_its_log(
+    finished: tuple[Project, str], prefect_api: str
+) -> None:
+    runs = post(f"{prefect_api}/task_runs/filter", {"limit": 200})
+    by_name = {str(run["name"]): run for run in runs}
+    assert {"prepare", "pretrain", "finetune@fine_tune-0", "finetune@scratch-1", "evaluate"} <= by_name.keys()
+    found = post(
+        f"{prefect_api}/logs/filter",
+        {"logs": {"task_run_id": {"any_": [by_name["finetune@fine_tune-0"]["id"]]}}, "limit": 200},
+    )
+    assert any("validation loss" in str(log["message"]) for log in found)
+
+
+def test_dvc_agrees_that_nothing_is_left_to_do(project: Project) -> None:
+    before = project.lock
+    assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+    result = project.dvc("repro")
+    assert result.returncode == 0
+    assert "Running stage" not in result.stdout
+    assert project.lock == before
+
+
+def test_a_second_run_skips_everything_and_starts_no_server(project: Project) -> None:
+    times, lock, mlflow = project.times(), project.lock, project.mlflow()
+    result = project.graft("run", env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})  # nobody answers there
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Nothing to do" in result.stdout
+    assert "gain over scratch" in result.stdout
+    assert (project.times(), project.lock, project.mlflow()) == (times, lock, mlflow)
+
+
+def test_an_edited_number_reruns_what_depends_on_it_and_putting_it_back_restores(
+    project: Project, prefect_api: str
+) -> None:
+    env, before, lock = {"PREFECT_API_URL": prefect_api}, project.times(), project.lock
+    project.edit(strategies={"scratch": {}, "source_only": {}, "fine_tune": {"backbone_rate": 0.25}})
+    status = project.graft("status").stdout
+    assert status.count("to run") == 3, status  # two trials and the evaluation
+    result = project.graft("run", env=env)
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = project.times()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"trials/fine_tune-0", "trials/fine_tune-1", "evaluation"}
+    runs_after_edit = project.mlflow()[0]
+    assert runs_after_edit == TRIALS + 2 + 3  # two trials, and the parent of this result
+
+    project.edit(strategies={"scratch": {}, "source_only": {}, "fine_tune": {}})
+    result = project.graft("run", env=env)
+    assert "✓ finetune" not in result.stdout, "nothing is trained again"
+    assert result.stdout.count("↺") >= 3, result.stdout
+    assert project.lock == lock
+    assert project.mlflow()[0] == runs_after_edit
+
+
+def test_a_strategy_that_is_dropped_leaves_and_comes_back_from_the_cache(project: Project, prefect_api: str) -> None:
+    env, lock, before = {"PREFECT_API_URL": prefect_api}, project.lock, project.times()
+    project.edit(strategies={"scratch": {}, "fine_tune": {}})
+    assert project.graft("run", env=env).returncode == 0
+    assert set(project.metrics["strategies"]) == {"scratch", "fine_tune"}
+    assert not (project.root / "build/trials/source_only-0").exists()
+    after = project.times()
+    assert {name for name in after if after[name] != before[name]} == {"evaluation"}
+    assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+
+    project.edit(strategies={"scratch": {}, "source_only": {}, "fine_tune": {}})
+    result = project.graft("run", env=env)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "✓ finetune" not in result.stdout
+    assert project.metrics["strategies"].keys() == {"scratch", "source_only", "fine_tune"}
+    assert set(lock.splitlines()) == set(project.lock.splitlines())
+
+
+def test_dvc_alone_writes_the_same_lock_and_graft_then_skips_every_stage(
+    finished: tuple[Project, str], tmp_path
+) -> None:
+    other = Project.create(tmp_path / "elsewhere" / "clone")
+    assert other.graft("data", "demo").returncode == 0
+    result = other.dvc("repro")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert other.lock == finished[0].lock
+    for name in ("reports/metrics.json", "reports/index.html", "build/pretrained/model.safetensors"):
+        assert (other.root / name).read_bytes() == (finished[0].root / name).read_bytes(), name
+    result = other.graft("run")
+    assert "Nothing to do" in result.stdout
+    assert other.mlflow() == (TRIALS + 2, 1), "runs are written from the stages' files"
+
+
+@pytest.mark.slow
+def test_a_run_without_a_configured_server_starts_and_ends_one_of_its_own(project: Project) -> None:
+    project.edit(evaluate={"seed": 1})
+    result = project.graft("run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "✓ evaluate" in result.stdout
+
+
+def test_bad_parameters_stop_a_run_before_it_starts(project: Project) -> None:
+    lock = project.lock
+    project.edit(strategies={"fine_tun": {}}, finetune={"labels": 3})
+    result = project.graft("run")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "strategies.fine_tun: unknown strategy; did you mean 'fine_tune'?" in result.stderr
+    assert "finetune.labels: unknown key" in result.stderr
+    assert project.lock == lock
+
+
+def test_a_bad_knob_stops_a_run_before_anything_is_trained(project: Project, prefect_api: str) -> None:
+    project.edit(strategies={"scratch": {}, "fine_tune": {"backbone_rat": 1.0}}, pretrain={"seed": 5})
+    before = project.times()
+    result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
+    assert result.returncode == 2, result.stdout
+    assert "did you mean 'backbone_rate'?" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert project.times() == before
+
+
+def test_a_stage_that_fails_is_reported_with_its_words(project: Project, prefect_api: str) -> None:
+    project.edit(finetune={"labels_per_class": 2000, "validation_per_class": 5})
+    result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
+    assert result.returncode == 2, result.stdout
+    assert "2005 labels a class are asked for, these classes have fewer" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["status", "--help"], ["report", "--help"], ["ui", "--help"],
+                  ["strategies", "--help"], ["data", "demo", "--help"], ["data", "check", "--help"]],
+)  # fmt: skip
+def test_every_command_explains_itself(arguments: list[str]) -> None:
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+    assert arguments == ["--help"] or "Example" in result.output
+
+
+def test_strategies_are_listed_and_explained(project: Project) -> None:
+    assert "Train the same architecture" in project.graft("strategies").stdout
+    explained = project.graft("strategies", "fine_tune").stdout
+    assert "Yosinski" in explained
+    assert "backbone_rate" in explained
+    unknown = project.graft("strategies", "finetune")
+    assert unknown.returncode == 2
+    assert "did you mean 'fine_tune'?" in unknown.stderr

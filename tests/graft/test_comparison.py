@@ -1,0 +1,139 @@
+"""Intervals against SciPy, what they promise by simulation, and verdicts that say no more than they."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+
+from graft.comparison import Interval, accuracy_gains, seed_interval, verdict
+
+
+def gains(correct, baseline=0, **changes) -> list[Interval]:
+    return accuracy_gains(correct, baseline, **{"confidence": 0.95, "resamples": 10_000, "seed": 0, **changes})
+
+
+def coin_flips(*rates: float, seeds: int, pictures: int, seed: int = 0) -> torch.Tensor:
+    """(M, S, N): a strategy for each rate of success."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(len(rates), seeds, pictures, generator=generator) < torch.tensor(rates)[:, None, None]
+
+
+def test_mean_over_seeds_has_students_interval() -> None:
+    values = [0.94, 0.95, 0.92, 0.97]
+    found = seed_interval(values, 0.9)
+    expected = scipy.stats.t.interval(0.9, 3, loc=np.mean(values), scale=scipy.stats.sem(values))
+    assert (found.mean, found.low, found.high) == pytest.approx((np.mean(values), *expected))
+
+
+def test_one_seed_has_no_interval_and_proves_nothing() -> None:
+    assert seed_interval([0.9], 0.95) == Interval(0.9, None, None)
+    _, gain = gains(torch.tensor([[[False] * 50], [[True] * 50]]))
+    assert gain == Interval(1.0, None, None)
+    assert verdict(gain) == "no evidence"
+
+
+def test_where_only_pictures_vary_it_is_the_ordinary_paired_bootstrap() -> None:
+    once = coin_flips(0.7, 0.8, seeds=1, pictures=300)
+    found = gains(once.repeat(1, 2, 1))[1]
+    difference = once[1, 0].double().numpy() - once[0, 0].double().numpy()
+    expected = scipy.stats.bootstrap(
+        (difference,), np.mean, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    assert found.mean == pytest.approx(difference.mean())
+    width = expected.high - expected.low
+    assert (found.low, found.high) == pytest.approx(expected, abs=0.04 * width)
+
+
+def test_where_only_seeds_vary_it_is_wider_than_the_plain_bootstrap_by_the_known_factor() -> None:
+    seeds = 12
+    wins = torch.arange(seeds) % 3 == 0
+    correct = torch.stack([torch.zeros(seeds, 40), wins[:, None].expand(seeds, 40).float()])
+    found = gains(correct)[1]
+    plain = scipy.stats.bootstrap(
+        (wins.double().numpy(),), np.mean, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
+    factor = math.sqrt(seeds / (seeds - 1)) * scipy.stats.t.ppf(0.975, seeds - 1) / scipy.stats.norm.ppf(0.975)
+    assert factor == pytest.approx(1.173, abs=0.001)
+    assert found.high - found.low == pytest.approx(factor * (plain.high - plain.low), rel=0.03)
+
+
+def test_the_same_predictions_gain_exactly_nothing() -> None:
+    correct = coin_flips(0.8, seeds=3, pictures=200).repeat(2, 1, 1)
+    assert gains(correct)[1] == Interval(0.0, 0.0, 0.0)
+
+
+def test_pairing_makes_a_consistent_small_gain_certain() -> None:
+    correct = coin_flips(0.6, seeds=3, pictures=600).repeat(2, 1, 1)
+    correct[1, :, :12] = True
+    correct[0, :, :12] = False
+    # Unpaired, a gain of two points between accuracies of 60 % on 600 pictures would be lost in noise.
+    assert verdict(gains(correct)[1]) == "positive"
+
+
+def test_swapping_the_sides_mirrors_the_interval() -> None:
+    correct = coin_flips(0.7, 0.75, seeds=4, pictures=150)
+    there, back = gains(correct, 0)[1], gains(correct, 1)[0]
+    assert (back.mean, back.low, back.high) == pytest.approx((-there.mean, -there.high, -there.low))
+
+
+def test_a_gain_does_not_depend_on_who_else_is_compared() -> None:
+    correct = coin_flips(0.7, 0.8, 0.4, seeds=3, pictures=100)
+    assert gains(correct)[1] == gains(correct[:2])[1]
+
+
+def test_the_seed_alone_decides_the_resamples() -> None:
+    correct = coin_flips(0.7, 0.75, seeds=3, pictures=150)
+    torch.manual_seed(5)
+    first = gains(correct)
+    torch.manual_seed(6)
+    assert gains(correct) == first
+    assert gains(correct, seed=1) != first
+
+
+@pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.90, 0.98), (6, 0.93, 0.98)])
+def test_a_nominal_95_percent_comes_near_it(seeds: int, least: float, most: float) -> None:
+    """Strategies that differ by label draw, by picture and by both; the truth is the mean over all of these."""
+    trials = 300
+    noise = np.random.default_rng(seeds)
+    hits = 0
+    for trial in range(trials):
+        hard = noise.normal(0, 0.9, 200)
+        margin = np.stack(
+            [
+                mean
+                + hard
+                + noise.normal(0, 0.4, 200)
+                + noise.normal(0, 0.2, (seeds, 1))
+                + noise.normal(0, 0.4, (seeds, 200))
+                for mean in (1.2, 1.6)
+            ]
+        )
+        gain = gains(torch.from_numpy(margin > 0), resamples=1000, seed=trial)[1]
+        spread = math.sqrt(0.9**2 + 0.4**2 + 0.2**2 + 0.4**2)
+        truth = scipy.stats.norm.cdf(1.6 / spread) - scipy.stats.norm.cdf(1.2 / spread)
+        hits += gain.low <= truth <= gain.high
+    assert least <= hits / trials <= most
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.001, 0.1, "positive"),
+        (0.0, 0.1, "no evidence"),
+        (-0.1, 0.1, "no evidence"),
+        (-0.1, 0.0, "no evidence"),
+        (-0.1, -0.001, "negative"),
+        (None, None, "no evidence"),
+    ],
+)
+def test_a_verdict_is_what_its_interval_says(low, high, expected) -> None:
+    assert verdict(Interval(0.0, low, high)) == expected
+
+
+def test_rounding_comes_before_the_verdict() -> None:
+    shown = Interval(0.01, 0.00004, 0.02).rounded(4)
+    assert shown == Interval(0.01, 0.0, 0.02)
+    assert verdict(shown) == "no evidence"
+    assert str(Interval(0.0, -0.00001, 0.0).rounded(4).low) == "0.0"

@@ -1,0 +1,42 @@
+"""Arrows point down: flows -> tasks -> graft, and each floor knows only the libraries that are its own."""
+
+import ast
+
+import pytest
+
+from tests.house.imports import PACKAGES, ROOT, imported_modules
+
+FLOOR = {"flows": 3, "tasks": 2, "graft": 1}
+FORBIDDEN = {
+    "flows": {"torch", "torchvision", "mlflow", "dvc"},
+    "graft": {"prefect", "mlflow", "dvc", "yaml", "os", "pathlib", "rich", "typer", "subprocess"},
+}
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows_point_down(path) -> None:
+    package = path.relative_to(ROOT).parts[0]
+    roots = {name.split(".")[0] for name in imported_modules(path)}
+    upward = {root for root in roots if FLOOR.get(root, 0) > FLOOR[package]}
+    assert not upward, f"{package} must not import {upward}"
+    forbidden = roots & FORBIDDEN.get(package, set())
+    if path.name == "__init__.py" and path.parent.name == "strategies":
+        forbidden -= {"pathlib"}  # it finds the strategies by their file names
+    assert not forbidden, f"{package} must not know {forbidden}"
+
+
+@pytest.mark.parametrize("stage", ["prepare", "pretrain", "finetune", "evaluate"])
+def test_stages_start_without_prefect_and_mlflow(stage: str) -> None:
+    from tests.house.imports import closure
+
+    for path in closure(ROOT / "tasks" / f"{stage}.py"):
+        roots = {name.split(".")[0] for name in imported_modules(path)}
+        assert not roots & {"prefect", "mlflow", "dvc"}, path
+
+
+def test_graft_prints_nothing() -> None:
+    for path in (ROOT / "graft").rglob("*.py"):
+        names = {node.func.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
+        assert not names & {"print", "open", "input", "exec", "eval"}, path

@@ -1,0 +1,121 @@
+"""A tiny project up to its evaluation: pictures of bright blocks, and networks that learned them more or less."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch.nn.functional import cross_entropy
+
+from graft.metrics import score
+from graft.network import Description, Network, predict
+from graft.selection import Evaluation
+from graft.settings import Training
+from graft.split import Split
+from tasks.artifacts import load_split, save_network, save_split
+from tasks.card import build_card, describe_part
+from tasks.curves import write_curve
+from tasks.files import write_json
+
+SIZE = 8
+STEPS = {"scratch": 2, "source_only": 0, "fine_tune": 60}
+"""How long each strategy's networks learn; the longest is the best by far."""
+
+
+def make_project(
+    folder: Path,
+    *,
+    steps: dict[str, int] = STEPS,
+    seeds: Sequence[int] = (0, 1, 2),
+    classes: Sequence[str] = ("ant", "bee", "cat"),
+    channels: int = 1,
+) -> Path:
+    """Write params.yaml, build/data, build/pretrained and build/trials into `folder`, in the formats of the stages."""
+    names = list(classes)
+    (folder / "params.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "seeds": list(seeds),
+                "strategies": {name: {} for name in steps},
+                "evaluate": {"confidence": 0.95, "resamples": 1000, "seed": 0},
+            }
+        )
+    )
+    parts = {}
+    for seed, (name, n) in enumerate({"source": 60, "pool": 40, "test": 50}.items()):
+        split_folder = folder / "build/data" / name
+        split_folder.mkdir(parents=True)
+        images, labels = blocks(n, len(names), channels, seed)
+        if name == "test":
+            labels[::10] = (labels[::10] + 1) % len(names)  # mistakes that even the best network makes
+        save_split(split_folder, images, labels, names)
+        parts[name] = describe(name, images, labels, names)
+    write_json(folder / "build/data/card.json", build_card("0123456789abcdef0123456789abcdef.dir", **parts))
+    pretrained = folder / "build/pretrained"
+    pretrained.mkdir()
+    write_json(pretrained / "metrics.json", {"n_train": 54, "n_validation": 6, "accuracy": 0.9, "steps": 60})
+    pool = load_split(folder / "build/data/pool")
+    for strategy, count in steps.items():
+        for seed in seeds:
+            write_trial(folder / f"build/trials/{strategy}-{seed}", pool, strategy, seed, count)
+    return folder
+
+
+def write_trial(folder: Path, pool: Split, strategy: str, seed: int, steps: int) -> None:
+    """A network that learned `steps` steps on the pool, as `finetune` leaves it."""
+    folder.mkdir(parents=True)
+    torch.manual_seed(seed)
+    network = Network(Description("convnet_tiny", pool.classes, pool.images.shape[1], SIZE)).train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.001)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        cross_entropy(network(pool.images), pool.labels).backward()
+        optimiser.step()
+    found = score(predict(network, pool.images)[0], pool.labels)
+    save_network(folder, network)
+    curve = [Evaluation(step, 0.01, 1.0 / step, 1.1 / step, min(1.0, step / 60)) for step in range(2, steps + 1, 2)]
+    write_curve(folder / "curve.csv", curve)
+    write_json(
+        folder / "metrics.json",
+        {
+            "strategy": strategy,
+            "seed": seed,
+            "labels_per_class": 4,
+            "validation_per_class": 2,
+            "n_train": 4 * len(pool.classes),
+            "n_validation": 2 * len(pool.classes),
+            "parameters": 100,
+            "trainable_parameters": 100 if steps else 0,
+            "knobs": {},
+            "training": asdict(Training(steps=60)),
+            "selected_step": steps,
+            "keep": "last",
+            "validation": {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "nll": found.nll},
+        },
+    )
+
+
+def blocks(n: int, classes: int, channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy pictures (N, C, 8, 8) uint8, each with a bright row that says its class, and labels (N,)."""
+    noise = np.random.RandomState(seed)
+    labels = np.arange(n) % classes
+    images = noise.randint(0, 80, (n, channels, SIZE, SIZE))
+    images[np.arange(n), :, labels * SIZE // classes] += 170
+    return images.astype(np.uint8), labels
+
+
+def describe(name: str, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """The entry of a part in the data card."""
+    sizes, digests = np.full((len(images), 2), SIZE), [image.tobytes() for image in images]
+    entry = describe_part(images, labels, classes, sizes=sizes, digests=digests)
+    return {**entry, "path": f"data/{name}.npz", "layout": "npz", "split": "given", "ignored_files": 0}
+
+
+def edit_trial(folder: Path, **changes: object) -> None:
+    """Change entries of a trial's metrics.json."""
+    path = folder / "metrics.json"
+    write_json(path, {**json.loads(path.read_text()), **changes})

@@ -1,0 +1,184 @@
+"""The stage `evaluate` on a tiny project: what it writes, what it chooses by, and what it refuses."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import yaml
+
+from graft.comparison import Interval, verdict
+from tasks.errors import GraftError
+from tasks.evaluate import evaluate
+from tasks.evaluate_settings import EvaluateSettings
+from tests.house.imports import ROOT, closure
+from tests.tasks.evaluation_fixture import edit_trial, make_project
+
+OUTPUTS = ("build/evaluation/predictions.npz", "reports/metrics.json", "reports/index.html")
+SETTINGS = EvaluateSettings(resamples=1000)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory) -> Path:
+    """A project with its evaluation done; read only."""
+    folder = make_project(tmp_path_factory.mktemp("project"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        evaluate(SETTINGS)
+    return folder
+
+
+@pytest.fixture
+def project(evaluated: Path, tmp_path: Path, monkeypatch) -> Path:
+    """The same project before its evaluation, to change; the current folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(evaluated, folder, ignore=shutil.ignore_patterns("reports", "evaluation"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "reports/metrics.json").read_text())
+
+
+def written(folder: Path) -> list[str]:
+    return [name for name in OUTPUTS if (folder / name).exists()]
+
+
+def test_scores_follow_from_the_predictions(evaluated: Path) -> None:
+    predictions = np.load(evaluated / "build/evaluation/predictions.npz")
+    labels, names = predictions["labels"], predictions["trials"].tolist()
+    assert predictions["probabilities"].shape == (9, 50, 3)
+    assert predictions["probabilities"].dtype == np.float32
+    assert names == [f"{s}-{n}" for s in ("fine_tune", "scratch", "source_only") for n in range(3)]
+    found = metrics(evaluated)["strategies"]
+    for name, probabilities in zip(names, predictions["probabilities"], strict=True):
+        strategy, seed = name.rsplit("-", 1)
+        accuracy = sklearn.metrics.accuracy_score(labels, probabilities.argmax(axis=1))
+        assert found[strategy]["accuracy"]["seeds"][int(seed)] == round(accuracy, 4)
+    for row in found.values():
+        assert row["accuracy"]["mean"] == pytest.approx(np.mean(row["accuracy"]["seeds"]), abs=1e-4)
+        assert row["accuracy"]["low"] <= row["accuracy"]["mean"] <= row["accuracy"]["high"]
+        assert list(row["per_class_recall"]) == ["ant", "bee", "cat"]
+
+
+def test_gains_are_differences_and_verdicts_what_their_intervals_say(evaluated: Path) -> None:
+    found = metrics(evaluated)["strategies"]
+    assert found["fine_tune"]["verdict"] == "positive"
+    assert found["scratch"]["verdict"] == "baseline"
+    for name, row in found.items():
+        for baseline in ("scratch", "source_only"):
+            difference = row["accuracy"]["mean"] - found[baseline]["accuracy"]["mean"]
+            assert row[f"gain_over_{baseline}"]["mean"] == pytest.approx(difference, abs=2e-4)
+        if name != "scratch":
+            assert row["verdict"] == verdict(Interval(**row["gain_over_scratch"]))
+
+
+def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
+    report = metrics(evaluated)
+    assert report["candidate"]["strategy"] == "fine_tune"
+    assert report["budget"] == {"labels_per_class": 4, "validation_per_class": 2, "seeds": [0, 1, 2]}
+    assert report["test"] == {"n": 50, "classes": ["ant", "bee", "cat"]}
+
+
+def test_the_test_split_never_chooses(project: Path) -> None:
+    # On test scratch is far worse than fine_tune, and its seed 1 is no better than the others.
+    for trial in (project / "build/trials").iterdir():
+        accuracy = {"scratch-0": 0.9, "scratch-1": 0.95, "scratch-2": 0.95}.get(trial.name, 0.9)
+        nll = 0.1 if trial.name == "scratch-2" else 0.2
+        edit_trial(trial, validation={"accuracy": accuracy, "macro_f1": 0.9, "nll": nll})
+    evaluate(SETTINGS)
+    candidate = metrics(project)["candidate"]
+    assert (candidate["trial"], candidate["validation_accuracy"]) == ("scratch-2", 0.95)  # lower loss of two equal ones
+    assert "validation chose scratch" in (project / "reports/index.html").read_text()
+
+
+def test_again_gives_the_same_bytes(evaluated: Path, project: Path) -> None:
+    evaluate(SETTINGS)
+    for name in OUTPUTS:
+        assert (project / name).read_bytes() == (evaluated / name).read_bytes(), name
+
+
+def test_trials_no_longer_asked_for_are_swept(project: Path) -> None:
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    del content["strategies"]["source_only"]
+    (project / "params.yaml").write_text(yaml.safe_dump({**content, "seeds": [0, 1]}))
+    evaluate(SETTINGS)
+    left = sorted(path.name for path in (project / "build/trials").iterdir())
+    assert left == ["fine_tune-0", "fine_tune-1", "scratch-0", "scratch-1"]
+    rows = metrics(project)["strategies"]
+    assert sorted(rows) == ["fine_tune", "scratch"]
+    assert rows["fine_tune"]["gain_over_source_only"] is None
+    assert "source_only" not in (project / "reports/index.html").read_text().split("All scores")[0]
+
+
+def test_one_seed_gives_no_interval_and_no_evidence(project: Path) -> None:
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    (project / "params.yaml").write_text(yaml.safe_dump({**content, "seeds": [1]}))
+    evaluate(SETTINGS)
+    row = metrics(project)["strategies"]["fine_tune"]
+    assert row["gain_over_scratch"]["mean"] > 0.1
+    assert row["gain_over_scratch"]["low"] is row["accuracy"]["high"] is None
+    assert row["verdict"] == "no evidence"
+    assert "One seed" in (project / "reports/index.html").read_text()
+
+
+def test_every_missing_trial_is_named_with_its_command(project: Path) -> None:
+    shutil.rmtree(project / "build/trials/scratch-1")
+    (project / "build/trials/fine_tune-2/curve.csv").unlink()
+    with pytest.raises(GraftError) as caught:
+        evaluate(SETTINGS)
+    assert len(caught.value.problems) == 2
+    for expected in (
+        "scratch-1: metrics.json is missing; make it: python -m tasks.finetune --strategy scratch --seed 1",
+        "fine_tune-2: curve.csv is missing; make it: python -m tasks.finetune --strategy fine_tune --seed 2",
+    ):
+        assert expected in str(caught.value)
+    assert written(project) == []
+
+
+def test_trials_with_another_budget_are_not_compared(project: Path) -> None:
+    edit_trial(project / "build/trials/scratch-1", labels_per_class=9)
+    with pytest.raises(GraftError, match=r"scratch-1: labels_per_class is 9, but 4 in fine_tune-0"):
+        evaluate(SETTINGS)
+
+
+def test_a_trial_that_answers_in_other_classes_is_refused(project: Path) -> None:
+    path = project / "build/trials/scratch-0/model.json"
+    path.write_text(path.read_text().replace("bee", "wasp"))
+    with pytest.raises(GraftError, match=r"scratch-0: predicts ant, wasp, cat, but the test split has ant, bee, cat"):
+        evaluate(SETTINGS)
+    assert written(project) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"strategies": {"fine_tune": {}}}, r"'scratch' is missing.*asked for: fine_tune"),
+        ({"seeds": []}, "at least one seed"),
+        ({"seeds": [0, 1, 1]}, "1 is given twice"),
+        ({"seeds": 3}, r"params\.yaml: seeds: .*array, got 3"),
+    ],
+)
+def test_a_plan_that_cannot_be_compared_is_refused(project: Path, change, complaint) -> None:
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    (project / "params.yaml").write_text(yaml.safe_dump({**content, **change}))
+    with pytest.raises(GraftError, match=complaint):
+        evaluate(SETTINGS)
+
+
+def test_the_command_works_alone_and_the_page_names_the_code_that_ran(evaluated: Path, project: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-m", "tasks.evaluate"], check=True, env=environment, cwd=project)
+    assert metrics(project) == metrics(evaluated)
+    page = (project / "reports/index.html").read_text()
+    named = set(re.findall(r"<tr><td><code>(\S+?)</code></td><td><code>[0-9a-f]{40}</code>", page))
+    templates = {path for path in (ROOT / "tasks/report").iterdir() if path.suffix in (".j2", ".css")}
+    used = closure(ROOT / "tasks/evaluate.py") | templates
+    assert named == {str(path.relative_to(ROOT)) for path in used}

@@ -1,0 +1,135 @@
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from graft.settings import Augmentation, Training
+from tasks.errors import GraftError
+from tasks.parameters import load_yaml, parse, read_section
+from tests.house.imports import ROOT
+
+
+def problems(values: object, kind: type = Training) -> list[str]:
+    with pytest.raises(GraftError) as caught:
+        parse(values, kind, where="params.yaml: finetune.training")
+    return caught.value.problems
+
+
+def test_values_become_a_frozen_dataclass_and_the_rest_are_defaults() -> None:
+    parsed = parse({"steps": 10, "augmentation": {"crop": 2}}, Training, where="")
+    assert parsed == Training(steps=10, augmentation=Augmentation(crop=2))
+
+
+def test_all_faults_are_reported_at_once_with_key_value_and_choices() -> None:
+    bad = {"stepz": 1, "batch_size": -3, "precision": "fp8", "augmentation": {"flip": 3, "flop": 1}}
+    found = "\n".join(problems(bad))
+    assert "params.yaml: finetune.training.stepz: unknown key; did you mean 'steps'? (valid: augmentation," in found
+    assert "training.batch_size: input should be greater than or equal to 1, got -3" in found
+    assert "training.precision: input should be 'auto', 'float32' or 'bfloat16', got 'fp8'" in found
+    assert "training.augmentation.flip: input should be less than or equal to 1, got 3" in found
+    assert "training.augmentation.flop: unknown key; did you mean 'flip'?" in found
+
+
+@pytest.mark.parametrize("value", ["10", 10.5, True, None, [1], {}])
+def test_nothing_is_taken_for_a_number_that_is_none(value: object) -> None:
+    assert "steps: input should be a valid integer" in problems({"steps": value})[0]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([field.name for field in fields(Training)]) | st.text(max_size=8),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=5)
+        | st.lists(st.integers(), max_size=2),
+        max_size=5,
+    )
+)
+def test_any_mapping_is_parsed_or_refused_with_words(values: dict[str, object]) -> None:
+    try:
+        parsed = parse(values, Training, where="here")
+    except GraftError as error:
+        assert all(problem.startswith("here") for problem in error.problems)
+    else:
+        assert asdict(parsed) == asdict(Training()) | {k: v for k, v in values.items() if k != "augmentation"}
+
+
+def test_a_missing_section_takes_every_default(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("other: {}\n")
+    assert read_section(tmp_path / "p.yaml", "training", Training) == Training()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", "key 'a' is given twice"),
+        ("a: [1\n", "not valid YAML"),
+        ("- a\n", "expected a mapping of sections, found list"),
+        ("a: !!python/object:os.system {}\n", "not valid YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(GraftError, match=message) as caught:
+        load_yaml(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(GraftError, match="there is no such file"):
+        load_yaml(tmp_path / "params.yaml")
+
+
+class TestTheProjectsParameters:
+    """`graft run` checks all of params.yaml before anything starts."""
+
+    @pytest.fixture
+    def edit(self, tmp_path: Path):
+        content = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+        def write(**sections: object) -> Path:
+            (tmp_path / "params.yaml").write_text(yaml.safe_dump({**content, **sections}))
+            return tmp_path
+
+        return write
+
+    def faults(self, root: Path) -> str:
+        from tasks.check_parameters import check_parameters
+
+        with pytest.raises(GraftError) as caught:
+            check_parameters(root, knobs=True)
+        return str(caught.value)
+
+    def test_those_of_the_demo_are_fine(self, edit) -> None:
+        from tasks.check_parameters import check_parameters
+
+        check_parameters(edit(), knobs=True)
+
+    def test_every_fault_of_every_section_at_once(self, edit) -> None:
+        found = self.faults(
+            edit(
+                seeds=[0, 0, 1],
+                strategies={"finetune": {}, "mixed_training": {"source_share": 2}, "linear_probe": {"rate": 1}},
+                finetune={"labels_per_class": 5, "validation_per_class": 6},
+                pretran={},
+            )
+        )
+        assert "seeds: 0 is given twice" in found
+        assert "strategies.finetune: unknown strategy; did you mean 'fine_tune'?" in found
+        assert "'scratch' is missing" in found
+        assert "strategies.mixed_training.source_share: input should be less than or equal to 1, got 2" in found
+        assert "strategies.linear_probe.rate: unknown key" in found
+        assert "validation_per_class: 6 is more than labels_per_class (5)" in found
+        assert "unknown section 'pretran'; did you mean 'pretrain'?" in found
+
+    @pytest.mark.parametrize(
+        ("seeds", "message"), [([], "at least one seed"), ([-1], "greater than or equal to 0"), ("0", "array")]
+    )
+    def test_seeds_are_a_list_of_counts(self, edit, seeds: object, message: str) -> None:
+        assert message in self.faults(edit(seeds=seeds))

@@ -1,0 +1,482 @@
+"""The executor does what `dvc repro` would: what runs, what is skipped, what is restored, and what a failure means."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from dvc.repo import Repo
+
+from tasks.dvc_project import Claim, Project
+from tasks.errors import GraftError
+from tasks.execution import Event, Outcome, StageFailed
+from tasks.pipeline import Pipeline
+from tasks.schedule import Job, RunFailed
+from tasks.warm import LocalRunner
+from tests.tasks.dvc_sandbox import Sandbox, new_sandbox, states
+from tests.tasks.processes import gone
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[LocalRunner]:
+    runner = LocalRunner(preload=("json",))
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def empty(tmp_path: Path, runner: LocalRunner) -> Sandbox:
+    return new_sandbox(tmp_path / "project", runner)
+
+
+def join(name: str, *sources: str, **more: object) -> dict[str, object]:
+    """A stage that joins files into `NAME.txt`."""
+    command = f"python join.py {name}.txt {' '.join(sources)} && echo {name} >> runs.log"
+    return {"cmd": command, "deps": ["join.py", *sources], "outs": [f"{name}.txt"], **more}
+
+
+@pytest.fixture
+def sandbox(empty: Sandbox) -> Sandbox:
+    """data.dvc -> prepare -> train@{a,b} -> report; prepare passes on the first letter of its input only."""
+    empty.write("data/raw.txt", "abc")
+    empty.write("params.yaml", "lr: 0.1\nkinds: [a, b]\n")
+    with Repo(str(empty.root)) as repo:
+        repo.add(str(empty.root / "data"))
+    empty.stages(
+        prepare={
+            "cmd": "head -c 1 data/raw.txt > prepared.txt; echo prepare >> runs.log",
+            "deps": ["data"],
+            "outs": ["prepared.txt"],
+        },
+        train={
+            "matrix": {"kind": "${kinds}"},
+            "cmd": "python join.py model-${item.kind}.txt prepared.txt && echo ${item.kind} >> runs.log",
+            "deps": ["join.py", "prepared.txt"],
+            "params": ["lr"],
+            "outs": ["model-${item.kind}.txt"],
+        },
+        report={"cmd": "ls *.txt > report; echo report >> runs.log", "deps": ["model-a.txt"], "outs": ["report"]},
+    )
+    return empty
+
+
+@pytest.fixture
+def finished(sandbox: Sandbox) -> Sandbox:
+    sandbox.run()
+    sandbox.runs()
+    return sandbox
+
+
+ALL = ["data.dvc", "prepare", "train@a", "train@b", "report"]
+
+
+def test_first_run_makes_everything_and_the_second_nothing(sandbox: Sandbox) -> None:
+    first = sandbox.run()
+    assert list(first) == ALL
+    assert first.pop("data.dvc") == "up_to_date"
+    assert set(first.values()) == {"ran"}
+    assert sandbox.runs() == ["a", "b", "prepare", "report"]
+    assert sandbox.status() == {}
+
+    assert set(sandbox.run().values()) == {"up_to_date"}
+    assert sandbox.runs() == []
+
+
+def test_a_parameter_reruns_what_reads_it_and_put_back_is_restored(finished: Sandbox) -> None:
+    finished.write("params.yaml", "lr: 0.2\nkinds: [a, b]\n")
+    outcomes = finished.run()
+    assert finished.runs() == ["a", "b"]
+    assert outcomes["report"] == "up_to_date"  # the models did not change: nobody reads lr
+
+    finished.write("params.yaml", "lr: 0.1\nkinds: [a, b]\n")
+    assert finished.run()["train@a"] == "restored"
+    assert finished.runs() == []
+    assert finished.status() == {}
+
+
+def test_edited_code_reruns_the_stages_that_list_it(finished: Sandbox) -> None:
+    finished.write("join.py", finished.read("join.py").replace("+ out)", "+ out.upper())"))
+    finished.run()
+    assert finished.runs() == ["a", "b", "report"]
+    assert finished.read("model-a.txt") == "aMODEL-A.TXT"
+
+
+def test_a_stage_that_made_the_same_again_stops_the_wave(finished: Sandbox) -> None:
+    finished.write("data/raw.txt", "a different tail")
+    outcomes = finished.run()
+    assert outcomes == dict.fromkeys(ALL, "up_to_date") | {"data.dvc": "committed", "prepare": "ran"}
+    assert finished.runs() == ["prepare"]
+    assert finished.status() == {}
+
+
+def test_new_data_is_committed_and_reruns_all(finished: Sandbox) -> None:
+    finished.write("data/raw.txt", "xyz")
+    assert finished.run()["data.dvc"] == "committed"
+    assert finished.read("model-b.txt") == "xmodel-b.txt"
+    assert finished.runs() == ["a", "b", "prepare", "report"]
+
+
+def test_a_deleted_output_is_restored(finished: Sandbox) -> None:
+    (finished.root / "model-a.txt").unlink()
+    assert finished.run()["train@a"] == "restored"
+    assert finished.read("model-a.txt") == "amodel-a.txt"
+    assert finished.runs() == []
+
+
+def test_a_member_of_a_matrix_leaves_and_comes_back(finished: Sandbox) -> None:
+    lock = finished.read("dvc.lock")
+    finished.write("params.yaml", "lr: 0.1\nkinds: [a]\n")
+    assert "train@b" not in finished.run()
+    finished.write("params.yaml", "lr: 0.1\nkinds: [b, a]\n")
+    assert set(finished.run().values()) == {"up_to_date"}
+    assert finished.runs() == []
+    assert finished.read("dvc.lock") == lock
+
+
+def test_one_pipeline_object_sees_what_was_edited_since_its_last_run(sandbox: Sandbox) -> None:
+    pipeline = sandbox.pipeline()
+    pipeline.run()
+    assert {outcome.how for outcome in pipeline.run()} == {"up_to_date"}
+    sandbox.write("params.yaml", "lr: 0.1\nkinds: [a, c]\n")
+    how = {outcome.name: outcome.how for outcome in pipeline.run()}
+    assert how["train@c"] == "ran"
+    assert how["train@a"] == "up_to_date"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("prepare", ["data.dvc", "prepare"]),
+        ("train", ["data.dvc", "prepare", "train@a", "train@b"]),
+        ("train@b", ["data.dvc", "prepare", "train@b"]),
+        ("data.dvc", ["data.dvc"]),
+        ("dvc.yaml", ALL),
+        ("dvc.yaml:report", ["data.dvc", "prepare", "train@a", "report"]),
+    ],
+)
+def test_targets(sandbox: Sandbox, target: str, expected: list[str]) -> None:
+    assert [status.name for status in sandbox.pipeline().status([target])] == expected
+
+
+def test_status_says_what_would_happen_and_writes_nothing(finished: Sandbox) -> None:
+    finished.write("params.yaml", "lr: 0.2\nkinds: [a, b, c]\n")
+    (finished.root / "prepared.txt").unlink()
+    before = {path: path.read_bytes() for path in finished.root.iterdir() if path.is_file()}
+    status = {each.name: each for each in finished.pipeline().status()}
+    assert before == {path: path.read_bytes() for path in finished.root.iterdir() if path.is_file()}
+
+    assert status["data.dvc"].state == "up_to_date"
+    assert (status["prepare"].state, status["prepare"].reasons) == ("will_restore", ("output prepared.txt deleted",))
+    assert status["train@a"].state == "will_run"
+    assert "params.yaml: lr modified" in status["train@a"].reasons
+    assert (status["train@c"].state, status["train@c"].reasons) == ("will_run", ("never run",))
+    assert (status["report"].state, status["report"].reasons) == ("waits", ("after train@a",))
+
+
+def test_events_follow_each_stage_one_at_a_time(sandbox: Sandbox) -> None:
+    events: list[Event] = []
+    telling = threading.Lock()
+
+    def on_event(event: Event) -> None:
+        assert telling.acquire(blocking=False)
+        events.append(event)
+        telling.release()
+
+    stage = {"cmd": ["echo one; echo two >&2", "echo three > talk"], "outs": ["talk"]}
+    sandbox.stages(talk=stage, other=join("other", "talk"))
+    sandbox.pipeline(on_event=on_event).run()
+    assert states(events, "talk") == ["queued", "running", "done"]
+    assert [event.line for event in events if event.line] == ["one", "two"]
+    (sandbox.root / "other.txt").unlink()
+    events.clear()
+    sandbox.pipeline(on_event=on_event).run()
+    assert states(events, "talk") == ["skipped"]
+    assert states(events, "other") == ["queued", "running", "restored"]
+
+
+def failing(code: int, **more: object) -> dict[str, object]:
+    return {"cmd": f"echo bad luck; exit {code}", "outs": ["never.txt"], **more}
+
+
+def test_a_failure_lets_others_finish_and_names_what_was_not_run(empty: Sandbox) -> None:
+    bad = "for i in $(seq 200); do test -e started && break; sleep 0.05; done; echo bad luck; exit 1"
+    empty.stages(
+        bad=failing(1, cmd=bad),
+        after=join("after", "never.txt"),
+        slow={"cmd": "touch started; sleep 0.5; echo > slow.txt", "outs": ["slow.txt"]},
+        later=join("later", "slow.txt"),
+    )
+    with pytest.raises(RunFailed) as caught:
+        empty.run()
+    assert {outcome.name: outcome.how for outcome in caught.value.outcomes} == {
+        "bad": "failed",
+        "after": "not_run",
+        "slow": "ran",
+        "later": "not_run",
+    }
+    assert "stage bad failed with exit code 1" in str(caught.value)
+    assert "bad luck" in str(caught.value)
+    assert "after, later" in str(caught.value)
+    failure = caught.value.failures["bad"]
+    assert (failure.exit_code, failure.permanent, failure.tail) == (1, False, "bad luck")
+
+    empty.stages(bad=failing(1, cmd="echo > never.txt"), slow=join("slow"))
+    assert empty.run() == {"bad": "ran", "slow": "ran"}
+
+
+def test_keep_going_runs_what_does_not_depend_on_the_failure(empty: Sandbox) -> None:
+    empty.stages(bad=failing(3), after=join("after", "never.txt"), free=join("free"), later=join("later", "free.txt"))
+    with pytest.raises(RunFailed) as caught:
+        empty.run(keep_going=True, jobs=1)
+    how = {outcome.name: outcome.how for outcome in caught.value.outcomes}
+    assert how == {"bad": "failed", "after": "not_run", "free": "ran", "later": "ran"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "permanent"), [("exit 2", 2, True), ("exit 1", 1, False), ("kill -9 $$", -9, False)]
+)
+def test_a_failure_says_whether_a_retry_is_pointless(empty: Sandbox, command: str, code: int, permanent: bool) -> None:
+    empty.stages(bad={"cmd": command, "outs": ["x"]})
+    with pytest.raises(RunFailed) as caught:
+        empty.run()
+    failure = caught.value.failures["bad"]
+    assert (failure.exit_code, failure.permanent) == (code, permanent)
+
+
+def test_a_missing_input_and_a_missing_output_fail_by_name(empty: Sandbox) -> None:
+    empty.stages(no_input=join("x", "absent.txt"), no_output={"cmd": "true", "outs": ["promised.txt"]})
+    with pytest.raises(RunFailed) as caught:
+        empty.run(keep_going=True)
+    assert "absent.txt" in str(caught.value.failures["no_input"])
+    assert "promised.txt" in str(caught.value.failures["no_output"])
+    assert all(failure.permanent for failure in caught.value.failures.values())
+
+
+def test_a_job_may_be_called_again_after_it_failed(empty: Sandbox) -> None:
+    """And then runs on the new input: what `dvc.lock` says of the old one is not taken for its result."""
+    empty.write("source.txt", "old")
+    command = "test -e works || { touch works; exit 1; }; cat source.txt > x"
+    empty.stages(flaky={"cmd": command, "deps": ["source.txt"], "outs": ["x"]}, next=join("next", "x"))
+    empty.write("works", "")
+    empty.run()
+    (empty.root / "works").unlink()
+    empty.write("source.txt", "new")
+
+    def submit(job: Job) -> Future[Outcome]:
+        def with_retry() -> Outcome:
+            try:
+                return job()
+            except StageFailed as failure:
+                assert not failure.permanent
+                return job()
+
+        return pool.submit(with_retry)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert empty.run(submit=submit) == {"flaky": "ran", "next": "ran"}
+    assert empty.read("next.txt") == "newnext.txt"
+    assert empty.status() == {}
+
+
+def test_a_job_carries_its_stage_s_upstream_and_meta(empty: Sandbox) -> None:
+    empty.stages(first=join("first"), second=join("second", "first.txt", meta={"retries": 2}))
+    jobs: dict[str, Job] = {}
+
+    def submit(job: Job) -> Future[Outcome]:
+        jobs[job.name] = job
+        assert job.upstream == () or (empty.root / "first.txt").exists()
+        return pool.submit(job)
+
+    with ThreadPoolExecutor(2) as pool:
+        empty.run(submit=submit)
+        assert (jobs["second"].upstream, jobs["second"].meta) == (("first",), {"retries": 2})
+        assert set(empty.run(submit=submit).values()) == {"up_to_date"}
+    assert len(jobs) == 2
+
+
+def test_no_more_stages_at_once_than_jobs_whatever_runs_them(empty: Sandbox) -> None:
+    count = "mkdir -p now; touch now/{0}; ls now | wc -l > {0}.txt; sleep 0.1; rm now/{0}"
+    empty.stages(**{f"s{i}": {"cmd": count.format(i), "outs": [f"{i}.txt"]} for i in range(6)})
+    with ThreadPoolExecutor(6) as pool:
+        empty.run(jobs=2, submit=pool.submit)
+    assert max(int(empty.read(f"{i}.txt")) for i in range(6)) == 2
+
+
+def test_an_input_edited_while_its_stage_runs_is_not_recorded(empty: Sandbox) -> None:
+    empty.write("source.txt", "old")
+    command = "cat source.txt > x; test -e tried || { touch tried; echo new > source.txt; }"
+    empty.stages(copy={"cmd": command, "deps": ["source.txt"], "outs": ["x"]})
+    with pytest.raises(RunFailed, match=r"source\.txt changed while stage copy ran") as caught:
+        empty.run()
+    assert not caught.value.failures["copy"].permanent
+    assert not (empty.root / "dvc.lock").exists()
+    assert empty.run() == {"copy": "ran"}
+    assert empty.read("x") == "new\n"
+
+
+def test_stop_ends_what_runs_and_starts_nothing_more(empty: Sandbox) -> None:
+    started = threading.Event()
+
+    def on_event(event: Event) -> None:
+        if event.line:
+            started.set()
+
+    empty.stages(long={"cmd": "echo $$ > pid; echo up; sleep 60; sleep 60", "outs": ["x"]}, next=join("y", "x"))
+    pipeline = empty.pipeline(on_event=on_event)
+    threading.Thread(target=lambda: started.wait(30) and pipeline.stop()).start()
+    with pytest.raises(RunFailed, match="stopped") as caught:
+        pipeline.run()
+    assert [outcome.how for outcome in caught.value.outcomes] == ["not_run", "not_run"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(empty.read("pid")), 0)
+    assert rwlock_is_free(empty)
+    with pytest.raises(RunFailed, match="stopped"):
+        pipeline.run()
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tasks.pipeline import Pipeline
+Pipeline(Path(sys.argv[1]), on_event=lambda event: event.line and print(event.line, flush=True)).run()
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_leaves_no_process_and_the_next_run_succeeds(empty: Sandbox, end: signal.Signals) -> None:
+    empty.stages(
+        done=join("done"),
+        long={
+            "cmd": "cat done.txt > x; test -e go || { echo $$; sleep 60; sleep 60; }",
+            "deps": ["done.txt"],
+            "outs": ["x"],
+        },
+    )
+    command = [sys.executable, "-c", PARENT, str(empty.root)]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.send_signal(end)
+        assert parent.wait(20) != 0
+    assert gone([pid])
+    empty.write("go", "")
+    assert empty.run() == {"done": "up_to_date", "long": "ran"}
+    assert end == signal.SIGKILL or rwlock_is_free(empty)  # what a dead process claimed is ignored, by stock too
+
+
+def rwlock_is_free(sandbox: Sandbox) -> bool:
+    return str(sandbox.root) not in sandbox.read(".dvc/tmp/rwlock")
+
+
+def test_claims_are_given_back_after_success_and_failure(empty: Sandbox) -> None:
+    empty.stages(good=join("good", "join.py"), bad=failing(1))
+    with pytest.raises(RunFailed):
+        empty.run()
+    assert rwlock_is_free(empty)
+
+
+def test_a_dvc_command_beside_a_running_stage_says_what_it_meets(empty: Sandbox) -> None:
+    empty.stages(
+        long={"cmd": "echo up; for i in $(seq 200); do test -e go && break; sleep 0.05; done; echo > x", "outs": ["x"]}
+    )
+    met: list[str] = []
+
+    def meddle() -> None:
+        started.wait(30)
+        try:
+            empty.stock()
+        except Exception as error:
+            met.append(str(error.__cause__))
+        empty.write("go", "")
+
+    started = threading.Event()
+    thread = threading.Thread(target=meddle)
+    thread.start()
+    empty.pipeline(on_event=lambda event: started.set() if event.line else None).run()
+    thread.join()
+    assert len(met) == 1
+    assert "is busy" in met[0]
+    assert "(stage long)" in met[0]
+
+
+def test_the_run_waits_while_another_dvc_process_holds_the_lock(empty: Sandbox) -> None:
+    empty.stages(one=join("one"))
+    with Repo(str(empty.root)) as repo:
+        repo.lock.lock()
+        timer = threading.Timer(4, repo.lock.unlock)  # longer than a dvc command waits
+        timer.start()
+        assert empty.run() == {"one": "ran"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("dvc.yaml", "stages:\n  a:\n    cmd: echo 'x\n    outs: [a\n", ["dvc.yaml", "line 5"]),
+        ("dvc.yaml", "stages:\n  a: {cmd: x, out: [y]}\n  b: {wdir: x}\n", ["stages.a.out", "stages.b.cmd"]),
+        ("dvc.yaml", "stages:\n  a: {cmd: 'echo ${nothing}'}\n", ["dvc.yaml", "nothing"]),
+        ("dvc.yaml", "stages:\n  a: {cmd: x, meta: {threads: two}}\n", ["stage a", "meta.threads", "'two'"]),
+        ("dvc.lock", "schema: '2.0'\nstages:\n  prepare:\n    cm", ["dvc.lock"]),
+        (
+            "dvc.lock",
+            "schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n    deps:\n    - path: data\n      md5: 123\n",
+            ["dvc.lock"],
+        ),
+        ("params.yaml", "kinds: [a", ["params.yaml", "line 2"]),
+    ],
+)
+def test_a_broken_file_is_named_with_the_reason(sandbox: Sandbox, file: str, text: str, words: list[str]) -> None:
+    sandbox.write(file, text)
+    with pytest.raises(GraftError) as caught:
+        sandbox.run()
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_an_unknown_target_is_answered_with_those_that_exist(sandbox: Sandbox) -> None:
+    with pytest.raises(GraftError, match="no stage 'trian'") as caught:
+        sandbox.run("trian")
+    assert "prepare" in str(caught.value)
+
+
+def test_no_dvc_project_is_an_error_for_people(tmp_path: Path) -> None:
+    with pytest.raises(GraftError, match="not inside of a DVC repository"):
+        Pipeline(tmp_path).run()
+
+
+def test_ready_stages_run_side_by_side(empty: Sandbox) -> None:
+    wait = "touch {0}; for i in $(seq 200); do test -e {1} && break; sleep 0.05; done; test -e {1} && echo > {0}.txt"
+    empty.stages(
+        left={"cmd": wait.format("left", "right"), "outs": ["left.txt"]},
+        right={"cmd": wait.format("right", "left"), "outs": ["right.txt"]},
+    )
+    assert empty.run(jobs=2) == {"left": "ran", "right": "ran"}
+
+
+def test_a_project_knows_what_it_has_recorded_and_what_it_has_not(empty: Sandbox) -> None:
+    empty.write("source.txt", "old")
+    stage = {"deps": ["source.txt"], "outs": [{"kept": {"persist": True}}]}
+    empty.stages(one={"cmd": "echo 1 >> kept", **stage})
+    empty.run()
+    empty.write("source.txt", "new")
+    empty.stages(one={"cmd": "echo 2 >> kept", **stage})
+    project = Project(empty.root)
+    project.plan()
+
+    claim = project.claim("one")
+    assert isinstance(claim, Claim)
+    project.release(claim)
+    assert project.is_changed("one")
+
+    claim = project.claim("one")
+    assert isinstance(claim, Claim)
+    project.record(claim)
+    assert not project.is_changed("one")
+    project.close()
