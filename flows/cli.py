@@ -120,10 +120,9 @@ def strategies(
 def data_demo() -> None:
     """Make the demo data: digits rendered from fonts (source) and real handwritten ones (target)."""
     with project() as root:
-        from flows.running import in_words
-        from tasks.versioning import version_data
+        from flows.running import have_data, in_words
 
-        console.print(in_words(version_data(root, on_line=console.print)), highlight=False)
+        console.print(in_words(have_data(root, console)), highlight=False)
 
 
 @data_app.command("check", epilog="Example:  graft data check")

@@ -34,7 +34,7 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
     from tasks.check_parameters import check_parameters
 
     check_parameters(root)
-    data = in_words(version_data(root, update=update_data, on_line=lambda line: console.print(line, style="dim")))
+    data = in_words(have_data(root, console, update=update_data))
     found = Pipeline(root).status()
     if all(stage.state == "up_to_date" for stage in found):
         from tasks.publish import publish
@@ -49,6 +49,12 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
         from flows.transfer import transfer
 
         return transfer(str(root), jobs, update_data)
+
+
+def have_data(root: Path, console: Console, *, update: bool = False) -> DataVersion:
+    """Put the data in place, showing what is done where it takes time."""
+    with console.status("looking at the data") as shown:
+        return version_data(root, update=update, on_line=shown.update)
 
 
 def in_words(data: DataVersion) -> str:

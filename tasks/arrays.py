@@ -75,10 +75,14 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
         raise GraftError(f"cannot be read, so truncated or damaged: {error}") from None
     header = 4 + 4 * dimensions
     if len(content) < header or content[:4] != bytes([0, 0, _UINT8, dimensions]):
-        raise GraftError(f"not IDX with {dimensions} dimensions of unsigned bytes: it starts with {content[:4].hex(' ')}")
+        raise GraftError(
+            f"not IDX with {dimensions} dimensions of unsigned bytes: it starts with {content[:4].hex(' ')}"
+        )
     shape = [int.from_bytes(content[place : place + 4], "big") for place in range(4, header, 4)]
     if len(content) - header != math.prod(shape):
-        raise GraftError(f"truncated or damaged: {shape} needs {math.prod(shape):,} bytes, {len(content) - header:,} follow")
+        raise GraftError(
+            f"truncated or damaged: {shape} needs {math.prod(shape):,} bytes, {len(content) - header:,} follow"
+        )
     if 0 in shape[1:]:
         raise GraftError(f"pictures without a pixel: {shape}")
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape)

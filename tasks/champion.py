@@ -1,4 +1,8 @@
-"""The present champion's score on the present test set: as recorded, or measured now if the test set is another."""
+"""The present champion's score on the present test set: as recorded, or measured now if the test set is another.
+
+Where the test split was drawn anew from the same data, the champion may have learned from pictures that test it now.
+That can only make it harder to replace.
+"""
 
 import json
 import os
@@ -51,7 +55,7 @@ def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome)
 
     from graft.metrics import score
     from tasks.artifacts import load_split
-    from tasks.raw_test import write_test_pictures
+    from tasks.raw_pictures import write_test_pictures
 
     test = load_split(outcome.root / TEST_DATA)
     with tempfile.TemporaryDirectory() as name:

@@ -99,7 +99,7 @@ def _stroke_variants(masks: np.ndarray) -> np.ndarray:
 def _thin(masks: np.ndarray, steps: int) -> np.ndarray:
     """Masks with thinner strokes; hairlines, which would vanish and break the digit, stay as they are."""
     thinned = _grow(masks, -steps)
-    return thinned | (masks & ~_grow(thinned, steps + 1))
+    return np.asarray(thinned | (masks & ~_grow(thinned, steps + 1)))
 
 
 def _grow(masks: np.ndarray, steps: int) -> np.ndarray:
@@ -109,7 +109,7 @@ def _grow(masks: np.ndarray, steps: int) -> np.ndarray:
         rows = ink | np.roll(ink, 1, axis=-2) | np.roll(ink, -1, axis=-2)
         sides = rows if step % 2 else ink  # a square and a cross in turn: together nearly a disc
         ink = rows | np.roll(sides, 1, axis=-1) | np.roll(sides, -1, axis=-1)
-    return ink if steps > 0 else ~ink
+    return np.asarray(ink if steps > 0 else ~ink)
 
 
 def _draw(masks: np.ndarray, random: np.random.RandomState) -> np.ndarray:
@@ -130,11 +130,12 @@ def _draw(masks: np.ndarray, random: np.random.RandomState) -> np.ndarray:
     samples = masks[np.arange(n)[:, None, None], row, column].reshape(n, SIZE, _SAMPLES, SIZE, _SAMPLES)
     grey = samples.sum(axis=(2, 4), dtype=np.int64) * ink // _SAMPLES**2
     grain = _integers(random, -255, 255, 2, n, SIZE, SIZE).sum(axis=0) * noise // 255
-    return np.clip(np.where(soft, _soften(grey), grey) + grain, 0, 255).astype(np.uint8)
+    noisy: np.ndarray = np.clip(np.where(soft, _soften(grey), grey) + grain, 0, 255)
+    return noisy.astype(np.uint8)
 
 
 def _soften(pictures: np.ndarray) -> np.ndarray:
     """Each pixel of (N, H, W) mixed with its neighbours, with weights 1 2 1 along both axes; outside it is black."""
     wide = np.pad(pictures, ((0, 0), (1, 1), (1, 1)))
-    tall = (wide[:, :, :-2] + 2 * wide[:, :, 1:-1] + wide[:, :, 2:]) // 4
-    return (tall[:, :-2] + 2 * tall[:, 1:-1] + tall[:, 2:]) // 4
+    mixed = (wide[:, :, :-2] + 2 * wide[:, :, 1:-1] + wide[:, :, 2:]) // 4
+    return np.asarray((mixed[:, :-2] + 2 * mixed[:, 1:-1] + mixed[:, 2:]) // 4)

@@ -134,11 +134,9 @@ class Project:
         with self._section():
             stage = dvc_stage.working_copy(self._stages[name])
             try:
-                stage.save_deps()
-                self._repo.stage_cache.restore(stage, dry=True)
-            except DvcException:  # not cached, or an input is missing
+                return bool(self._repo.stage_cache.holds(stage))
+            except DvcException:  # an input is missing
                 return False
-            return True
 
     def claim(self, name: str) -> Claim | Literal["restored", "committed"]:
         """Do all for a changed stage that needs no command; else claim it, so that its commands can run.

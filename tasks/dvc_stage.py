@@ -10,7 +10,7 @@ from typing import Any, cast
 from dvc.dependency.db import AbstractDependency
 from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage, create_stage
-from dvc.stage.cache import StageCache
+from dvc.stage.cache import StageCache, _can_hash
 from dvc.stage.loader import StageLoader
 from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_kwargs
 
@@ -29,6 +29,14 @@ class RunCache(StageCache):  # type: ignore[misc]  # DVC has no types that mypy 
         stage = create_stage(PipelineStage, repo=self.repo, path=path, cmd=cache["cmd"], wdir=wdir, outs=outs)
         StageLoader.fill_from_lock(stage, cache)
         return stage
+
+    def holds(self, stage: Any) -> bool:
+        """Whether `restore` would bring the stage's outputs back; stock's dry run judges by inputs as they were."""
+        if not stage.changed_stage() and stage.deps_cached() and all(out.hash_info for out in stage.outs):
+            return bool(stage.outs_cached())
+        stage.save_deps()
+        found = self._load(stage) if _can_hash(stage) else None
+        return bool(found and self._create_stage(found, wdir=stage.wdir).outs_cached())
 
 
 def working_copy(stage: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graft.device import choose_device
 from graft.metrics import Scores, score
 from graft.network import Network, predict
 from graft.projection import draw, project
@@ -75,7 +76,7 @@ def _network(trial: Trial, test: Split) -> Network:
             f"but the test split has {', '.join(test.classes)}",
             f"Make the trial anew: python -m tasks.finetune --strategy {trial.strategy} --seed {trial.seed}",
         )
-    return network
+    return network.to(choose_device())
 
 
 def _evidence(
@@ -88,7 +89,7 @@ def _evidence(
     settings: EvaluateSettings,
 ) -> Evidence:
     source = load_split(DATA / "source")
-    network = load_network(candidate.folder)
+    network = load_network(candidate.folder).to(choose_device())
     return Evidence(
         summary=summary,
         trials=trials,

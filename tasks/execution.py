@@ -78,6 +78,7 @@ class Executor:
 
     def __init__(self, project: Project, runner: Runner, jobs: int, on_event: Callable[[Event], None]) -> None:
         self._project, self._runner, self._on_event = project, runner, on_event
+        self.jobs = jobs
         self._slots = threading.Semaphore(jobs)
         self._telling = threading.Lock()
         self._lock = threading.RLock()  # `stop` may be called by a signal handler, in the midst of what holds it

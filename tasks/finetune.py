@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+from graft.device import choose_device
+from graft.loop import Fit, train
 from graft.metrics import score
-
-from graft.loop import Fit, choose_device, train
 from graft.network import Network, predict
 from graft.sampling import LabelledTarget, draw_labels
 from graft.strategies import strategy_class

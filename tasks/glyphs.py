@@ -1,4 +1,4 @@
-"""Digits of the fonts that matplotlib carries, as masks. Integers throughout, so that no machine draws them differently.
+"""Digits of the fonts that matplotlib carries, as masks; in integers, so that no machine draws them differently.
 
 The outlines are read from the font files and filled here rather than by a rasteriser, whose grey values differ from
 one release to the next.
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from fontTools.pens.basePen import BasePen
-from fontTools.ttLib import TTFont, TTLibError
+from fontTools.pens.basePen import BasePen  # type: ignore[import-untyped]
+from fontTools.ttLib import TTFont, TTLibError  # type: ignore[import-untyped]
 
 from tasks.errors import GraftError
 
@@ -59,7 +59,7 @@ def digit_masks(font: str) -> np.ndarray:
         ) from None
 
 
-class _Polygon(BasePen):
+class _Polygon(BasePen):  # type: ignore[misc]
     """Collects an outline's edges, curves flattened. Coordinates are exact: multiples of 1/128 font unit."""
 
     def __init__(self, glyphs: object) -> None:

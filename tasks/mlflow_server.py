@@ -31,7 +31,12 @@ STOP_SECONDS = 3
 Say = Callable[[str], None]
 
 
-def serve(root: Path, *, port: int | None = None, open_page: bool = True, say: Say = print) -> None:
+def announce(text: str) -> None:
+    """Print a line at once, also where the output is no terminal."""
+    print(text, flush=True)
+
+
+def serve(root: Path, *, port: int | None = None, open_page: bool = True, say: Say = announce) -> None:
     """Show MLflow's page and keep it up until Ctrl-C or SIGTERM; a server elsewhere is only opened.
 
     Raises:
@@ -76,7 +81,7 @@ def _show(url: str, open_page: bool, say: Say) -> None:
 
 @contextmanager
 def running_server(
-    root: Path, settings: MlflowSettings, say: Say = print
+    root: Path, settings: MlflowSettings, say: Say = announce
 ) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A server of the configured database that answers: its address and its process; stopped at the end.
 

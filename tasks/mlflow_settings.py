@@ -4,7 +4,7 @@ Neither MLflow nor torch is imported here, so a bad file is found out at once.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,6 +103,8 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
         raise GraftError(problems)
     values["tracking"]["uri"] = _absolute_uri(root, values["tracking"]["uri"])
     values["tracking"]["artifacts"] = _absolute_location(root, values["tracking"]["artifacts"])
+    if problems := [*_undecodable(values["tracking"])]:
+        raise GraftError(problems, "Move the project, or set another place.")
     return cast(MlflowSettings, parse(values, MlflowSettings, where=FILE))
 
 
@@ -166,6 +168,14 @@ def _bad_uri(uri: str) -> list[str]:
     if uri.startswith("sqlite:") and uri.removeprefix("sqlite://").strip("/") in ("", ":memory:"):
         return [f"{where}: name a file, such as sqlite:///.graft/mlflow/mlflow.db"]
     return []
+
+
+def _undecodable(tracking: Mapping[str, str]) -> Iterator[str]:
+    """MLflow decodes %20 in paths, and would write its files into another folder than it reads them from."""
+    for key in ("uri", "artifacts"):
+        place = tracking[key]
+        if "%" in place and place.startswith(("sqlite:", "/")):
+            yield f"{FILE}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
 
 
 def _bad_model(name: str) -> list[str]:

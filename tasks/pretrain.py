@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from graft.loop import choose_device, train
+from graft.device import choose_device
+from graft.loop import train
 from graft.network import Description, Network, predict
 from graft.sampling import hold_out
 from graft.split import Split

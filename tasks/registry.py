@@ -159,24 +159,24 @@ def _apply(
     aliases = {alias: str(holder) for alias, holder in client.get_registered_model(name).aliases.items()}
     if aliases.get(CHAMPION) == number:
         return
-    if not decision.promote:
-        if aliases.get(CHALLENGER) != number or version.tags.get(REASON) != decision.reason:
-            client.set_registered_model_alias(name, CHALLENGER, number)
-            _note(client, version, f"refused, {CHALLENGER}", decision.reason, run)
+    if decision.promote:
+        if champion:
+            client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
+            _note(client, champion, f"replaced by version {number}", run)
+        client.set_registered_model_alias(name, CHAMPION, number)
+        if aliases.get(CHALLENGER) == number:
+            client.delete_registered_model_alias(name, CHALLENGER)
+    elif (aliases.get(CHALLENGER), version.tags.get(REASON)) == (number, decision.reason):
         return
-    if champion:
-        client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
-        _note(client, champion, "replaced", f"by version {number}", run)
-    client.set_registered_model_alias(name, CHAMPION, number)
-    if aliases.get(CHALLENGER) == number:
-        client.delete_registered_model_alias(name, CHALLENGER)
-    _note(client, version, PROMOTED, decision.reason, run)
+    else:
+        client.set_registered_model_alias(name, CHALLENGER, number)
+    event = PROMOTED if decision.promote else f"refused, {CHALLENGER}"
+    _note(client, version, f"{event}: {decision.reason}", run)
+    client.set_model_version_tag(name, number, REASON, decision.reason)
 
 
-def _note(client: "MlflowClient", version: "ModelVersion", event: str, reason: str, run: "Run") -> None:
-    """Keep the reason, and add to the version's history: when, what, why, and from which run."""
+def _note(client: "MlflowClient", version: "ModelVersion", event: str, run: "Run") -> None:
+    """Add to a version's history: when, what, why, and from which run."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    entry = f"{when} {event}: {reason} (run {run.info.run_id})"
     key = f"{HISTORY}{len(_history(version)) + 1:03}"
-    client.set_model_version_tag(version.name, str(version.version), key, entry)
-    client.set_model_version_tag(version.name, str(version.version), REASON, reason)
+    client.set_model_version_tag(version.name, str(version.version), key, f"{when} {event} (run {run.info.run_id})")

@@ -92,12 +92,12 @@ def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
         name=trial.name,
         params=_texts(params | _architecture(trial)),
         tags=_tags(outcome, trial.key, "trial", **tags),
-        points=_points(finals | test_metrics(trial), trial.curve),
+        points=_points(finals | metrics_on_test(trial), trial.curve),
         dataset=_dataset(outcome, "training"),
     )
 
 
-def test_metrics(trial: Trial) -> dict[str, float]:
+def metrics_on_test(trial: Trial) -> dict[str, float]:
     """The metrics of a trial that come from the evaluation, and may be evaluated anew."""
     return {f"test/{name}": value for name, value in trial.test.items() if math.isfinite(value)}
 

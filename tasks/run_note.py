@@ -44,7 +44,7 @@ def leaderboard(outcome: Outcome) -> Table:
 def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
     """The trials that this result is made of, with the runs that show them: older ones where a stage was cached."""
     rows = [
-        [trial.name, trial.strategy, trial.metrics["seed"], trial.test["accuracy"], run_ids[trial.name], trial.key]
+        [trial.name, trial.strategy, trial.metrics["seed"], trial.test.get("accuracy"), run_ids[trial.name], trial.key]
         for trial in outcome.trials
     ]
     return {"columns": ["trial", "strategy", "seed", "test accuracy", "run_id", "stage_key"], "data": rows}

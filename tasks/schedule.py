@@ -105,15 +105,19 @@ class Schedule:
         return outcomes
 
     def _loop(self) -> None:
-        while self._flying or (self._ready and not self._executor.halted):
-            if self._ready and not self._executor.halted:
+        while self._flying or self._may_consider():
+            if self._may_consider():
                 self._consider(self._nodes[heapq.heappop(self._ready)])
             try:
-                name, future = self._landed.get(block=bool(self._flying) and (self._executor.halted or not self._ready))
+                name, future = self._landed.get(block=bool(self._flying) and not self._may_consider())
             except queue.Empty:
                 continue
             self._flying.discard(name)
             self._settle(name, future)
+
+    def _may_consider(self) -> bool:
+        """Whether a stage is ready, and a job free: one that only waits would look busy to whoever watches."""
+        return bool(self._ready) and not self._executor.halted and len(self._flying) < self._executor.jobs
 
     def _consider(self, node: Node) -> None:
         """Skip a stage whose upstream is ready, or submit it."""

@@ -4,6 +4,7 @@ State that is shared between the flow and its tasks stays in this module: Prefec
 neither locks nor running processes can be pickled.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,7 @@ def open_project(root: str | None, jobs: int | None) -> Iterator[Stages]:
     """The stages of the project in (or above) `root`, parameters checked and trials nobody asks for put away."""
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
+    logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
     warm.start()
     run_module("tasks.check_parameters", folder)
     sweep(folder / "build/trials", read_plan(folder / "params.yaml"))

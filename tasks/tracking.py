@@ -16,7 +16,7 @@ from tasks.mlflow_client import create_experiment, find_experiment, in_words, on
 from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
 from tasks.outcome import Outcome, Trial, read_outcome
 from tasks.published import Recorded
-from tasks.run_content import KEY, RUNS, flow_content, pretrain_content, test_metrics, trial_content
+from tasks.run_content import KEY, RUNS, flow_content, metrics_on_test, pretrain_content, trial_content
 from tasks.run_note import leaderboard, note, trial_table
 from tasks.run_store import PARENT, RunStore, is_complete
 
@@ -108,7 +108,7 @@ def _listed(run_ids: Iterable[str]) -> str:
 def _outdated(run: "Run | None", trial: Trial) -> dict[str, float]:
     """Test metrics of a trial that differ from those its run shows: it was evaluated anew, not trained anew."""
     shown = run.data.metrics if run else {}
-    return {name: value for name, value in test_metrics(trial).items() if shown.get(name) != value}
+    return {name: value for name, value in metrics_on_test(trial).items() if shown.get(name) != value}
 
 
 def _refresh(store: RunStore, outcome: Outcome, there: Mapping[str, "Run"]) -> None:

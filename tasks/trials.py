@@ -91,10 +91,10 @@ def load_trials(folder: Path, plan: Plan) -> list[Trial]:
             try:
                 metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
                 trials.append(Trial(path.name, strategy, seed, path, metrics, read_curve(path / "curve.csv")))
+            except FileNotFoundError as error:
+                problems.append(f"{path}: {Path(error.filename).name} is missing; {_command(strategy, seed)}")
             except (OSError, ValueError, KeyError) as error:
-                missing = isinstance(error, FileNotFoundError)
-                why = f"{Path(error.filename).name} is missing" if missing else f"cannot be read: {error}"
-                problems.append(f"{path}: {why}; make it: python -m tasks.finetune --strategy {strategy} --seed {seed}")
+                problems.append(f"{path}: cannot be read: {error!r}; {_command(strategy, seed)}")
     if problems:
         raise GraftError(problems, "Or make all that is missing at once: dvc repro")
     _check_same_budget(trials)
@@ -118,6 +118,10 @@ def choose_candidate(trials: list[Trial]) -> Trial:
 
     best = min({trial.strategy for trial in trials}, key=rank)
     return min((trial for trial in trials if trial.strategy == best), key=lambda t: (*validation(t), t.seed))
+
+
+def _command(strategy: str, seed: int) -> str:
+    return f"make it: python -m tasks.finetune --strategy {strategy} --seed {seed}"
 
 
 def _check_same_budget(trials: list[Trial]) -> None:

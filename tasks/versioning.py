@@ -10,7 +10,7 @@ import json
 import logging
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,13 @@ from typing import Any, Literal
 
 from tasks.card import recorded_md5
 from tasks.errors import GraftError
+from tasks.files import write_text
 from tasks.parameters import load_yaml
 
 DATA = "data"
 POINTER = "data.dvc"
+SHOWN = 5
+"""Files that a message names; the rest are counted."""
 DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
 TWO_WAYS_OUT = "`graft run --update-data` versions it as it is; `dvc checkout data.dvc` puts the recorded data back."
 
@@ -38,7 +41,7 @@ class Changes:
 
     def __str__(self) -> str:
         parts = [
-            f"{len(names):,} {kind} ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
+            f"{len(names):,} {kind} ({_first(names)})"
             for kind, names in (("added", self.added), ("removed", self.removed), ("modified", self.modified))
             if names
         ]
@@ -111,6 +114,29 @@ def version_data(root: Path, update: bool = False, on_line: OnLine | None = None
     return DataVersion(_recorded(root), "updated", status.changes)
 
 
+def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
+    """Have the demo in a project without data: render it, version it, and mark data.dvc as the demo's.
+
+    Raises:
+        GraftError: the project has other data, or the recorded demo cannot be had (see `version_data`).
+    """
+    from tasks.demo import make_demo
+
+    if (root / POINTER).exists() and _is_demo(root):
+        return version_data(root, on_line=on_line)
+    present = [name for name in (DATA, POINTER) if (root / name).exists()]
+    if present:
+        raise GraftError(
+            f"this project has data of its own ({' and '.join(present)}), which the demo would replace",
+            "Move it away first, or make the demo in another folder.",
+        )
+    make_demo(root / DATA, on_line)
+    _commit(root)
+    md5 = recorded_md5(root / POINTER)
+    write_text(root / POINTER, (root / POINTER).read_text(encoding="utf-8") + f"meta:\n  demo: {md5}\n")
+    return DataVersion(md5, "made")
+
+
 def _explain(status: DataStatus) -> tuple[str, str]:
     if status.state == "unversioned":
         return "data/ is not versioned: there is no data.dvc", "`graft run --update-data` versions it."
@@ -128,6 +154,7 @@ def _fetch(root: Path, say: OnLine) -> Literal["restored", "pulled", "made"]:
         say("looking for data/ in DVC's cache")
         with _repository(root) as repo, _naming_what_is_missing("DVC's cache", repo):
             repo.checkout(targets=[str(root / POINTER)])
+            _require_whole(root, repo)
         return "restored"
     except GraftError:
         if not _is_demo(root):
@@ -148,7 +175,26 @@ def _pull(root: Path, remote: str, say: OnLine) -> Literal["restored", "pulled"]
         place = f"the DVC remote {remote!r} ({repo.config['remote'][remote]['url']})"
         with _naming_what_is_missing(place, repo):
             fetched = repo.pull(targets=[str(root / POINTER)])["stats"]["fetched"]
+        _require_whole(root, repo)
     return "pulled" if fetched else "restored"
+
+
+def _require_whole(root: Path, repo: Any) -> None:
+    """Compare what came out of the cache with its hashes: DVC itself trusts whatever bytes lie there read-only.
+
+    Damaged files are taken out of the cache, so that they can be pulled or rendered anew.
+    """
+    listing = Path(repo.cache.local.oid_to_path(_recorded(root)))
+    recorded = {f"{DATA}/{file['relpath']}": file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
+    damaged = sorted(name for name, md5 in recorded.items() if _md5_of_file(root / name) != md5)
+    if damaged:
+        for name in damaged:
+            Path(repo.cache.local.oid_to_path(recorded[name])).unlink()
+        shutil.rmtree(root / DATA)
+        raise GraftError(
+            f"DVC's cache holds damaged files for {POINTER}: {_first(damaged)}; they were removed from it",
+            "Run it again to have them pulled or rendered anew.",
+        )
 
 
 def _make_demo(root: Path, expected: str, say: OnLine) -> None:
@@ -164,8 +210,9 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
             raise GraftError(
                 f"the demo data rendered here has the hash {made}, but {POINTER} records {expected}; "
                 f"made with Python {platform.python_version()}, {versions}. Nothing was kept.",
-                "Install the locked versions (requirements.lock), or pull the data from a DVC remote. To go on with"
-                " other data: `graft data demo`, then `graft run --update-data`.",
+                "Install the locked versions (requirements.lock), or pull the data from a DVC remote"
+                f" (`dvc remote add -d NAME URL`). To go on with what is rendered here: remove {POINTER}, then"
+                " `graft data demo`.",
             )
         beside.rename(root / DATA)
     finally:
@@ -176,19 +223,20 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
 def directory_md5(folder: Path) -> str:
     """DVC's hash of a folder (md5 over the sorted list of its files' md5 and names), found without DVC's cache."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    listing = [{"md5": _md5((folder / name).read_bytes()), "relpath": name} for name in names]
-    return _md5(json.dumps(listing).encode()) + ".dir"
+    listing = [{"md5": _md5_of_file(folder / name), "relpath": name} for name in names]
+    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _recorded(root: Path) -> str:
     if not (root / POINTER).exists():
         raise GraftError(
             f"there is no data: neither {DATA}/ nor {POINTER} is in {root}",
-            f"`graft data demo` makes the demo's, or put your own into {DATA}/.",
+            f"`graft data demo` makes the demo's; or put your own into {DATA}/, then `graft run --update-data`.",
         )
     return recorded_md5(root / POINTER)
 
@@ -209,6 +257,10 @@ def _changes(repo: Any) -> Changes:
 
 def _files(names: list[str]) -> tuple[str, ...]:
     return tuple(sorted(name for name in names if name.startswith(f"{DATA}/") and not name.endswith("/")))
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
 
 
 @contextmanager
@@ -241,9 +293,8 @@ def _naming_what_is_missing(place: str, repo: Any) -> Iterator[None]:
         yield
     except DvcException:
         missing = _files(repo.data_status(granular=True)["not_in_cache"])
-        names = ", ".join(missing[:5]) + (f" and {len(missing) - 5:,} more" if len(missing) > 5 else "")
         raise GraftError(
-            f"{place} cannot give the data that {POINTER} records: {names or DATA + '/'} missing or damaged",
+            f"{place} cannot give the data that {POINTER} records: {_first(missing) or DATA + '/'} missing or damaged",
             "Push it again from a checkout that has it (`dvc push`); `dvc remote list` shows the remotes, and"
             " `dvc remote add -d NAME URL` sets the one to pull from.",
         ) from None

@@ -23,7 +23,7 @@ from typing import Protocol
 
 from tasks.warm_client import THREAD_VARIABLES, Choice, Process, Server
 
-PRELOAD = ("numpy", "torch", "torchvision", "torchmetrics", "mlflow")
+PRELOAD = ("numpy", "torch", "torchvision", "torchmetrics", "matplotlib", "sklearn.manifold", "mlflow")
 """Libraries that stages share. Never a module of the project: children would see it as it was when this started."""
 
 SHELL_CHARACTERS = frozenset("|&;<>()$`\\*?[]{}!~#\n")

@@ -6,6 +6,10 @@ from matplotlib.axes import Axes
 
 from tasks.report.evidence import Embedding
 from tasks.report.svg import INK, MUTED, SERIES, canvas, style, to_svg
+from tasks.report.words import short
+
+_SHORT = 3
+"""Letters of a name that can stand among the dots; longer ones go into the legend."""
 
 
 def embedding_plot(embedding: Embedding) -> Markup:
@@ -15,21 +19,24 @@ def embedding_plot(embedding: Embedding) -> Markup:
     """
     classes = sorted(set(embedding.classes))
     with style():
-        figure = canvas(440, 400)
+        figure = canvas(440, 420)
         axes = figure.subplots()
         axes.set_axis_off()
         axes.set_aspect("equal", adjustable="datalim")
+        axes.plot([], [], "o", color=INK, markersize=7, label="target (test)")
+        axes.plot([], [], "o", color=INK, markersize=6, markerfacecolor="none", label="source")
         if len(classes) <= len(SERIES):
+            in_place = max(map(len, classes)) <= _SHORT
             for name, colour in zip(classes, SERIES, strict=False):
                 chosen = torch.tensor([found == name for found in embedding.classes])
                 _dots(axes, embedding, chosen, colour, colour)
-            for i, name in enumerate(classes):
+                if not in_place:
+                    axes.plot([], [], "o", color=colour, markersize=7, label=short(name))
+            for i, name in enumerate(classes if in_place else []):
                 _name(axes, embedding, name, i)
         else:
             _dots(axes, embedding, torch.ones(len(embedding.classes), dtype=torch.bool), MUTED, SERIES[0])
-        axes.plot([], [], "o", color=INK, markersize=7, label="target (test)")
-        axes.plot([], [], "o", color=INK, markersize=6, markerfacecolor="none", label="source")
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.2)
         return to_svg(figure, "embedding", "Features of source and target pictures in two dimensions")
 
 

@@ -1,4 +1,4 @@
-"""Pictures inside the page: small PNGs as data URIs, so that it needs no other file."""
+"""Pictures inside the page: small ones as data URIs, so that it needs no other file."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from torch import Tensor
 from graft.split import Split
 from tasks.card import contact_sheet
 
-_LARGEST = 48
+_LARGEST = 64
 """Pixels of a picture's side at most: a page of many pictures has to stay small."""
 
 _CLASSES = 12
@@ -30,11 +30,13 @@ def sheet(split: Split) -> str:
 
 
 def _data_uri(pixels: np.ndarray, side: int) -> str:
-    """(H, W) or (H, W, 3) uint8, made smaller if the pictures in it have a `side` above the largest."""
+    """(H, W) or (H, W, 3) uint8 with pictures of that `side`: small ones as they are, large ones shrunk, as JPEG."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
+    kind = "png"
     if side > _LARGEST:
-        size = [max(1, round(length * _LARGEST / side)) for length in image.size]
-        image = image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
+        kind = "jpeg"
+        width, height = (max(1, round(length * _LARGEST / side)) for length in image.size)
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    image.save(buffer, format=kind, optimize=True, quality=80)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,6 +1,7 @@
 """One Prefect server for the session, and one project that has been run once."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -66,8 +67,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> tupl
 
 @pytest.fixture
 def project(finished: tuple[Project, str], tmp_path: Path) -> Project:
-    """A copy of the finished project, to change."""
-    import shutil
-
-    shutil.copytree(finished[0].root, tmp_path / "copy", symlinks=True)
+    """A copy of the finished project, to change; MLflow's files name their folder, so they do not move along."""
+    shutil.copytree(finished[0].root, tmp_path / "copy", symlinks=True, ignore=shutil.ignore_patterns("mlflow"))
     return Project(tmp_path / "copy")

@@ -1,5 +1,6 @@
 """A small DVC project in a folder of its own, run by the executor or by stock DVC, and what can be asked of it."""
 
+import atexit
 import contextlib
 import functools
 import os
@@ -19,6 +20,7 @@ from tasks.pipeline import Pipeline
 from tasks.warm import LocalRunner
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="graft-dvc-"))
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 os.environ["DVC_SITE_CACHE_DIR"] = str(SCRATCH / "site")
 # As in an activated environment: stock DVC takes `python` from PATH.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])

@@ -1,9 +1,10 @@
 """A tiny finished project: every file that the stages leave, made in a second instead of trained in a minute.
 
-Three classes of 12x12 grey pictures that differ in brightness, packed as 8x8; two strategies, two seeds. `scratch` is an untrained
-network, `fine_tune` one that has learned the task.
+Three classes of 12x12 grey pictures that differ in brightness, packed as 8x8; two strategies, two seeds. `scratch` is
+an untrained network, `fine_tune` one that has learned the task.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -195,7 +196,9 @@ def change_report(root: Path, **values: Any) -> None:
 @cache
 def template() -> Path:
     """A finished project with an empty MLflow database: to make the tables takes a second, to copy them nothing."""
-    root = make_project(Path(tempfile.mkdtemp(prefix="graft-mlflow-")) / "project")
+    folder = tempfile.mkdtemp(prefix="graft-mlflow-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    root = make_project(Path(folder) / "project")
     open_client(root, read_mlflow_settings(root))
     return root
 

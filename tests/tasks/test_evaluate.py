@@ -132,12 +132,14 @@ def test_one_seed_gives_no_interval_and_no_evidence(project: Path) -> None:
 def test_every_missing_trial_is_named_with_its_command(project: Path) -> None:
     shutil.rmtree(project / "build/trials/scratch-1")
     (project / "build/trials/fine_tune-2/curve.csv").unlink()
+    (project / "build/trials/fine_tune-0/metrics.json").write_text("{")
     with pytest.raises(GraftError) as caught:
         evaluate(SETTINGS)
-    assert len(caught.value.problems) == 2
+    assert len(caught.value.problems) == 3
     for expected in (
         "scratch-1: metrics.json is missing; make it: python -m tasks.finetune --strategy scratch --seed 1",
         "fine_tune-2: curve.csv is missing; make it: python -m tasks.finetune --strategy fine_tune --seed 2",
+        "fine_tune-0: cannot be read: JSONDecodeError",
     ):
         assert expected in str(caught.value)
     assert written(project) == []

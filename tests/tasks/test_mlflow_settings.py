@@ -100,6 +100,11 @@ def test_a_password_belongs_to_the_environment(tmp_path: Path) -> None:
     assert "secret" not in without_password(uri)
 
 
+def test_a_path_that_mlflow_would_read_as_another_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a%20b").mkdir()
+    assert len(problems(tmp_path / "a%20b", "{}")) == 2
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(GraftError, match=r"mlflow\.yaml: there is no such file"):
         read_mlflow_settings(tmp_path, {})

@@ -180,6 +180,17 @@ def test_status_says_what_would_happen_and_writes_nothing(finished: Sandbox) -> 
     assert (status["report"].state, status["report"].reasons) == ("waits", ("after train@a",))
 
 
+def test_status_tells_a_parameter_seen_before_from_a_new_one(finished: Sandbox) -> None:
+    def state() -> str:
+        return next(stage.state for stage in finished.pipeline().status() if stage.name == "train@a")
+
+    finished.write("params.yaml", "lr: 0.2\nkinds: [a, b]\n")
+    assert state() == "will_run"
+    finished.run()
+    finished.write("params.yaml", "lr: 0.1\nkinds: [a, b]\n")
+    assert state() == "will_restore"
+
+
 def test_events_follow_each_stage_one_at_a_time(sandbox: Sandbox) -> None:
     events: list[Event] = []
     telling = threading.Lock()

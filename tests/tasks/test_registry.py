@@ -1,5 +1,6 @@
 """The registry: one version a candidate, a champion only through the gate, a model that answers as it was evaluated."""
 
+import asyncio
 import base64
 import io
 import json
@@ -9,21 +10,26 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from fastapi.testclient import TestClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.pyfunc.scoring_server import init
 from PIL import Image
 
 from tasks.champion import scores_tag
+from tasks.errors import GraftError
 from tasks.mlflow_client import default_server
 from tasks.mlflow_settings import Promotion, read_mlflow_settings
 from tasks.outcome import read_outcome
+from tasks.pictures import fit
+from tasks.prepare import prepare
+from tasks.prepare_settings import PrepareSettings
 from tasks.promotion import Candidate, Decision, Standing, decide
 from tasks.published import Registration
+from tasks.raw_pictures import write_test_pictures
 from tasks.registry import HISTORY, REASON, register
 from tasks.tracking import record
 from tests.tasks.mlflow_fixture import (
@@ -136,7 +142,13 @@ def test_the_champion_takes_pictures_of_any_size_and_names_rows_without_one(cham
 def test_the_champion_answers_over_rest(registered: Path, champion: Any) -> None:
     picture = raw_test_pictures(registered)["picture"][0]
     rows = {"columns": ["picture"], "data": [[base64.b64encode(picture).decode()]]}
-    response = TestClient(init(champion)).post("/invocations", json={"dataframe_split": rows})
+
+    async def post() -> httpx.Response:
+        transport = httpx.ASGITransport(app=init(champion))
+        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            return await client.post("/invocations", json={"dataframe_split": rows})
+
+    response = asyncio.run(post())
     assert response.status_code == 200, response.text
     (answer,) = response.json()["predictions"]
     expected = evaluated(registered, "fine_tune-1")[0]
@@ -184,7 +196,8 @@ def test_a_better_candidate_replaces_the_champion_which_is_kept(project: Path) -
     assert (found.version, found.alias) == ("2", "champion")
     assert "0.9000 against 0.8000 of champion version 1" in found.reason
     assert aliases(project) == {"champion": "2", "previous": "1"}
-    assert [entry.split(" ", 1)[1][:12] for entry in history(project, "1")] == ["promoted to ", "replaced: by"]
+    assert [entry.split(" ", 1)[1][:11] for entry in history(project, "1")] == ["promoted to", "replaced by"]
+    assert "no champion before" in version_of(project, "1").tags[REASON]
     run_id = run_of_candidate(project)
     assert history(project, "2")[0].endswith(f"(run {run_id})")
     assert version_of(project, "2").run_id == run_id
@@ -264,6 +277,26 @@ def test_a_model_that_a_crash_left_unfinished_is_replaced(project: Path) -> None
     assert publish(project).version == "1"
     names = [model.name for model in client.search_logged_models([experiment_of(project)])]
     assert names == ["fine_tune-1"]
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_the_raw_test_pictures_are_those_that_were_packed(project: Path, tmp_path: Path, held_out: bool) -> None:
+    if held_out:
+        (project / "data/target/test.npz").unlink()
+    (project / "data.dvc").write_text(f"outs:\n- md5: {'0' * 32}.dir\n  path: data\n")
+    prepare(project, PrepareSettings(image_size=8))
+    write_test_pictures(project, new_folder(tmp_path / "png"))
+    found = [fit(Image.open(path), 8) for path in sorted((tmp_path / "png").iterdir())]
+    np.testing.assert_array_equal(np.stack(found), np.load(project / "build/data/test/images.npy"))
+    assert len(found) == (15 if held_out else 45)
+    (project / "params.yaml").write_text("prepare: {image_size: 9}")
+    with pytest.raises(GraftError, match="data/target is not what build/data/test was packed from"):
+        write_test_pictures(project, new_folder(tmp_path / "again"))
+
+
+def new_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
 
 
 def test_without_a_run_nothing_is_registered_and_it_is_said(project: Path) -> None:

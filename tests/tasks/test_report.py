@@ -1,5 +1,7 @@
 """The report: what a person reads, that it stands alone, and that nothing in the data can break it."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -8,7 +10,10 @@ from collections import Counter
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from tasks.evaluate import evaluate
 from tasks.evaluate_settings import EvaluateSettings
@@ -17,6 +22,7 @@ from tasks.report.figures import gain_plot
 from tasks.report.palette import looks
 from tasks.report.provenance import blob_id
 from tasks.report.svg import canvas, style, to_svg
+from tasks.report.thumbnails import thumbnail
 from tests.tasks.evaluation_fixture import make_project
 
 NASTY = "</script><script>alert(1)</script>"
@@ -205,6 +211,17 @@ def test_strategies_that_change_nothing_have_a_plot_too() -> None:
         figure = gain_plot(result, looks(result["strategies"]))
     assert figure is not None
     assert "0.0 [0.0, 0.0]" in figure
+
+
+@pytest.mark.parametrize(("side", "shown"), [(16, 16), (64, 64), (200, 64)])
+def test_large_pictures_are_shown_small(side: int, shown: int) -> None:
+    pixels = torch.randint(256, (3, side, side), dtype=torch.uint8)
+    kind, encoded = re.match(r"data:image/(\w+);base64,(.*)", thumbnail(pixels)).groups()
+    image = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    assert (image.size, image.mode) == ((shown, shown), "RGB")
+    if side == shown:
+        assert kind == "png"
+        assert np.array_equal(np.asarray(image), pixels.permute(1, 2, 0))
 
 
 def test_long_names_keep_both_ends() -> None:
