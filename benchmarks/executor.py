@@ -21,7 +21,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from tasks.warm import Command, LocalRunner
+from tasks.executor.warm import Command, LocalRunner
 
 REPOSITORY = Path(__file__).parents[1]
 DVC = str(Path(sys.executable).with_name("dvc"))
@@ -39,7 +39,7 @@ pathlib.Path(out).write_text(out)
 EXECUTOR = """\
 import sys
 from pathlib import Path
-from tasks import warm
+from tasks.executor import warm
 if sys.argv[2] == "warm":
     warm.start()
 from tasks.pipeline import Pipeline

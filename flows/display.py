@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks import events
-from tasks.execution import Event
+from tasks.executor.execution import Event
 
 MARKS = {"done": ("✓", "green"), "restored": ("↺", "cyan"), "skipped": ("–", "dim"), "failed": ("✗", "bold red")}
 WORDS = {"done": "done", "restored": "from cache", "skipped": "up to date", "running": "running", "failed": "failed"}

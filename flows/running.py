@@ -8,13 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.display import progress
-from tasks import warm
 from tasks.errors import GraftError
+from tasks.executor import warm
 from tasks.finetune_settings import FinetuneSettings
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
 from tasks.prepare_settings import PrepareSettings
-from tasks.published import Published
+from tasks.records.published import Published
 from tasks.versioning import DataVersion, data_status, version_data
 
 STATES = {

@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import itertools
 from dataclasses import fields
 
 from rich.console import Group, RenderableType
@@ -44,9 +43,11 @@ def explain(name: str) -> RenderableType:
 
 def _said_of_fields(source: str) -> dict[str, str]:
     """The string that follows each field in a class body."""
-    body = ast.parse(source).body[0].body  # type: ignore[attr-defined]
-    return {
-        node.target.id: " ".join(after.value.value.split())
-        for node, after in itertools.pairwise(body)
-        if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-    }
+    definition = ast.parse(source).body[0]
+    assert isinstance(definition, ast.ClassDef)
+    said = {}
+    for node, after in zip(definition.body, definition.body[1:], strict=False):
+        match node, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                said[name] = " ".join(text.split())
+    return said

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.published import Published
+from tasks.records.published import Published
 from tasks.steps import open_project, publish, version_data
 
 

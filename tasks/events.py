@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from tasks.execution import Event
+from tasks.executor.execution import Event
 
 Listener = Callable[[Event], None]
 

@@ -17,9 +17,9 @@ from typing import IO
 
 from tasks.environment import STATE
 from tasks.errors import GraftError
-from tasks.mlflow_client import create_experiment, find_experiment, in_words, open_client
 from tasks.mlflow_settings import MlflowSettings, Ui, read_mlflow_settings, without_password
-from tasks.mlflow_view import page_url, provision
+from tasks.records.mlflow_client import create_experiment, find_experiment, in_words, open_client
+from tasks.records.mlflow_view import page_url, provision
 
 LOG = Path(STATE) / "logs" / "mlflow.log"
 PORTS_TO_TRY = 20

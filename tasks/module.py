@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from tasks import warm
 from tasks.errors import GraftError
+from tasks.executor import warm
 
 
 def run_module(module: str, root: Path) -> None:

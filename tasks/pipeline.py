@@ -4,8 +4,9 @@
     Pipeline(root).run(["finetune"])     # a stage, or all members of a matrix
     Pipeline(root).status()              # what would happen
 
-DVC says whether a stage must run (`tasks.dvc_project`), a runner where its command runs (`tasks.warm`), and this file
-when. Someone else may do the waiting: `submit` takes a job (a Prefect task run, say) and returns its future.
+DVC says whether a stage must run (`executor.dvc_project`), a runner where its command runs (`executor.warm`), and the
+schedule when (`executor.schedule`). Someone else may do the waiting: `submit` takes a job (a Prefect task run, say) and
+returns its future.
 """
 
 import os
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks import warm
-from tasks.dvc_project import Node, Project
-from tasks.execution import Event, Executor, Outcome
-from tasks.schedule import Schedule, Submit
+from tasks.executor import warm
+from tasks.executor.dvc_project import Node, Project
+from tasks.executor.execution import Event, Executor, Outcome
+from tasks.executor.schedule import Schedule, Submit
 
 
 @dataclass(frozen=True)

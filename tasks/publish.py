@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tasks.errors import PERMANENT_FAULT, GraftError
-from tasks.published import Published, Registration, save_published
+from tasks.records.published import Published, Registration, save_published
 from tasks.registry import register
 from tasks.tracking import record
 

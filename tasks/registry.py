@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.champion import scores_tag, standing
 from tasks.errors import GraftError
-from tasks.mlflow_client import default_server, find_experiment, in_words, only_one, open_client
 from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
-from tasks.model_package import logged_model
-from tasks.outcome import Outcome, read_outcome
-from tasks.promotion import Candidate, Decision, decide
-from tasks.published import Registration
-from tasks.run_content import KEY
-from tasks.run_store import RunStore
+from tasks.records.champion import scores_tag, standing
+from tasks.records.mlflow_client import default_server, find_experiment, in_words, only_one, open_client
+from tasks.records.model_package import logged_model
+from tasks.records.outcome import Outcome, read_outcome
+from tasks.records.promotion import Candidate, Decision, decide
+from tasks.records.published import Registration
+from tasks.records.run_content import KEY
+from tasks.records.run_store import RunStore
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -14,13 +14,14 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from tasks import events, versioning, warm
+from tasks import events, versioning
 from tasks.environment import find_project, prepare_environment
-from tasks.execution import Outcome, StageFailed
+from tasks.executor import warm
+from tasks.executor.execution import Outcome, StageFailed
+from tasks.executor.schedule import Job
 from tasks.module import run_module
 from tasks.pipeline import Pipeline
-from tasks.published import Published, load_published
-from tasks.schedule import Job
+from tasks.records.published import Published, load_published
 from tasks.trials import read_plan, sweep
 
 _jobs: dict[str, Job] = {}
@@ -71,7 +72,7 @@ class Stages:
         _jobs[job.name] = job
         before = [self._futures[name] for name in job.upstream if name in self._futures]
         configured = run_stage.with_options(retries=int(job.meta.get("retries", 1)), retry_delay_seconds=1)
-        self._futures[job.name] = configured.submit(job.name, wait_for=before)
+        self._futures[job.name] = configured.submit(job.name, wait_for=before)  # type: ignore[call-overload]
         return self._futures[job.name]
 
 

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.git_state import git_tags
-from tasks.mlflow_client import create_experiment, find_experiment, in_words, only_one, open_client
 from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
-from tasks.outcome import Outcome, Trial, read_outcome
-from tasks.published import Recorded
-from tasks.run_content import KEY, RUNS, flow_content, metrics_on_test, pretrain_content, trial_content
-from tasks.run_note import leaderboard, note, trial_table
-from tasks.run_store import PARENT, RunStore, is_complete
+from tasks.records.git_state import git_tags
+from tasks.records.mlflow_client import create_experiment, find_experiment, in_words, only_one, open_client
+from tasks.records.outcome import Outcome, Trial, read_outcome
+from tasks.records.published import Recorded
+from tasks.records.run_content import KEY, RUNS, flow_content, metrics_on_test, pretrain_content, trial_content
+from tasks.records.run_note import leaderboard, note, trial_table
+from tasks.records.run_store import PARENT, RunStore, is_complete
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

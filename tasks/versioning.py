@@ -4,48 +4,34 @@ The demo is known by its hash: `meta.demo` in data.dvc repeats the hash of the d
 updated to other data (even by `dvc add` itself, which keeps `meta`) no longer counts as the demo.
 """
 
-import hashlib
 import importlib.metadata
-import json
-import logging
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.card import recorded_md5
+from tasks.dvc_data import (
+    DATA,
+    NO_CHANGES,
+    POINTER,
+    Changes,
+    commit,
+    compare,
+    default_remote,
+    directory_md5,
+    pull,
+    restore,
+)
 from tasks.errors import GraftError
 from tasks.files import write_text
 from tasks.parameters import load_yaml
 
-DATA = "data"
-POINTER = "data.dvc"
-SHOWN = 5
-"""Files that a message names; the rest are counted."""
 DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
-TWO_WAYS_OUT = "`graft run --update-data` versions it as it is; `dvc checkout data.dvc` puts the recorded data back."
 
 OnLine = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Files of data/ that differ from what data.dvc records, as paths from the project's folder, sorted."""
-
-    added: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-    modified: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        parts = [
-            f"{len(names):,} {kind} ({_first(names)})"
-            for kind, names in (("added", self.added), ("removed", self.removed), ("modified", self.modified))
-            if names
-        ]
-        return ", ".join(parts) or "which files, DVC cannot say: its list of them is not in the cache"
 
 
 @dataclass(frozen=True)
@@ -54,7 +40,7 @@ class DataStatus:
 
     state: Literal["unchanged", "not in cache", "changed", "missing", "unversioned"]
     """unversioned: data/ is there and data.dvc is not; missing: data/ is not there."""
-    changes: Changes = Changes()
+    changes: Changes = NO_CHANGES
 
 
 @dataclass(frozen=True)
@@ -66,11 +52,11 @@ class DataVersion:
     what: Literal["unchanged", "restored", "pulled", "made", "committed", "updated"]
     """restored: from the cache; pulled: from the remote; made: the demo was rendered; committed: it was the recorded
     data but not in the cache; updated: new data was versioned because that was asked."""
-    changes: Changes = Changes()
+    changes: Changes = NO_CHANGES
 
 
 def data_status(root: Path) -> DataStatus:
-    """Compare data/ with data.dvc and change nothing; 0.15 s when nothing changed.
+    """Compare data/ with data.dvc and change nothing.
 
     Raises:
         GraftError: data.dvc cannot be read, this is no DVC project, or DVC is busy.
@@ -78,14 +64,8 @@ def data_status(root: Path) -> DataStatus:
     here, recorded = (root / DATA).exists(), (root / POINTER).exists()
     if not (here and recorded):
         return DataStatus("unversioned" if here else "missing")
-    with _repository(root) as repo:
-        # {} or {stage: [{"changed outs": {"data": "modified" | "deleted" | "not in cache" | …}}]}
-        found = repo.status(targets=[str(root / POINTER)])
-        if not found:
-            return DataStatus("unchanged")
-        if "not in cache" in str(found):
-            return DataStatus("not in cache")
-        return DataStatus("changed", _changes(repo))
+    found = compare(root)
+    return DataStatus("changed", found) if isinstance(found, Changes) else DataStatus(found)
 
 
 def version_data(root: Path, update: bool = False, on_line: OnLine | None = None) -> DataVersion:
@@ -105,13 +85,11 @@ def version_data(root: Path, update: bool = False, on_line: OnLine | None = None
         return DataVersion(_recorded(root), "unchanged")
     if status.state == "not in cache":
         say("putting data/ into DVC's cache")
-        _commit(root)
-        return DataVersion(_recorded(root), "committed")
+        return DataVersion(commit(root), "committed")
     if not update:
         raise GraftError(*_explain(status))
     say("versioning data/")
-    _commit(root)
-    return DataVersion(_recorded(root), "updated", status.changes)
+    return DataVersion(commit(root), "updated", status.changes)
 
 
 def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
@@ -131,8 +109,7 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
             "Move it away first, or make the demo in another folder.",
         )
     make_demo(root / DATA, on_line)
-    _commit(root)
-    md5 = recorded_md5(root / POINTER)
+    md5 = commit(root)
     write_text(root / POINTER, (root / POINTER).read_text(encoding="utf-8") + f"meta:\n  demo: {md5}\n")
     return DataVersion(md5, "made")
 
@@ -140,21 +117,19 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
 def _explain(status: DataStatus) -> tuple[str, str]:
     if status.state == "unversioned":
         return "data/ is not versioned: there is no data.dvc", "`graft run --update-data` versions it."
-    return f"data/ is not what data.dvc records: {status.changes}", TWO_WAYS_OUT
+    ways_out = "`graft run --update-data` versions it as it is; `dvc checkout data.dvc` puts the recorded data back."
+    return f"data/ is not what data.dvc records: {status.changes}", ways_out
 
 
 def _fetch(root: Path, say: OnLine) -> Literal["restored", "pulled", "made"]:
     """data/ is not there: from the remote, from the cache, or rendered."""
     expected = _recorded(root)
-    with _repository(root) as repo:
-        remote = repo.config["core"].get("remote")
-    if remote:
-        return _pull(root, remote, say)
+    if remote := default_remote(root):
+        say(f"pulling data/ from the DVC remote {remote!r}")
+        return "pulled" if pull(root, remote) else "restored"
     try:
         say("looking for data/ in DVC's cache")
-        with _repository(root) as repo, _naming_what_is_missing("DVC's cache", repo):
-            repo.checkout(targets=[str(root / POINTER)])
-            _require_whole(root, repo)
+        restore(root)
         return "restored"
     except GraftError:
         if not _is_demo(root):
@@ -166,35 +141,6 @@ def _fetch(root: Path, say: OnLine) -> Literal["restored", "pulled", "made"]:
 def _is_demo(root: Path) -> bool:
     meta = load_yaml(root / POINTER).get("meta")
     return isinstance(meta, dict) and meta.get("demo") == recorded_md5(root / POINTER)
-
-
-def _pull(root: Path, remote: str, say: OnLine) -> Literal["restored", "pulled"]:
-    say(f"pulling data/ from the DVC remote {remote!r}")
-    # Without `verify` DVC takes whatever bytes the remote has under a hash, and calls them up to date.
-    with _repository(root, {"remote": {remote: {"verify": True}}}) as repo:
-        place = f"the DVC remote {remote!r} ({repo.config['remote'][remote]['url']})"
-        with _naming_what_is_missing(place, repo):
-            fetched = repo.pull(targets=[str(root / POINTER)])["stats"]["fetched"]
-        _require_whole(root, repo)
-    return "pulled" if fetched else "restored"
-
-
-def _require_whole(root: Path, repo: Any) -> None:
-    """Compare what came out of the cache with its hashes: DVC itself trusts whatever bytes lie there read-only.
-
-    Damaged files are taken out of the cache, so that they can be pulled or rendered anew.
-    """
-    listing = Path(repo.cache.local.oid_to_path(_recorded(root)))
-    recorded = {f"{DATA}/{file['relpath']}": file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
-    damaged = sorted(name for name, md5 in recorded.items() if _md5_of_file(root / name) != md5)
-    if damaged:
-        for name in damaged:
-            Path(repo.cache.local.oid_to_path(recorded[name])).unlink()
-        shutil.rmtree(root / DATA)
-        raise GraftError(
-            f"DVC's cache holds damaged files for {POINTER}: {_first(damaged)}; they were removed from it",
-            "Run it again to have them pulled or rendered anew.",
-        )
 
 
 def _make_demo(root: Path, expected: str, say: OnLine) -> None:
@@ -217,19 +163,7 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
         beside.rename(root / DATA)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    _commit(root)
-
-
-def directory_md5(folder: Path) -> str:
-    """DVC's hash of a folder (md5 over the sorted list of its files' md5 and names), found without DVC's cache."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    listing = [{"md5": _md5_of_file(folder / name), "relpath": name} for name in names]
-    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
-def _md5_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    commit(root)
 
 
 def _recorded(root: Path) -> str:
@@ -239,62 +173,3 @@ def _recorded(root: Path) -> str:
             f"`graft data demo` makes the demo's; or put your own into {DATA}/, then `graft run --update-data`.",
         )
     return recorded_md5(root / POINTER)
-
-
-def _commit(root: Path) -> None:
-    """What `dvc add data` does: data.dvc and the cache now hold data/ as it is."""
-    with _repository(root) as repo:
-        repo.add([str(root / DATA)])
-
-
-def _changes(repo: Any) -> Changes:
-    found = repo.data_status(granular=True)["uncommitted"]
-    renamed = found.get("renamed", [])
-    added = [*found.get("added", []), *(pair["new"] for pair in renamed)]
-    removed = [*found.get("deleted", []), *(pair["old"] for pair in renamed)]
-    return Changes(_files(added), _files(removed), _files(found.get("modified", [])))
-
-
-def _files(names: list[str]) -> tuple[str, ...]:
-    return tuple(sorted(name for name in names if name.startswith(f"{DATA}/") and not name.endswith("/")))
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
-
-
-@contextmanager
-def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[Any]:
-    """DVC's own object of this project, quiet; its errors become ours."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    logger = logging.getLogger("dvc")
-    level = logger.level
-    try:
-        logger.setLevel(logging.CRITICAL)  # no progress bars; what it would print is in the error
-        repo = Repo(str(root), config=config)
-        try:
-            yield repo
-        finally:
-            repo.close()
-    except (DvcException, OSError) as error:
-        raise GraftError(f"{POINTER}: {error}", "`dvc status data.dvc` and `dvc doctor` tell more.") from None
-    finally:
-        logger.setLevel(level)
-
-
-@contextmanager
-def _naming_what_is_missing(place: str, repo: Any) -> Iterator[None]:
-    """When the cache or the remote cannot give data/, name the files that it lacks or has wrong."""
-    from dvc.exceptions import DvcException
-
-    try:
-        yield
-    except DvcException:
-        missing = _files(repo.data_status(granular=True)["not_in_cache"])
-        raise GraftError(
-            f"{place} cannot give the data that {POINTER} records: {_first(missing) or DATA + '/'} missing or damaged",
-            "Push it again from a checkout that has it (`dvc push`); `dvc remote list` shows the remotes, and"
-            " `dvc remote add -d NAME URL` sets the one to pull from.",
-        ) from None

@@ -8,7 +8,7 @@ from rich.console import Console
 from flows.display import progress
 from flows.leaderboard import leaderboard
 from tasks import events
-from tasks.execution import Event
+from tasks.executor.execution import Event
 
 STEPS = ["prepare", "finetune@a-0", "finetune@a-1", "finetune@b-0", "register"]
 

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 from dvc.repo import Repo
 
-from tasks.execution import Event
+from tasks.executor.execution import Event
+from tasks.executor.warm import LocalRunner
 from tasks.pipeline import Pipeline
-from tasks.warm import LocalRunner
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="graft-dvc-"))
 atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)

@@ -24,11 +24,11 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from graft.network import Description, Network, predict
-from tasks import warm
 from tasks.artifacts import load_network, save_network, save_split
-from tasks.mlflow_client import find_experiment, open_client
+from tasks.executor import warm
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.pictures import fit
+from tasks.records.mlflow_client import find_experiment, open_client
 
 CLASSES = ["dark", "grey", "light"]
 STRATEGIES = ("scratch", "fine_tune")

@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
 from tasks import demo, glyphs
+from tasks.dvc_data import directory_md5
 from tasks.errors import GraftError
-from tasks.versioning import directory_md5
 from tests.house.imports import ROOT
 
 POINTER = yaml.safe_load((ROOT / "data.dvc").read_text())

@@ -21,7 +21,7 @@ import pytest
 from tasks.errors import GraftError
 from tasks.mlflow_server import free_port, serve
 from tasks.mlflow_settings import Ui
-from tasks.mlflow_view import FILTER, TAG, page_url
+from tasks.records.mlflow_view import FILTER, TAG, page_url
 from tasks.registry import register
 from tasks.tracking import record
 from tests.tasks.mlflow_fixture import REPOSITORY, client_of, new_project, template

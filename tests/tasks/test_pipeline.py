@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from tasks.dvc_project import Claim, Project
 from tasks.errors import GraftError
-from tasks.execution import Event, Outcome, StageFailed
+from tasks.executor.dvc_project import Claim, Project
+from tasks.executor.execution import Event, Outcome, StageFailed
+from tasks.executor.schedule import Job, RunFailed
+from tasks.executor.warm import LocalRunner
 from tasks.pipeline import Pipeline
-from tasks.schedule import Job, RunFailed
-from tasks.warm import LocalRunner
 from tests.tasks.dvc_sandbox import Sandbox, new_sandbox, states
 from tests.tasks.processes import gone
 

@@ -11,7 +11,7 @@ from dvc.repo import Repo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.warm import LocalRunner
+from tasks.executor.warm import LocalRunner
 from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
 
 

@@ -19,17 +19,17 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.pyfunc.scoring_server import init
 from PIL import Image
 
-from tasks.champion import scores_tag
 from tasks.errors import GraftError
-from tasks.mlflow_client import default_server
 from tasks.mlflow_settings import Promotion, read_mlflow_settings
-from tasks.outcome import read_outcome
 from tasks.pictures import fit
 from tasks.prepare import prepare
 from tasks.prepare_settings import PrepareSettings
-from tasks.promotion import Candidate, Decision, Standing, decide
-from tasks.published import Registration
-from tasks.raw_pictures import write_test_pictures
+from tasks.records.champion import scores_tag
+from tasks.records.mlflow_client import default_server
+from tasks.records.outcome import read_outcome
+from tasks.records.promotion import Candidate, Decision, Standing, decide
+from tasks.records.published import Registration
+from tasks.records.raw_pictures import write_test_pictures
 from tasks.registry import HISTORY, REASON, register
 from tasks.tracking import record
 from tests.tasks.mlflow_fixture import (

@@ -15,10 +15,10 @@ import pytest
 from mlflow.entities import Run
 
 from tasks.mlflow_settings import read_mlflow_settings
-from tasks.outcome import read_outcome
-from tasks.published import Published, Registration, load_published, save_published
-from tasks.run_content import COMPLETE, KEY, RUNS
-from tasks.run_store import PARENT, RunStore, is_complete
+from tasks.records.outcome import read_outcome
+from tasks.records.published import Published, Registration, load_published, save_published
+from tasks.records.run_content import COMPLETE, KEY, RUNS
+from tasks.records.run_store import PARENT, RunStore, is_complete
 from tasks.tracking import record, record_outcome
 from tests.tasks.mlflow_fixture import (
     SEEDS,

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.dvc_data import Changes, directory_md5
 from tasks.errors import GraftError
-from tasks.versioning import Changes, data_status, directory_md5, version_data, version_demo
+from tasks.versioning import data_status, version_data, version_demo
 from tests.house.imports import ROOT
 
 
@@ -116,6 +117,16 @@ def test_data_that_is_not_in_the_cache_is_put_there(root: Path) -> None:
     assert (root / "data.dvc").read_bytes() == before
     lose(root, "data")
     assert version_data(root).what == "restored"
+
+
+@pytest.mark.parametrize("lost", [".dvc/cache", ".dvc/cache/files/md5"], ids=["cache", "objects"])
+def test_changed_data_is_refused_where_the_cache_is_gone_too(root: Path, lost: str) -> None:
+    lose(root, lost)
+    (root / "data/new").write_text("new")
+    before = (root / "data.dvc").read_bytes()
+    assert "data/ is not what data.dvc records" in refusal(root)
+    assert data_status(root).state == "changed"
+    assert (root / "data.dvc").read_bytes() == before
 
 
 def test_missing_data_comes_back_from_the_cache(root: Path) -> None:

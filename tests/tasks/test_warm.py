@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tasks.warm import Command, LocalRunner, Running, python_module, stage_environment
-from tasks.warm_client import Lines
+from tasks.executor.warm import Command, LocalRunner, Running, python_module, stage_environment
+from tasks.executor.warm_client import Lines
 from tests.tasks.processes import alive, gone
 
 PYTHON = Path(sys.executable).parent
@@ -284,7 +284,7 @@ def test_a_library_that_brings_the_server_down_costs_the_warm_start_and_nothing_
 PARENT = """
     import os, sys
     from pathlib import Path
-    from tasks.warm import Command, LocalRunner
+    from tasks.executor.warm import Command, LocalRunner
     line = sys.argv[1]
     runner = LocalRunner(preload=("json",))
     command = Command(line, ("/bin/sh", "-c", line), Path.cwd(), dict(os.environ))
@@ -326,6 +326,6 @@ def test_the_main_module_of_the_parent_is_not_run_again(tmp_path: Path) -> None:
 
 def test_importing_it_is_cheap() -> None:
     heavy = "{'torch', 'dvc', 'prefect', 'mlflow', 'numpy'}"
-    program = f"import sys, tasks.warm, tasks.stage_key; print({heavy} & set(sys.modules))"
+    program = f"import sys, tasks.executor.warm, tasks.stage_key; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

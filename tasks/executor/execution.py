@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.dvc_project import Claim, Project, TransientError
 from tasks.errors import PERMANENT_FAULT, GraftError
-from tasks.warm import Command, Runner, Running
+from tasks.executor.dvc_project import Claim, Project, TransientError
+from tasks.executor.warm import Command, Runner, Running
 
 TAIL = 20
 """How many last lines of its output a failure quotes."""

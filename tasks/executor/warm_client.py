@@ -1,4 +1,4 @@
-"""The caller's side of `tasks.warm_server`: start a server, ask it for processes, follow them, end them."""
+"""The caller's side of `tasks.executor.warm_server`: start a server, ask it for processes, follow them, end them."""
 
 import codecs
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.warm_server import EXIT_CODE, HEADER, STARTED
+from tasks.executor.warm_server import EXIT_CODE, HEADER, STARTED
 
 SCRIPT = Path(__file__).with_name("warm_server.py")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

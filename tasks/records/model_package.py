@@ -7,16 +7,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.mlflow_client import default_server
-from tasks.outcome import Trial
-from tasks.run_content import KEY
+from tasks.records.mlflow_client import default_server
+from tasks.records.outcome import Trial
+from tasks.records.run_content import KEY
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.models import ModelSignature
     from mlflow.tracking import MlflowClient
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 CODE = ("__init__.py", "artifacts.py", "errors.py", "files.py", "pictures.py")
 """What of `tasks` the served model imports; `graft` goes with it as a whole."""
 PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch", "torchvision")
@@ -50,7 +50,7 @@ def _log(client: "MlflowClient", run: "Run", trial: Trial) -> str:
             flavor=mlflow.pyfunc,
             run_id=run_id,
             model_id=model.model_id,
-            python_model=str(REPOSITORY / "tasks/served_model.py"),
+            python_model=str(REPOSITORY / "tasks/records/served_model.py"),
             artifacts={
                 "weights": str(trial.folder / "model.safetensors"),
                 "description": str(trial.folder / "model.json"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.run_content import COMPLETE, KEY, Point, RunContent
+from tasks.records.run_content import COMPLETE, KEY, Point, RunContent
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from tasks.dvc_project import Node, Project
 from tasks.errors import GraftError
-from tasks.execution import Event, Executor, NotRun, Outcome, StageFailed
+from tasks.executor.dvc_project import Node, Project
+from tasks.executor.execution import Event, Executor, NotRun, Outcome, StageFailed
 
 
 class Job:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tasks.warm_client import THREAD_VARIABLES, Choice, Process, Server
+from tasks.executor.warm_client import THREAD_VARIABLES, Choice, Process, Server
 
 PRELOAD = ("numpy", "torch", "torchvision", "torchmetrics", "matplotlib", "sklearn.manifold", "mlflow")
 """Libraries that stages share. Never a module of the project: children would see it as it was when this started."""

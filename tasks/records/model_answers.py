@@ -1,6 +1,6 @@
 """Let a registered model answer for a folder of pictures, in a process of its own.
 
-    python -P tasks/model_answers.py models:/NAME/VERSION FOLDER ANSWERS.json
+    python -P tasks/records/model_answers.py models:/NAME/VERSION FOLDER ANSWERS.json
 
 Nothing of this project is imported here: the model brings its own code, and that is what must answer.
 """

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.outcome import Outcome, Trained, Trial
+from tasks.records.outcome import Outcome, Trained, Trial
 
 KEY = "graft.stage_key"
 """Tag by which a run is found again: the key of the stage that made what it shows."""

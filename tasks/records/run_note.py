@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.outcome import Outcome
+from tasks.records.outcome import Outcome
 
 Table = dict[str, list[Any]]
 """As MLflow stores tables: {"columns": names, "data": rows}."""

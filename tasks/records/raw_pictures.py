@@ -8,10 +8,10 @@ from tasks.artifacts import load_split
 from tasks.check import hold_out
 from tasks.errors import GraftError
 from tasks.layouts import TEST, TRAIN, open_domain
-from tasks.outcome import TEST_DATA
 from tasks.parameters import read_section
 from tasks.pictures import UnreadableError, digest, fit
 from tasks.prepare_settings import PrepareSettings
+from tasks.records.outcome import TEST_DATA
 
 
 def write_test_pictures(root: Path, folder: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.mlflow_settings import Promotion
-from tasks.run_note import interval
+from tasks.records.run_note import interval
 
 REFERENCES = {
     "scratch": "scratch is the baseline that transfer is measured against; it transfers nothing",

@@ -27,13 +27,13 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.exceptions import StageNotFound
 from dvc.utils import parse_target
 
-from tasks import dvc_stage
-from tasks.dvc_faults import problems
-from tasks.dvc_files import DvcFiles
-from tasks.dvc_stage import PIPELINE_FILE
 from tasks.errors import GraftError
-from tasks.gitignore import GitIgnores
-from tasks.warm import Command
+from tasks.executor import dvc_stage
+from tasks.executor.dvc_faults import problems
+from tasks.executor.dvc_files import DvcFiles
+from tasks.executor.dvc_stage import PIPELINE_FILE
+from tasks.executor.gitignore import GitIgnores
+from tasks.executor.warm import Command
 
 logger = logging.getLogger("graft.executor")
 _one_at_a_time = threading.Lock()

@@ -9,7 +9,7 @@ from dvc.stage import PipelineStage
 from dvc.stage.serialize import to_lockfile, to_single_stage_file
 from dvc.utils.serialize import dumps_yaml, parse_yaml_for_update
 
-from tasks import lock_text
+from tasks.executor import lock_text
 
 
 class DvcFiles:

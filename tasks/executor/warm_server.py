@@ -1,9 +1,9 @@
 """The process that stage processes are forked from: heavy libraries imported once, a child in hundredths of a second.
 
-Run by `tasks.warm_client` as a script, `python warm_server.py SOCKET_FD [MODULE ...]`. It uses nothing but the standard
-library, so that no module of a project is loaded here and every child sees the project's code as it is on disk.
-`multiprocessing`'s own forkserver would import the caller's main module again in each
-child, and would let the children live on when the caller is killed.
+Run by `tasks.executor.warm_client` as a script, `python warm_server.py SOCKET_FD [MODULE ...]`. It uses nothing but
+the standard library, so that no module of a project is loaded here and every child sees the project's code as it is on
+disk. `multiprocessing`'s own forkserver would import the caller's main module again in each child, and would let the
+children live on when the caller is killed.
 
 A message is a header with its length, two file descriptors (or none), and JSON. A child reports on its second
 descriptor: one byte when it exists, then its exit code in four. When the socket closes, because the caller ended or

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, get_args
 
 from tasks.errors import GraftError
 from tasks.mlflow_settings import Metric
-from tasks.outcome import TEST_DATA, Outcome
-from tasks.promotion import Standing
+from tasks.records.outcome import TEST_DATA, Outcome
+from tasks.records.promotion import Standing
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -55,7 +55,7 @@ def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome)
 
     from graft.metrics import score
     from tasks.artifacts import load_split
-    from tasks.raw_pictures import write_test_pictures
+    from tasks.records.raw_pictures import write_test_pictures
 
     test = load_split(outcome.root / TEST_DATA)
     with tempfile.TemporaryDirectory() as name:

@@ -10,7 +10,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tasks.run_content import GROUP
+from tasks.records.run_content import GROUP
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

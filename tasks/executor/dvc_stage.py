@@ -15,7 +15,7 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_kwargs
 
 from tasks.errors import GraftError
-from tasks.warm import Command
+from tasks.executor.warm import Command
 
 PIPELINE_FILE = "dvc.yaml"
 

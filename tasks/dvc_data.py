@@ -1,0 +1,186 @@
+"""What DVC is asked about `data/` and `data.dvc`, through the public methods of its `Repo`. Judgement lies in
+`tasks/versioning.py`.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.card import recorded_md5
+from tasks.errors import GraftError
+
+DATA = "data"
+POINTER = "data.dvc"
+SHOWN = 5
+"""Files that a message names; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Files of data/ that differ from what data.dvc records, as paths from the project's folder, sorted."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [
+            f"{len(names):,} {kind} ({_first(names)})"
+            for kind, names in (("added", self.added), ("removed", self.removed), ("modified", self.modified))
+            if names
+        ]
+        return ", ".join(parts) or "which files, DVC cannot say: its list of them is not in the cache"
+
+
+NO_CHANGES = Changes()
+
+
+def compare(root: Path) -> Literal["unchanged", "not in cache"] | Changes:
+    """How data/ differs from data.dvc, both of which are there.
+
+    Raises:
+        GraftError: data.dvc cannot be read, this is no DVC project, or DVC is busy.
+    """
+    with _repository(root) as repo:
+        if not repo.status(targets=[str(root / POINTER)]):
+            return "unchanged"
+        # That status says "not in cache" of changed data too; this one tells the two apart.
+        if not _is_of_data(repo.data_status()["uncommitted"]):
+            return "not in cache"
+        status = repo.data_status(granular=True)
+    if f"{DATA}/" in status["not_in_cache"]:  # nor is the list of the files that were recorded
+        return NO_CHANGES
+    found = status["uncommitted"]
+    renamed = found.get("renamed", [])
+    return Changes(
+        added=_files([*found.get("added", []), *(pair["new"] for pair in renamed)]),
+        removed=_files([*found.get("deleted", []), *(pair["old"] for pair in renamed)]),
+        modified=_files(found.get("modified", [])),
+    )
+
+
+def commit(root: Path) -> str:
+    """What `dvc add data` does: data.dvc and the cache now hold data/ as it is. Its hash."""
+    with _repository(root) as repo:
+        repo.add([str(root / DATA)])
+    return recorded_md5(root / POINTER)
+
+
+def default_remote(root: Path) -> str | None:
+    """The name of the remote that data is pulled from, if one is set."""
+    with _repository(root) as repo:
+        name = repo.config["core"].get("remote")
+        return str(name) if name else None
+
+
+def restore(root: Path) -> None:
+    """Put data/ back from the cache.
+
+    Raises:
+        GraftError: files are missing or damaged there; their names.
+    """
+    with _repository(root) as repo, _naming_what_is_missing("DVC's cache", repo):
+        repo.checkout(targets=[str(root / POINTER)])
+        _require_whole(root, repo)
+
+
+def pull(root: Path, remote: str) -> bool:
+    """Put data/ back from the remote; whether anything had to be fetched that was not in the cache.
+
+    Raises:
+        GraftError: files are missing or damaged there; their names.
+    """
+    # Without `verify` DVC takes whatever bytes the remote has under a hash, and calls them up to date.
+    with _repository(root, {"remote": {remote: {"verify": True}}}) as repo:
+        place = f"the DVC remote {remote!r} ({repo.config['remote'][remote]['url']})"
+        with _naming_what_is_missing(place, repo):
+            fetched = repo.pull(targets=[str(root / POINTER)])["stats"]["fetched"]
+        _require_whole(root, repo)
+    return bool(fetched)
+
+
+def directory_md5(folder: Path) -> str:
+    """DVC's hash of a folder (md5 over the sorted list of its files' md5 and names), found without DVC's cache."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    listing = [{"md5": _md5_of_file(folder / name), "relpath": name} for name in names]
+    return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _require_whole(root: Path, repo: Any) -> None:
+    """Compare what came out of the cache with its hashes: DVC itself trusts whatever bytes lie there read-only.
+
+    Damaged files are taken out of the cache, so that they can be pulled or rendered anew.
+    """
+    listing = Path(repo.cache.local.oid_to_path(recorded_md5(root / POINTER)))
+    recorded = {f"{DATA}/{file['relpath']}": file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
+    damaged = sorted(name for name, md5 in recorded.items() if _md5_of_file(root / name) != md5)
+    if damaged:
+        for name in damaged:
+            Path(repo.cache.local.oid_to_path(recorded[name])).unlink(missing_ok=True)
+        shutil.rmtree(root / DATA)
+        raise GraftError(
+            f"DVC's cache holds damaged files for {POINTER}: {_first(damaged)}; they were removed from it",
+            "Run it again to have them pulled or rendered anew.",
+        )
+
+
+def _is_of_data(changes: dict[str, list[Any]]) -> bool:
+    """Whether DVC's changes, not looking into folders, are of data/ (of those that it cannot judge it says nothing)."""
+    return any(f"{DATA}/" in names for names in changes.values())
+
+
+def _files(names: list[str]) -> tuple[str, ...]:
+    """The files of data/ among DVC's paths, sorted."""
+    return tuple(sorted(name for name in names if name.startswith(f"{DATA}/") and not name.endswith("/")))
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+
+
+@contextmanager
+def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[Any]:
+    """DVC's own object of this project, quiet; its errors become ours."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    try:
+        logger.setLevel(logging.CRITICAL)  # no progress bars; what it would print is in the error
+        repo = Repo(str(root), config=config)
+        try:
+            yield repo
+        finally:
+            repo.close()
+    except (DvcException, OSError) as error:
+        raise GraftError(f"{POINTER}: {error}", "`dvc status data.dvc` and `dvc doctor` tell more.") from None
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _naming_what_is_missing(place: str, repo: Any) -> Iterator[None]:
+    """When the cache or the remote cannot give data/, name the files that it lacks or has wrong."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException:
+        missing = _files(repo.data_status(granular=True)["not_in_cache"])
+        raise GraftError(
+            f"{place} cannot give the data that {POINTER} records: {_first(missing) or DATA + '/'} missing or damaged",
+            "Push it again from a checkout that has it (`dvc push`); `dvc remote list` shows the remotes, and"
+            " `dvc remote add -d NAME URL` sets the one to pull from.",
+        ) from None
