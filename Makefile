@@ -33,8 +33,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@awk '/^uv==/ {found = 1} found {print} found && !/\\$$/ {exit}' requirements.lock > .venv/uv.txt
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r .venv/uv.txt
 	@# Where uv does not know the way to the index (a mirror that only pip is configured for), pip takes over.
-	@$(BIN)/uv pip sync --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock \
-	 || $(BIN)/python -m pip install --require-hashes -r requirements.lock
+	@$(BIN)/uv pip sync --system-certs --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock \
+	 || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 

@@ -1,5 +1,6 @@
-"""What DVC is asked about `data/` and `data.dvc`, through the public methods of its `Repo`. Judgement lies in
-`tasks/versioning.py`.
+"""What DVC is asked about `data/` and `data.dvc`, through the public methods of its `Repo`.
+
+What follows from the answers is decided in `tasks/versioning.py`.
 """
 
 import hashlib
