@@ -120,9 +120,12 @@ def strategies(
 def data_demo() -> None:
     """Make the demo data: digits rendered from fonts (source) and real handwritten ones (target)."""
     with project() as root:
-        from flows.running import have_data, in_words
+        from flows.running import in_words
+        from tasks.versioning import version_demo
 
-        console.print(in_words(have_data(root, console)), highlight=False)
+        with console.status("making the demo data") as shown:
+            made = version_demo(root, shown.update)
+        console.print(in_words(made), highlight=False)
 
 
 @data_app.command("check", epilog="Example:  graft data check")

@@ -10,11 +10,11 @@ from rich.text import Text
 from flows.display import progress
 from tasks.errors import GraftError
 from tasks.executor import warm
-from tasks.finetune_settings import FinetuneSettings
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
-from tasks.prepare_settings import PrepareSettings
 from tasks.records.published import Published
+from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.prepare import PrepareSettings
 from tasks.versioning import DataVersion, data_status, version_data
 
 STATES = {
@@ -31,7 +31,7 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
     That nothing has to run is found out before Prefect is imported or a server is started.
     """
 
-    from tasks.check_parameters import check_parameters
+    from tasks.settings.check_parameters import check_parameters
 
     check_parameters(root)
     data = in_words(have_data(root, console, update=update_data))
@@ -98,7 +98,7 @@ def show_faults(root: Path, console: Console) -> None:
     Raises:
         GraftError: all faults that were found.
     """
-    from tasks.check import Budget, check_data, summarise
+    from tasks.datasets.check import Budget, check_data, summarise
 
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)

@@ -23,10 +23,10 @@ from graft.split import Split
 from tasks.artifacts import load_network, load_split
 from tasks.environment import prepare_environment
 from tasks.errors import GraftError
-from tasks.evaluate_settings import EvaluateSettings
 from tasks.files import new_folder, write_json, write_text
 from tasks.parameters import read_section
 from tasks.report.evidence import Embedding, Evidence
+from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
 from tasks.summary import summarise
 from tasks.trials import Trial, choose_candidate, load_trials, read_plan, sweep

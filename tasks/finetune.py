@@ -20,8 +20,8 @@ from tasks.artifacts import load_network, load_split, save_network
 from tasks.curves import announce, write_curve
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
-from tasks.finetune_settings import FinetuneSettings
 from tasks.parameters import load_yaml, parse, read_section
+from tasks.settings.finetune import FinetuneSettings
 from tasks.stage import run_stage
 
 PARAMS = Path("params.yaml")

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.card import build_card, describe_part, recorded_md5
-from tasks.check import Examined, Keep, examine, summarise
+from tasks.datasets.card import build_card, describe_part, recorded_md5
+from tasks.datasets.check import Examined, Keep, examine, summarise
+from tasks.datasets.pictures import fit
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import read_section
-from tasks.pictures import fit
-from tasks.prepare_settings import PrepareSettings
+from tasks.settings.prepare import PrepareSettings
 from tasks.stage import run_stage
 
 OUTPUT = Path("build/data")

@@ -18,7 +18,7 @@ from tasks.curves import announce, write_curve
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import read_section
-from tasks.pretrain_settings import PretrainSettings
+from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
 
 SOURCE = Path("build/data/source")

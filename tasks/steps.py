@@ -83,6 +83,6 @@ def open_project(root: str | None, jobs: int | None) -> Iterator[Stages]:
     prepare_environment(folder)
     logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
     warm.start()
-    run_module("tasks.check_parameters", folder)
+    run_module("tasks.settings.check_parameters", folder)
     sweep(folder / "build/trials", read_plan(folder / "params.yaml"))
     yield Stages(folder, jobs)

@@ -11,7 +11,7 @@ from torch import Tensor
 from graft.comparison import Interval, accuracy_gains, seed_interval, verdict
 from graft.metrics import Scores
 from graft.split import Split
-from tasks.evaluate_settings import EvaluateSettings
+from tasks.settings.evaluate import EvaluateSettings
 from tasks.trials import BASELINE, Plan, Trial
 
 DIGITS = 4

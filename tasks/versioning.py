@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.card import recorded_md5
-from tasks.dvc_data import (
+from tasks.datasets.card import recorded_md5
+from tasks.datasets.dvc_data import (
     DATA,
     NO_CHANGES,
     POINTER,
@@ -98,7 +98,7 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
     Raises:
         GraftError: the project has other data, or the recorded demo cannot be had (see `version_data`).
     """
-    from tasks.demo import make_demo
+    from tasks.datasets.demo import make_demo
 
     if (root / POINTER).exists() and _is_demo(root):
         return version_data(root, on_line=on_line)
@@ -145,7 +145,7 @@ def _is_demo(root: Path) -> bool:
 
 def _make_demo(root: Path, expected: str, say: OnLine) -> None:
     """Render the demo beside data/; only if it is the recorded one it becomes data/ and goes into the cache."""
-    from tasks.demo import make_demo
+    from tasks.datasets.demo import make_demo
 
     beside = root / f".{DATA}.demo"
     try:

@@ -1,4 +1,4 @@
-"""DVC's graph, locks and judgement. The three files `tasks/dvc_*.py` are the only ones of Graft that touch DVC.
+"""DVC's graph, locks and judgement. Only files named `dvc_*.py` touch DVC, here and for the data.
 
 What is done for a stage, and in which order, is what `dvc repro` does (`dvc.stage.Stage.reproduce`, `run`, `save`,
 `commit`, `dump`), with these differences: `dvc.lock` is replaced in one step, its new entries stand in stock's order

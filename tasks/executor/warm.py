@@ -23,7 +23,10 @@ from typing import Protocol
 
 from tasks.executor.warm_client import THREAD_VARIABLES, Choice, Process, Server
 
-PRELOAD = ("numpy", "torch", "torchvision", "torchmetrics", "matplotlib", "sklearn.manifold", "mlflow")
+PRELOAD = (
+    *("numpy", "torch", "torchvision", "torchmetrics", "matplotlib", "sklearn.manifold"),
+    *("mlflow", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store"),
+)
 """Libraries that stages share. Never a module of the project: children would see it as it was when this started."""
 
 SHELL_CHARACTERS = frozenset("|&;<>()$`\\*?[]{}!~#\n")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CODE = ("__init__.py", "artifacts.py", "errors.py", "files.py", "pictures.py")
+CODE = ("__init__.py", "artifacts.py", "datasets/__init__.py", "datasets/pictures.py", "errors.py", "files.py")
 """What of `tasks` the served model imports; `graft` goes with it as a whole."""
 PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch", "torchvision")
 
@@ -98,7 +98,7 @@ def _example(description: dict[str, Any]) -> Any:
 def _code(folder: Path) -> list[str]:
     """Copy the code that the model needs, and no more, into `folder`."""
     shutil.copytree(REPOSITORY / "graft", folder / "graft", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "tasks").mkdir()
     for name in CODE:
+        (folder / "tasks" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / "tasks" / name, folder / "tasks" / name)
     return [str(folder / "graft"), str(folder / "tasks")]

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from tasks.artifacts import load_split
-from tasks.check import hold_out
+from tasks.datasets.check import hold_out
+from tasks.datasets.layouts import TEST, TRAIN, open_domain
+from tasks.datasets.pictures import UnreadableError, digest, fit
 from tasks.errors import GraftError
-from tasks.layouts import TEST, TRAIN, open_domain
 from tasks.parameters import read_section
-from tasks.pictures import UnreadableError, digest, fit
-from tasks.prepare_settings import PrepareSettings
 from tasks.records.outcome import TEST_DATA
+from tasks.settings.prepare import PrepareSettings
 
 
 def write_test_pictures(root: Path, folder: Path) -> None:

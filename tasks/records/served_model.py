@@ -16,8 +16,8 @@ from mlflow.models import set_model
 
 from graft.network import predict
 from tasks.artifacts import load_network
+from tasks.datasets.pictures import UnreadableError, fit, read_picture
 from tasks.errors import GraftError
-from tasks.pictures import UnreadableError, fit, read_picture
 
 PICTURE = "picture"
 """The input's only column: a PNG or JPEG file in each row (base64 over REST)."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from graft.network import Description
 from graft.split import Split
-from tasks.evaluate_settings import EvaluateSettings
+from tasks.settings.evaluate import EvaluateSettings
 from tasks.trials import Trial
 
 

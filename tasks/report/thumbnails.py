@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from graft.split import Split
-from tasks.card import contact_sheet
+from tasks.datasets.card import contact_sheet
 
 _LARGEST = 64
 """Pixels of a picture's side at most: a page of many pictures has to stay small."""

@@ -26,6 +26,11 @@ def test_arrows_point_down(path) -> None:
     assert not forbidden, f"{package} must not know {forbidden}"
 
 
+def test_dvc_is_touched_in_files_that_say_so() -> None:
+    users = {path.name for path in FILES if "dvc" in {name.split(".")[0] for name in imported_modules(path)}}
+    assert all(name.startswith("dvc_") for name in users), users
+
+
 @pytest.mark.parametrize("stage", ["prepare", "pretrain", "finetune", "evaluate"])
 def test_stages_start_without_prefect_and_mlflow(stage: str) -> None:
     from tests.house.imports import closure

@@ -17,8 +17,8 @@ from graft.selection import Evaluation
 from graft.settings import Training
 from graft.split import Split
 from tasks.artifacts import load_split, save_network, save_split
-from tasks.card import build_card, describe_part
 from tasks.curves import write_curve
+from tasks.datasets.card import build_card, describe_part
 from tasks.files import write_json
 
 SIZE = 8

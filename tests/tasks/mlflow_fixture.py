@@ -25,9 +25,9 @@ from PIL import Image
 
 from graft.network import Description, Network, predict
 from tasks.artifacts import load_network, save_network, save_split
+from tasks.datasets.pictures import fit
 from tasks.executor import warm
 from tasks.mlflow_settings import read_mlflow_settings
-from tasks.pictures import fit
 from tasks.records.mlflow_client import find_experiment, open_client
 
 CLASSES = ["dark", "grey", "light"]

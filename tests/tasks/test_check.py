@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.check import SHOWN, Budget, check_data, hold_out, summarise
+from tasks.datasets.check import SHOWN, Budget, check_data, hold_out, summarise
+from tasks.datasets.layouts import Fault
 from tasks.errors import GraftError
-from tasks.layouts import Fault
-from tasks.prepare_settings import PrepareSettings
+from tasks.settings.prepare import PrepareSettings
 from tests.tasks.raw_data import good_project, labels, pictures, save_npz, save_pictures
 
 

@@ -12,8 +12,8 @@ from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier
 
-from tasks import demo, glyphs
-from tasks.dvc_data import directory_md5
+from tasks.datasets import demo, glyphs
+from tasks.datasets.dvc_data import directory_md5
 from tasks.errors import GraftError
 from tests.house.imports import ROOT
 
@@ -41,7 +41,7 @@ def test_the_bytes_do_not_depend_on_the_processor(folder: Path, tmp_path: Path) 
     optional = [name for name in __cpu_dispatch__ if __cpu_features__.get(name)]
     if not optional:
         pytest.skip("this processor has no features that NumPy could do without")
-    program = "import pathlib, sys; from tasks.demo import make_demo; make_demo(pathlib.Path(sys.argv[1]))"
+    program = "import pathlib, sys; from tasks.datasets.demo import make_demo; make_demo(pathlib.Path(sys.argv[1]))"
     environment = os.environ | {"NPY_DISABLE_CPU_FEATURES": " ".join(optional)}
     command = [sys.executable, "-c", program, str(tmp_path / "data")]
     subprocess.run(command, check=True, cwd=ROOT, env=environment)

@@ -16,7 +16,7 @@ import yaml
 from graft.comparison import Interval, verdict
 from tasks.errors import GraftError
 from tasks.evaluate import evaluate
-from tasks.evaluate_settings import EvaluateSettings
+from tasks.settings.evaluate import EvaluateSettings
 from tests.house.imports import ROOT, closure
 from tests.tasks.evaluation_fixture import edit_trial, make_project
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tasks.arrays import read_idx, read_npz
+from tasks.datasets.arrays import read_idx, read_npz
+from tasks.datasets.layouts import Domain, open_domain
+from tasks.datasets.pictures import UnreadableError, digest, fit, read_picture
 from tasks.errors import GraftError
-from tasks.layouts import Domain, open_domain
-from tasks.pictures import UnreadableError, digest, fit, read_picture
 from tests.tasks.raw_data import DIGITS, idx, labels, pictures, save_idx, save_npz, save_pictures
 
 DRAWN = pictures(8)

@@ -100,14 +100,14 @@ class TestTheProjectsParameters:
         return write
 
     def faults(self, root: Path) -> str:
-        from tasks.check_parameters import check_parameters
+        from tasks.settings.check_parameters import check_parameters
 
         with pytest.raises(GraftError) as caught:
             check_parameters(root, knobs=True)
         return str(caught.value)
 
     def test_those_of_the_demo_are_fine(self, edit) -> None:
-        from tasks.check_parameters import check_parameters
+        from tasks.settings.check_parameters import check_parameters
 
         check_parameters(edit(), knobs=True)
 

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from tasks.artifacts import load_split
-from tasks.card import contact_sheet, describe_part
+from tasks.datasets.card import contact_sheet, describe_part
 from tasks.errors import PERMANENT_FAULT, GraftError
 from tasks.prepare import prepare
-from tasks.prepare_settings import PrepareSettings
+from tasks.settings.prepare import PrepareSettings
 from tests.house.imports import ROOT
 from tests.tasks.raw_data import good_project, pictures, save_idx, save_npz, save_pictures
 

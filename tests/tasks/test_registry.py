@@ -19,11 +19,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.pyfunc.scoring_server import init
 from PIL import Image
 
+from tasks.datasets.pictures import fit
 from tasks.errors import GraftError
 from tasks.mlflow_settings import Promotion, read_mlflow_settings
-from tasks.pictures import fit
 from tasks.prepare import prepare
-from tasks.prepare_settings import PrepareSettings
 from tasks.records.champion import scores_tag
 from tasks.records.mlflow_client import default_server
 from tasks.records.outcome import read_outcome
@@ -31,6 +30,7 @@ from tasks.records.promotion import Candidate, Decision, Standing, decide
 from tasks.records.published import Registration
 from tasks.records.raw_pictures import write_test_pictures
 from tasks.registry import HISTORY, REASON, register
+from tasks.settings.prepare import PrepareSettings
 from tasks.tracking import record
 from tests.tasks.mlflow_fixture import (
     CLASSES,

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from tasks.evaluate import evaluate
-from tasks.evaluate_settings import EvaluateSettings
 from tasks.report import words
 from tasks.report.figures import gain_plot
 from tasks.report.palette import looks
 from tasks.report.provenance import blob_id
 from tasks.report.svg import canvas, style, to_svg
 from tasks.report.thumbnails import thumbnail
+from tasks.settings.evaluate import EvaluateSettings
 from tests.tasks.evaluation_fixture import make_project
 
 NASTY = "</script><script>alert(1)</script>"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.dvc_data import Changes, directory_md5
+from tasks.datasets.dvc_data import Changes, directory_md5
 from tasks.errors import GraftError
 from tasks.versioning import data_status, version_data, version_demo
 from tests.house.imports import ROOT
@@ -250,7 +250,7 @@ class TestTheDemo:
             folder.mkdir()
             (folder / "a").write_text("not the demo")
 
-        monkeypatch.setattr("tasks.demo.make_demo", make_other)
+        monkeypatch.setattr("tasks.datasets.demo.make_demo", make_other)
 
     def test_a_fresh_clone_renders_exactly_what_data_dvc_records(self, clone: Path) -> None:
         lines: list[str] = []

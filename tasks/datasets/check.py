@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from tasks.datasets.layouts import TEST, TRAIN, Domain, Fault, Pictures, open_domain
+from tasks.datasets.pictures import UnreadableError, digest
 from tasks.errors import GraftError
-from tasks.layouts import TEST, TRAIN, Domain, Fault, Pictures, open_domain
-from tasks.pictures import UnreadableError, digest
-from tasks.prepare_settings import PrepareSettings
+from tasks.settings.prepare import PrepareSettings
 
 SHOWN = 20
 """Faults of a kind that are listed; the rest are counted."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.card import recorded_md5
+from tasks.datasets.card import recorded_md5
 from tasks.errors import GraftError
 
 DATA = "data"

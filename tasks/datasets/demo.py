@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
+from tasks.datasets.glyphs import CANVAS, FONTS, GLYPH, digit_masks
 from tasks.files import new_folder
-from tasks.glyphs import CANVAS, FONTS, GLYPH, digit_masks
 
 SIZE = 16
 """Height and width of a rendered digit, in pixels."""

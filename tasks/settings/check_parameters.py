@@ -1,6 +1,6 @@
 """Check all of `params.yaml` before anything runs: a typo must not cost a pretraining.
 
-`python -m tasks.check_parameters` checks the knobs of the strategies too, for which it needs torch.
+`python -m tasks.settings.check_parameters` checks the knobs of the strategies too, for which it needs torch.
 """
 
 from dataclasses import is_dataclass
@@ -11,11 +11,11 @@ from annotated_types import Ge
 
 from graft.strategies import strategy_class, strategy_names
 from tasks.errors import GraftError
-from tasks.evaluate_settings import EvaluateSettings
-from tasks.finetune_settings import FinetuneSettings
 from tasks.parameters import load_yaml, parse, suggest
-from tasks.prepare_settings import PrepareSettings
-from tasks.pretrain_settings import PretrainSettings
+from tasks.settings.evaluate import EvaluateSettings
+from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.prepare import PrepareSettings
+from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
 from tasks.trials import read_plan
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tasks.arrays import read_idx, read_npz
+from tasks.datasets.arrays import read_idx, read_npz
+from tasks.datasets.pictures import convert, read_picture
 from tasks.errors import GraftError
-from tasks.pictures import convert, read_picture
 
 TRAIN, TEST = "train", "test"
 EXPECTED = (
