@@ -36,7 +36,8 @@ def explain(name: str) -> RenderableType:
     for knob in fields(kind):
         table.add_row(Text(knob.name, "bold"), Text(f"= {knob.default!r}"), Text(said.get(knob.name, "")))
     heading = Text(name, "bold green")
-    words = Text(inspect.getdoc(kind) or "")
+    paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
+    words = Text("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
     how = Text(f"params.yaml:  strategies: {{ {name}: {{ … }} }}", "dim")
     return Group(heading, words, Text("\nKnobs:" if said else "\nNo knobs."), table, how)
 

@@ -1,6 +1,7 @@
 """Every test runs with the state of all servers in a folder of its own and with the home folder out of reach."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,9 @@ os.environ["MPLCONFIGDIR"] = str(STATE / "matplotlib")
 os.environ["PREFECT_HOME"] = str(STATE / "prefect")
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "PREFECT_API_URL"):
     os.environ.pop(name, None)
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of the tests are to take Ctrl-C
 
 from tasks.environment import prepare_environment  # noqa: E402  (the environment comes before the libraries)
 
