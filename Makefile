@@ -4,7 +4,7 @@
 # make lint   ruff and mypy
 # make bench  the figures that the README states
 # make lock   renew requirements.lock from pyproject.toml
-# make clean  remove stage outputs and server state (data, caches and the environment stay)
+# make clean  remove stage outputs (DVC's cache, MLflow's runs and registry, data and the environment stay)
 
 PYTHON ?= python3
 ARGS ?=
@@ -48,11 +48,11 @@ lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: $(STAMP)
-	@for each in executor loop; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+	@for each in executor loop demo; do $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 lock: $(STAMP)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \
 	 --no-annotate --upgrade pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf build .graft/mlflow .graft/prefect .graft/logs
+	rm -rf build reports/index.html .graft/prefect .graft/logs

@@ -9,19 +9,28 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tasks.errors import GraftError
+
 METRICS = Path("reports/metrics.json")
 
 VERDICTS = {
     "positive": ("▲ positive", "bold green"),
-    "no evidence": ("• no evidence", "yellow"),
+    "no evidence": ("● no evidence", "yellow"),
     "negative": ("▼ negative", "bold red"),
     "baseline": ("baseline", "dim"),
 }
 
 
 def leaderboard(root: Path) -> RenderableType:
-    """Strategies by test accuracy, with intervals over seeds, the gain over scratch and the verdict on it."""
-    result = json.loads((root / METRICS).read_text(encoding="utf-8"))
+    """Strategies by test accuracy, with intervals over seeds, the gain over scratch and the verdict on it.
+
+    Raises:
+        GraftError: there is no result yet, or its file is damaged.
+    """
+    try:
+        result = json.loads((root / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
     budget, candidate = result["budget"], result["candidate"]
     table = Table(
         title="Leaderboard: target test set",

@@ -1,6 +1,8 @@
 """What `graft run`, `graft status` and `graft data check` do, between the command line and the floors below."""
 
 import os
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from rich.console import Console
@@ -10,11 +12,13 @@ from rich.text import Text
 from flows.display import progress
 from tasks.errors import GraftError
 from tasks.executor import warm
+from tasks.mlflow_settings import read_mlflow_settings
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
 from tasks.records.published import Published
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
+from tasks.trials import read_plan, sweep
 from tasks.versioning import DataVersion, data_status, version_data
 
 STATES = {
@@ -34,6 +38,8 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
     from tasks.settings.check_parameters import check_parameters
 
     check_parameters(root)
+    read_mlflow_settings(root)
+    sweep(root / "build/trials", read_plan(root / "params.yaml"))
     data = in_words(have_data(root, console, update=update_data))
     found = Pipeline(root).status()
     if all(stage.state == "up_to_date" for stage in found):
@@ -44,11 +50,33 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
 
     warm.start()  # imports torch and MLflow while Prefect starts
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
+    _check_prefect()
     console.print(f"{data}. {_summary(found)}. Starting Prefect …", highlight=False)
     with progress(console, ["version data", *(stage.name for stage in found if "." not in stage.name), "register"]):
         from flows.transfer import transfer
 
         return transfer(str(root), jobs, update_data)
+
+
+def _check_prefect() -> None:
+    """Refuse a configured Prefect server that does not answer: the flow would end in a trace of its client.
+
+    Raises:
+        GraftError: nobody answers at PREFECT_API_URL.
+    """
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310  (the user's own setting)
+            pass
+    except urllib.error.HTTPError:
+        return  # somebody answers; whether Graft may come in, Prefect will say
+    except (OSError, ValueError) as error:
+        raise GraftError(
+            f"PREFECT_API_URL: no Prefect server answers at {url}: {error}",
+            "Start it (prefect server start), or unset PREFECT_API_URL: each run then starts a temporary one.",
+        ) from None
 
 
 def have_data(root: Path, console: Console, *, update: bool = False) -> DataVersion:

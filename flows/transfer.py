@@ -1,9 +1,13 @@
 """The flow: versioned data in, a registered model out. By hand, from Prefect's page, or on a schedule."""
 
-from prefect import flow
+from tasks.environment import prepare_here
 
-from tasks.records.published import Published
-from tasks.steps import open_project, publish, version_data
+prepare_here()  # Prefect reads its settings when it is imported
+
+from prefect import flow  # noqa: E402
+
+from tasks.records.published import Published  # noqa: E402
+from tasks.steps import open_project, publish, version_data  # noqa: E402
 
 
 @flow(name="transfer", persist_result=False)
@@ -15,10 +19,10 @@ def transfer(root: str | None = None, jobs: int | None = None, update_data: bool
         jobs: how many stages run at once; by default the cores divided by the threads of a stage.
         update_data: version changed data instead of refusing it.
     """
-    with open_project(root, jobs) as stages:
-        version_data(stages.root, update_data)
-        stages.run("prepare")
-        stages.run("pretrain")
-        stages.run("finetune")
-        stages.run("evaluate")
-        return publish(stages.root)
+    stages = open_project(root, jobs)
+    version_data(stages.root, update_data)
+    stages.run("prepare")
+    stages.run("pretrain")
+    stages.run("finetune")
+    stages.run("evaluate")
+    return publish(stages.root)

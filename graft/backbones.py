@@ -49,13 +49,13 @@ def _small(channels: int, widths: tuple[int, ...]) -> tuple[nn.Module, int]:
 
 def _from_torchvision(name: str, channels: int) -> tuple[nn.Module, int]:
     """torchvision's classifier without its last linear layer; grey pictures are repeated in three channels."""
-    from torchvision.models import get_model, list_models
+    from torchvision import models
 
-    try:
-        model = get_model(name, weights=None)
-    except ValueError:
-        near = difflib.get_close_matches(name, list_models(), n=3) or ["resnet18", "mobilenet_v3_small"]
-        raise ValueError(f"torchvision has no model {name!r}; near: {', '.join(near)}") from None
+    classifiers = models.list_models(module=models)  # not those for detection, whose builders fetch weights
+    if name not in classifiers:
+        near = difflib.get_close_matches(name, classifiers, n=3) or ["resnet18", "mobilenet_v3_small"]
+        raise ValueError(f"torchvision has no classifier {name!r}; near: {', '.join(near)}")
+    model = models.get_model(name, weights=None)
     linear = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"torchvision's {name!r} does not end in a linear layer, so it has no features to transfer")

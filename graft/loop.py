@@ -43,7 +43,8 @@ def train(
     """Train `network` in place, on the device where it is, as `strategy` says and within the budget `training`.
 
     Args:
-        target, validation: labelled pictures of the target domain; moved to the network's device.
+        target: labelled pictures of the target domain to train on; moved to the network's device.
+        validation: others of the target domain, to choose the weights by.
         source: labelled pictures of the source domain; only strategies with `uses_source_data` need them.
         seed: of the order and the augmentation of the pictures.
         on_evaluation: told of every point of the learning curve as it is made.

@@ -3,14 +3,16 @@
 Ranges are part of the type (`annotated_types`), so that whoever reads the values from a file can refuse bad ones.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
 Fraction = Annotated[float, Ge(0.0), Le(1.0)]
-Positive = Annotated[float, Gt(0.0)]
+Positive = Annotated[float, Gt(0.0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class Training:
     """Pictures of each domain in a batch."""
     learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule; a strategy scales it for each of its parameter groups."""
-    weight_decay: Annotated[float, Ge(0.0)] = 0.05
+    weight_decay: Annotated[float, Ge(0.0), Lt(math.inf)] = 0.05
     """AdamW's decoupled weight decay (Loshchilov & Hutter 2019)."""
     label_smoothing: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     """Share of a label's probability that is spread over all classes."""
-    clip_norm: Annotated[float, Ge(0.0)] = 1.0
+    clip_norm: Annotated[float, Ge(0.0), Lt(math.inf)] = 1.0
     """Largest norm of the whole gradient; 0 leaves it alone."""
     evaluations: Count = 10
     """How often the network is evaluated on validation data, evenly spread over the steps."""

@@ -30,6 +30,18 @@ class Split:
         """The pictures at `indices` (M,), in that order."""
         return Split(self.images[indices], self.labels[indices], self.classes)
 
+    def mean_and_std(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel, in [0, 1]; a chunk at a time, so memory stays flat."""
+        counts = torch.zeros(self.images.shape[1], 256, dtype=torch.long)
+        for chunk in self.images.split(1024):
+            for channel, values in enumerate(chunk.unbind(dim=1)):
+                counts[channel] += torch.bincount(values.flatten().long(), minlength=256)
+        levels = torch.arange(256, dtype=torch.double) / 255
+        share = counts.double() / counts.sum(dim=1, keepdim=True)
+        mean = (share * levels).sum(dim=1)
+        variance = (share * levels**2).sum(dim=1) - mean**2
+        return mean.tolist(), variance.clamp_min(0).sqrt().tolist()
+
     def to(self, device: torch.device) -> "Split":
         """The same pictures on another device."""
         return Split(self.images.to(device), self.labels.to(device), self.classes)

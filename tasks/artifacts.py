@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from graft.network import Description, Network
@@ -51,7 +52,7 @@ def load_network(folder: Path) -> Network:
     try:
         network = Network(load_description(folder))
         network.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
         raise GraftError(f"{folder}: no network that can be read: {error}") from None
     return network.eval()
 

@@ -1,5 +1,6 @@
 """Where everything that Graft starts keeps its state: inside the project, never in the home folder."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -19,6 +20,12 @@ def find_project(start: Path | None = None) -> Path:
         if (folder / "dvc.yaml").exists():
             return folder
     raise GraftError(f"{start}: no dvc.yaml here or above", "Change into a Graft project first.")
+
+
+def prepare_here() -> None:
+    """Set the defaults of the project around the current folder, if there is one."""
+    with contextlib.suppress(GraftError):
+        prepare_environment(find_project())
 
 
 def prepare_environment(root: Path) -> None:

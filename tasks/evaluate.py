@@ -50,7 +50,8 @@ def evaluate(settings: EvaluateSettings) -> None:
         GraftError: trials are missing, or do not fit one another or the test split.
     """
     # matplotlib, below the report, reads its folders from the environment when it is imported.
-    from tasks.report.build import build_report
+    from tasks.report.build import build_figures, build_report
+    from tasks.report.svg import standalone
 
     plan = read_plan(PARAMS)
     sweep(TRIALS, plan)
@@ -60,9 +61,14 @@ def evaluate(settings: EvaluateSettings) -> None:
     scores = [score(found, test.labels) for found in probabilities]
     candidate = choose_candidate(trials)
     summary = summarise(plan, trials, scores, probabilities.argmax(dim=2) == test.labels, candidate, test, settings)
-    page = build_report(_evidence(summary, trials, candidate, probabilities, scores, test, settings))
+    evidence = _evidence(summary, trials, candidate, probabilities, scores, test, settings)
+    figures = build_figures(evidence)
+    page = build_report(evidence, figures)
     with new_folder(PREDICTIONS) as folder:
         _write_predictions(folder / "predictions.npz", trials, probabilities, test.labels)
+        for name, figure in figures.items():
+            if figure is not None:
+                write_text(folder / "figures" / f"{name}.svg", standalone(figure))
     write_json(METRICS, summary)
     write_text(REPORT, page)
 

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
+import torch
+
 from graft.device import choose_device
 from graft.loop import Fit, train
 from graft.metrics import score
@@ -37,6 +39,7 @@ def finetune(name: str, seed: int) -> None:
         GraftError: the strategy, its knobs, or the label budget cannot be had; says which and why.
     """
     settings = read_section(PARAMS, "finetune", FinetuneSettings)
+    torch.set_num_threads(settings.threads)
     try:
         strategy = load_strategy(name)
         labelled = draw_labels(

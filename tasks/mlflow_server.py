@@ -126,11 +126,12 @@ def free_port(ui: Ui) -> int:
 
 def _start(settings: MlflowSettings, port: int, log: IO[bytes]) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--backend-store-uri", settings.tracking.uri, "--default-artifact-root", settings.tracking.artifacts]
+    command += ["--default-artifact-root", settings.tracking.artifacts]
     command += ["--host", settings.ui.host, "--port", str(port)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # saves half a minute and 2 GB
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        environment.pop(name, None)  # the command line says all
+        environment.pop(name, None)
+    environment["MLFLOW_BACKEND_STORE_URI"] = settings.tracking.uri  # it may hold a password, which `ps` would show
     # In a session of its own: Ctrl-C reaches us alone, and the whole group can be stopped.
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 

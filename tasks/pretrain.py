@@ -29,6 +29,7 @@ def pretrain(settings: PretrainSettings) -> None:
     """Train on the source's pictures but those held out, and write the network with its curve."""
     training, validation = hold_out(load_split(SOURCE), settings.validation_fraction, settings.seed)
     torch.manual_seed(settings.seed)
+    torch.set_num_threads(settings.threads)
     network = new_network(settings.backbone, training).to(choose_device())
     try:
         fit = train(
@@ -51,6 +52,7 @@ def pretrain(settings: PretrainSettings) -> None:
             "n_train": len(training),
             "n_validation": len(validation),
             "accuracy": accuracy,
+            "loss": min(point.val_loss for point in fit.curve if point.step == fit.selected_step),
             "steps": fit.selected_step,
             "parameters": sum(p.numel() for p in network.parameters()),
         }
@@ -61,21 +63,23 @@ def new_network(backbone: str, pictures: Split) -> Network:
     """A fresh network for such pictures; its normalisation is their mean and standard deviation a channel.
 
     Raises:
-        GraftError: no backbone has that name.
+        GraftError: no backbone has that name, or it cannot take such pictures.
     """
-    scaled = pictures.images.float() / 255
+    mean, std = pictures.mean_and_std()
     description = Description(
         backbone=backbone,
         classes=pictures.classes,
-        channels=scaled.shape[1],
-        image_size=scaled.shape[2],
-        mean=tuple(round(value, 4) for value in scaled.mean(dim=(0, 2, 3)).tolist()),
-        std=tuple(max(0.01, round(value, 4)) for value in scaled.std(dim=(0, 2, 3)).tolist()),
+        channels=pictures.images.shape[1],
+        image_size=pictures.images.shape[2],
+        mean=tuple(round(value, 4) for value in mean),
+        std=tuple(max(0.01, round(value, 4)) for value in std),
     )
     try:
-        return Network(description)
-    except ValueError as error:
-        raise GraftError(f"params.yaml: pretrain.backbone: {error}") from None
+        network = Network(description)
+        network(pictures.images[:2])  # some of torchvision's bodies take pictures of one size only
+    except Exception as error:  # whatever a foreign body raises
+        raise GraftError(f"params.yaml: pretrain.backbone: {backbone!r} cannot be used here: {error}") from None
+    return network
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ def run_stage(work: Callable[[], None], *, seed: int = 0) -> None:
     A process that was forked from a warm one inherits its random states, so all three generators are seeded here,
     before anything draws from them. Bad data or parameters end with exit code 2: running again cannot help.
     """
-    make_deterministic(seed)
     try:
+        make_deterministic(seed)
         work()
     except GraftError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -23,7 +23,7 @@ def run_stage(work: Callable[[], None], *, seed: int = 0) -> None:
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed random, NumPy and torch; ask for deterministic kernels and for the threads the environment gives."""
+    """Seed random, NumPy and torch; ask for deterministic kernels, and for one thread."""
     import numpy as np
     import torch
 
@@ -32,4 +32,5 @@ def make_deterministic(seed: int) -> None:
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    # Never from the environment: sums over several threads round differently. Stages that may use more say so.
+    torch.set_num_threads(1)

@@ -5,8 +5,6 @@ neither locks nor running processes can be pickled.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +74,7 @@ class Stages:
         return self._futures[job.name]
 
 
-@contextmanager
-def open_project(root: str | None, jobs: int | None) -> Iterator[Stages]:
+def open_project(root: str | None, jobs: int | None) -> Stages:
     """The stages of the project in (or above) `root`, parameters checked and trials nobody asks for put away."""
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
@@ -85,4 +82,4 @@ def open_project(root: str | None, jobs: int | None) -> Iterator[Stages]:
     warm.start()
     run_module("tasks.settings.check_parameters", folder)
     sweep(folder / "build/trials", read_plan(folder / "params.yaml"))
-    yield Stages(folder, jobs)
+    return Stages(folder, jobs)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LISTED_RUNS = 150
 """How many runs a tag can name; further ones are found by their keys."""
+FIGURES = "build/evaluation/figures"
 REPORTS = ("index.html", "metrics.json")
 
 
@@ -133,6 +134,8 @@ def _describe(store: RunStore, outcome: Outcome, flow_id: str, run_ids: Mapping[
 
     for name in REPORTS:
         store.client.log_artifact(flow_id, str(outcome.root / "reports" / name), "report")
+    for figure in sorted((outcome.root / FIGURES).glob("*.svg")):
+        store.client.log_artifact(flow_id, str(figure), "figures")
     tables = {"leaderboard.json": leaderboard(outcome), "trials.json": trial_table(outcome, run_ids)}
     for name, table in tables.items():
         store.client.log_dict(flow_id, table, name)

@@ -71,7 +71,7 @@ def sweep(folder: Path, plan: Plan) -> list[str]:
     names = set(plan.names())
     if not folder.is_dir():
         return []
-    left_over = sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in names)
+    left_over = sorted(path for path in folder.glob("[!.]*") if path.is_dir() and path.name not in names)
     for path in left_over:
         shutil.rmtree(path)
     return [path.name for path in left_over]

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from tasks.report import words
 from tasks.report.evidence import Evidence
@@ -19,7 +20,19 @@ MOST_CONFUSED = 16
 """Rows of the confusion matrix; of more classes, those that are confused most."""
 
 
-def build_report(evidence: Evidence) -> str:
+def build_figures(evidence: Evidence) -> dict[str, Markup | None]:
+    """The figures of the report as `<svg>` elements, by name; None for one that there is too little data for."""
+    look = looks(evidence.summary["strategies"])
+    return {
+        "gains": gain_plot(evidence.summary, look),
+        "curves": learning_curves(evidence.trials, look),
+        "recall": recall_plot(evidence.summary, look),
+        "reliability": reliability_plot(evidence, look),
+        "embedding": embedding_plot(evidence.embedding) if evidence.embedding else None,
+    }
+
+
+def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
     """The whole report as one HTML page that needs nothing else."""
     environment = Environment(
         loader=FileSystemLoader(ROOT / "tasks" / "report"),
@@ -30,7 +43,7 @@ def build_report(evidence: Evidence) -> str:
     )
     for filter_ in (words.percent, words.points, words.interval, words.spread, words.short):
         environment.filters[filter_.__name__] = filter_
-    return environment.get_template("report.html.j2").render(_context(evidence)) + "\n"
+    return environment.get_template("report.html.j2").render(_context(evidence) | {"figures": figures}) + "\n"
 
 
 def _context(evidence: Evidence) -> dict[str, Any]:
@@ -45,13 +58,6 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "symbols": words.SYMBOLS,
         "colours": {name: found.variable for name, found in look.items()},
         "many_seeds": len(seeds) > 1,
-        "figures": {
-            "gains": gain_plot(summary, look),
-            "curves": learning_curves(evidence.trials, look),
-            "recall": recall_plot(summary, look),
-            "reliability": reliability_plot(evidence, look),
-            "embedding": embedding_plot(evidence.embedding) if evidence.embedding else None,
-        },
         "embedding": evidence.embedding,
         "trial": evidence.trials[evidence.candidate_index()],
         "trainable": {trial.strategy: trial.metrics["trainable_parameters"] for trial in evidence.trials},

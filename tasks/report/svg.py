@@ -72,6 +72,14 @@ def canvas(width: int, height: int) -> Figure:
     return Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
 
 
+def standalone(figure: Markup) -> str:
+    """A figure of the page as a file of its own: the light theme's colours in place of the page's variables."""
+    text = str(figure).replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(f"var({variable})", colour)
+    return text + "\n"
+
+
 def to_svg(figure: Figure, name: str, description: str) -> Markup:
     """The figure as an `<svg>` element: no header, date or ids that could clash with another figure on the page."""
     buffer = io.StringIO()

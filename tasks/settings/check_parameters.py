@@ -5,10 +5,9 @@
 
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from annotated_types import Ge
-
+from graft.settings import Seed
 from graft.strategies import strategy_class, strategy_names
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, suggest
@@ -21,7 +20,7 @@ from tasks.trials import read_plan
 
 PARAMS = "params.yaml"
 SECTIONS: dict[str, Any] = {
-    "seeds": list[Annotated[int, Ge(0)]],
+    "seeds": list[Seed],
     "strategies": dict[str, dict[str, Any] | None],
     "prepare": PrepareSettings,
     "pretrain": PretrainSettings,

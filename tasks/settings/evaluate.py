@@ -5,6 +5,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
+from graft.settings import Seed
+
 
 @dataclass(frozen=True)
 class EvaluateSettings:
@@ -14,5 +16,5 @@ class EvaluateSettings:
     """Of every interval."""
     resamples: Annotated[int, Ge(1000)] = 10_000
     """Of the paired bootstrap; fewer than a thousand leave its percentiles to chance."""
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Seed = 0
     """Of the bootstrap, and of the pictures and start of the embedding."""

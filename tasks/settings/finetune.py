@@ -13,4 +13,6 @@ class FinetuneSettings:
     """Labelled target pictures of each class to train on."""
     validation_per_class: Count = 10
     """Labelled target pictures of each class to choose by; at most as many as `labels_per_class`."""
+    threads: Count = 1
+    """CPU threads of a stage; with another number the last bits of the weights differ."""
     training: Training = field(default_factory=Training)

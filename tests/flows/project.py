@@ -24,6 +24,7 @@ COPIED = (
     "mlflow.yaml",
     "params.yaml",
 )
+SET_BY_TESTS = ("MPLCONFIGDIR", "PREFECT_HOME")
 SMALL = {
     "seeds": [0, 1],
     "strategies": {"scratch": {}, "source_only": {}, "fine_tune": {}},
@@ -68,18 +69,30 @@ class Project:
         """Run the `graft` command in the project."""
         return self._run([sys.executable, "-m", "flows.cli", *arguments], env)
 
-    def dvc(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def dvc(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run stock DVC in the project, this environment's Python first on the path."""
-        return self._run([sys.executable, "-m", "dvc", *arguments], None)
+        return self._run([sys.executable, "-m", "dvc", *arguments], env)
+
+    def python(self, program: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a few lines of Python in the project."""
+        return self._run([sys.executable, "-c", program], env)
+
+    def start(self, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start the `graft` command; stdout and stderr come together."""
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.Popen(command, cwd=self.root, env=self._environment(env), text=True, **streams)
 
     def _run(self, command: list[str], env: dict[str, str] | None) -> subprocess.CompletedProcess[str]:
-        variables = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "PREFECT_HOME")}
-        variables.update(
-            env or {}, COLUMNS="160", PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        )
         return subprocess.run(
-            command, cwd=self.root, env=variables, capture_output=True, text=True, timeout=600, check=False
+            command, cwd=self.root, env=self._environment(env), capture_output=True, text=True, timeout=600, check=False
         )
+
+    @staticmethod
+    def _environment(more: dict[str, str] | None) -> dict[str, str]:
+        variables = {name: value for name, value in os.environ.items() if name not in SET_BY_TESTS}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return variables | {"COLUMNS": "160", "PATH": path} | (more or {})
 
     @property
     def lock(self) -> bytes:

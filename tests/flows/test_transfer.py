@@ -1,7 +1,12 @@
 """The main job, end to end, on the demo's real data with a real Prefect server, MLflow store and DVC."""
 
+import contextlib
 import json
+import shutil
+import signal
+import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -107,7 +112,7 @@ def test_dvc_alone_writes_the_same_lock_and_graft_then_skips_every_stage(
 ) -> None:
     other = Project.create(tmp_path / "elsewhere" / "clone")
     assert other.graft("data", "demo").returncode == 0
-    result = other.dvc("repro")
+    result = other.dvc("repro", env={"OMP_NUM_THREADS": "2"})  # set on many machines; sums would round differently
     assert result.returncode == 0, result.stdout + result.stderr
     assert other.lock == finished[0].lock
     for name in ("reports/metrics.json", "reports/index.html", "build/pretrained/model.safetensors"):
@@ -137,7 +142,9 @@ def test_bad_parameters_stop_a_run_before_it_starts(project: Project) -> None:
 
 
 def test_a_bad_knob_stops_a_run_before_anything_is_trained(project: Project, prefect_api: str) -> None:
-    project.edit(strategies={"scratch": {}, "fine_tune": {"backbone_rat": 1.0}}, pretrain={"seed": 5})
+    project.edit(
+        strategies={"scratch": {}, "source_only": {}, "fine_tune": {"backbone_rat": 1.0}}, pretrain={"seed": 5}
+    )
     before = project.times()
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
@@ -152,6 +159,100 @@ def test_a_stage_that_fails_is_reported_with_its_words(project: Project, prefect
     assert result.returncode == 2, result.stdout
     assert "2005 labels a class are asked for, these classes have fewer" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_bad_mlflow_yaml_stops_a_run_before_it_starts(project: Project) -> None:
+    path = project.root / "mlflow.yaml"
+    path.write_text(path.read_text().replace("metric: accuracy", "metric: acuracy"))
+    result = project.graft("run")
+    assert result.returncode == 2
+    assert "promotion.metric" in result.stderr
+    assert "acuracy" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_prefect_server_that_does_not_answer_is_named(project: Project) -> None:
+    project.edit(evaluate={"seed": 1})
+    result = project.graft("run", env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert result.returncode == 2
+    assert "no Prefect server answers at http://127.0.0.1:9/api" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_trial_nobody_asked_for_is_put_away_and_invalidates_nothing(project: Project) -> None:
+    trials, lock = project.root / "build/trials", project.lock
+    shutil.copytree(trials / "scratch-0", trials / "scratch-9")
+    result = project.graft("run")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Nothing to do" in result.stdout
+    assert not (trials / "scratch-9").exists()
+    assert project.lock == lock
+
+
+def test_ctrl_c_ends_a_run_at_once_and_the_next_one_goes_on(project: Project, prefect_api: str) -> None:
+    project.edit(pretrain={"training": {"steps": 100_000, "batch_size": 64}})
+    run = project.start("run", env={"PREFECT_API_URL": prefect_api})
+    assert run.stdout is not None
+    for line in run.stdout:
+        if line.startswith(("✓ prepare", "– prepare")):
+            break
+    time.sleep(1)
+    run.send_signal(signal.SIGINT)
+    rest, _ = run.communicate(timeout=30)
+    assert run.returncode == 130, rest
+    assert "finished stages are kept" in rest
+    assert "Traceback" not in rest
+    assert not _processes_in(project)
+    project.edit(pretrain={"training": {"steps": 60, "batch_size": 64, "learning_rate": 0.02}})
+    result = project.graft("run")
+    assert "Nothing to do" in result.stdout or "↺ pretrain" in result.stdout, result.stdout + result.stderr
+
+
+def _processes_in(project: Project) -> list[str]:
+    """Processes whose working directory is the project's, where the system tells."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").resolve() == project.root:
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def test_importing_the_flow_keeps_prefect_out_of_the_home_folder(project: Project, tmp_path: Path) -> None:
+    program = (
+        "import flows.transfer; from prefect.settings import get_current_settings as s; "
+        "print(s().home, s().server.ephemeral.startup_timeout_seconds, s().logging.extra_loggers)"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    said = project.python(program, env={"HOME": str(home)})
+    assert said.stdout.split()[0] == str(project.root / ".graft/prefect"), said.stderr
+    assert "120" in said.stdout
+    assert "graft" in said.stdout
+    assert not list(home.iterdir())
+
+
+def test_data_faults_are_all_reported_at_once(project: Project) -> None:
+    assert "No faults" in project.graft("data", "check").stdout
+    target = project.root / "data/target/train.npz"
+    target.unlink()
+    target.write_bytes(b"not an archive")
+    project.edit(finetune={"labels_per_class": 5, "validation_per_class": 5})
+    result = project.graft("data", "check")
+    assert result.returncode == 2
+    assert "data/target/train.npz" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_report_is_printed_and_its_absence_said(project: Project) -> None:
+    shown = project.graft("report", "--no-open")
+    assert "gain over scratch" in shown.stdout
+    assert "index.html" in shown.stdout
+    (project.root / "reports/metrics.json").unlink()
+    missing = project.graft("report", "--no-open")
+    assert missing.returncode == 2
+    assert "graft run" in missing.stderr
+    assert "Traceback" not in missing.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""What the README promises of the demo: its verdicts, and how long a new user waits. Fresh clones, real everything.
+
+    python -m benchmarks.demo
+
+Clones this repository's last commit twice. One clone is brought up by `graft run` (no Prefect server configured,
+nothing cached), run again, and asked for its status; the other by `dvc repro`. Expected, on 2 cores: <= 120 s,
+<= 10 s, <= 2 s, and the same `dvc.lock` in both, byte for byte; fine_tune positive, source_only negative, and every
+verdict the one that its interval supports.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPECTED = {
+    "fine_tune": (0.955, 0.99),
+    "mixed_training": (0.945, 0.99),
+    "scratch": (0.94, 0.98),
+    "linear_probe": (0.92, 0.97),
+    "source_only": (0.68, 0.84),
+}
+"""Range of the mean accuracy over seeds 0-4 and pretraining seeds 0-1, rounded outwards."""
+
+
+def clone(folder: Path) -> Path:
+    """A fresh clone without data, caches or state."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    return folder
+
+
+def seconds(folder: Path, *command: str) -> float:
+    """Wall time of a Python module run in `folder`, with this environment's Python first on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"} | {"PATH": path}
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", *command], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def supported(row: dict[str, Any]) -> bool:
+    """Whether a verdict is the one that its interval supports."""
+    if row["verdict"] == "baseline":
+        return True
+    gain = row["gain_over_scratch"]
+    says = "positive" if gain["low"] > 0 else "negative" if gain["high"] < 0 else "no evidence"
+    return bool(row["verdict"] == says)
+
+
+def main() -> None:
+    """Measure, and print both tables; exit with 1 if a promise is not kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        by_graft, by_dvc = clone(Path(folder, "by-graft")), clone(Path(folder, "by-dvc"))
+        waits = [
+            ("graft run, nothing there yet", seconds(by_graft, "flows.cli", "run"), 120.0),
+            ("graft run, nothing to do", seconds(by_graft, "flows.cli", "run"), 10.0),
+            ("graft status", seconds(by_graft, "flows.cli", "status"), 2.0),
+        ]
+        seconds(by_dvc, "flows.cli", "data", "demo")
+        serial = seconds(by_dvc, "dvc", "repro", "--quiet")
+        same = (by_graft / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
+        result = json.loads((by_graft / "reports/metrics.json").read_text())
+    kept = _show(waits, serial, same, result["strategies"])
+    sys.exit(0 if kept else 1)
+
+
+def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, strategies: dict[str, Any]) -> bool:
+    console, kept = Console(), same
+    times = Table("what", "seconds", "promised", title="Waiting, 2 cores")
+    for name, took, most in waits:
+        kept &= took <= most
+        times.add_row(name, f"{took:.1f}", f"<= {most:.0f}")
+    times.add_row("dvc repro, the same stages, second clone", f"{serial:.1f}", "")
+    times.add_row("graft run / dvc repro", f"{waits[0][1] / serial:.2f}", "")
+    times.add_row("dvc.lock of both clones", "equal" if same else "DIFFERENT", "equal")
+    console.print(times)
+    verdicts = Table(
+        "strategy", "accuracy", "expected", "gain over scratch", "verdict", title="Demo, 10 labels a class"
+    )
+    for name, row in sorted(strategies.items(), key=lambda item: -item[1]["accuracy"]["mean"]):
+        low, high = EXPECTED[name]
+        kept &= low <= row["accuracy"]["mean"] <= high and supported(row)
+        gain = row["gain_over_scratch"]
+        words = "" if row["verdict"] == "baseline" else f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+        verdicts.add_row(name, f"{row['accuracy']['mean']:.3f}", f"{low}-{high}", words, row["verdict"])
+    console.print(verdicts)
+    kept &= strategies["fine_tune"]["verdict"] == "positive" and strategies["source_only"]["verdict"] == "negative"
+    console.print("All promises kept." if kept else "[bold red]Not all promises are kept.[/]")
+    return kept
+
+
+if __name__ == "__main__":
+    main()
