@@ -52,7 +52,7 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
     _check_prefect()
     console.print(f"{data}. {_summary(found)}. Starting Prefect …", highlight=False)
-    with progress(console, ["version data", *(stage.name for stage in found if "." not in stage.name), "register"]):
+    with progress(console, ["version data", *(stage.name for stage in found), "register"]):
         from flows.transfer import transfer
 
         return transfer(str(root), jobs, update_data)
