@@ -10,15 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.errors import GraftError
+from tasks.report.words import SYMBOLS, ranked
 
 METRICS = Path("reports/metrics.json")
 
-VERDICTS = {
-    "positive": ("▲ positive", "bold green"),
-    "no evidence": ("● no evidence", "yellow"),
-    "negative": ("▼ negative", "bold red"),
-    "baseline": ("baseline", "dim"),
-}
+STYLES = {"positive": "bold green", "no evidence": "yellow", "negative": "bold red", "baseline": "dim"}
 
 
 def leaderboard(root: Path) -> RenderableType:
@@ -49,16 +45,16 @@ def leaderboard(root: Path) -> RenderableType:
         ("verdict", "left"),
     ):
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    ranked = sorted(result["strategies"].items(), key=lambda item: (-item[1]["accuracy"]["mean"], item[0]))
-    for name, row in ranked:
-        label, style = VERDICTS[row["verdict"]]
+    for name, row in ranked(result):
+        verdict = row["verdict"]
+        label = verdict if verdict == "baseline" else f"{SYMBOLS[verdict]} {verdict}"
         chosen = name == candidate["strategy"]
         table.add_row(
             Text(f"★ {name}" if chosen else f"  {name}", "bold" if chosen else ""),
             _with_interval(row["accuracy"]),
             _with_interval(row["macro_f1"]),
-            "–" if row["verdict"] == "baseline" else _gain(row["gain_over_scratch"]),
-            Text(label, style),
+            "–" if verdict == "baseline" else _gain(row["gain_over_scratch"]),
+            Text(label, STYLES[verdict]),
         )
     note = Text(
         f"{budget['labels_per_class']} labels a class to learn from and {budget['validation_per_class']} to choose by, "

@@ -12,13 +12,12 @@ from rich.text import Text
 from flows.display import progress
 from tasks.errors import GraftError
 from tasks.executor import warm
-from tasks.mlflow_settings import read_mlflow_settings
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
+from tasks.readiness import make_ready
 from tasks.records.published import Published
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
-from tasks.trials import read_plan, sweep
 from tasks.versioning import DataVersion, data_status, version_data
 
 STATES = {
@@ -34,12 +33,7 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
 
     That nothing has to run is found out before Prefect is imported or a server is started.
     """
-
-    from tasks.settings.check_parameters import check_parameters
-
-    check_parameters(root)
-    read_mlflow_settings(root)
-    sweep(root / "build/trials", read_plan(root / "params.yaml"))
+    make_ready(root)
     data = in_words(have_data(root, console, update=update_data))
     found = Pipeline(root).status()
     if all(stage.state == "up_to_date" for stage in found):
@@ -48,9 +42,9 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
         console.print(f"Nothing to do: {data}, all {len(found)} stages are up to date.", highlight=False)
         return publish(root)
 
+    _check_prefect()
     warm.start()  # imports torch and MLflow while Prefect starts
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
-    _check_prefect()
     console.print(f"{data}. {_summary(found)}. Starting Prefect …", highlight=False)
     with progress(console, ["version data", *(stage.name for stage in found), "register"]):
         from flows.transfer import transfer

@@ -19,8 +19,8 @@ from tasks.executor.execution import Outcome, StageFailed
 from tasks.executor.schedule import Job
 from tasks.module import run_module
 from tasks.pipeline import Pipeline
+from tasks.readiness import make_ready
 from tasks.records.published import Published, load_published
-from tasks.trials import read_plan, sweep
 
 _jobs: dict[str, Job] = {}
 
@@ -75,11 +75,11 @@ class Stages:
 
 
 def open_project(root: str | None, jobs: int | None) -> Stages:
-    """The stages of the project in (or above) `root`, parameters checked and trials nobody asks for put away."""
+    """The stages of the project in (or above) `root`, its files checked and trials nobody asks for put away."""
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
     logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
     warm.start()
-    run_module("tasks.settings.check_parameters", folder)
-    sweep(folder / "build/trials", read_plan(folder / "params.yaml"))
+    make_ready(folder)
+    run_module("tasks.settings.check_parameters", folder)  # the knobs of strategies too
     return Stages(folder, jobs)

@@ -12,11 +12,10 @@ from graft.comparison import Interval, accuracy_gains, seed_interval, verdict
 from graft.metrics import Scores
 from graft.split import Split
 from tasks.settings.evaluate import EvaluateSettings
-from tasks.trials import BASELINE, Plan, Trial
+from tasks.trials import BASELINE, SEED_METRICS, Plan, Trial
 
 DIGITS = 4
 CONTROL = "source_only"
-SEED_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error")
 
 
 def summarise(

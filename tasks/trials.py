@@ -15,6 +15,9 @@ from tasks.parameters import load_yaml, parse
 BASELINE = "scratch"
 """The strategy that every gain is counted from."""
 
+SEED_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error")
+"""What reports/metrics.json gives for each seed."""
+
 _BUDGET = ("labels_per_class", "validation_per_class", "training")
 """What every trial has to share, or the comparison would not be fair."""
 

@@ -1,17 +1,17 @@
 """The result of a run as its stages left it in files: the truth that MLflow only mirrors."""
 
-import csv
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.curves import read_curve
 from tasks.errors import GraftError
 from tasks.stage_key import lock_entries, stage_keys
+from tasks.trials import SEED_METRICS
 
 TEST_DATA = "build/data/test"
-TEST_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error")
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,13 @@ def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> It
     for strategy, scores in report["strategies"].items():
         for index, seed in enumerate(report["budget"]["seeds"]):
             name = f"{strategy}-{seed}"
-            values = {metric: scores[metric]["seeds"][index] for metric in TEST_METRICS}
+            values = {metric: scores[metric]["seeds"][index] for metric in SEED_METRICS}
             test = {metric: float(value) for metric, value in values.items() if value is not None}
             yield Trial(name, keys[f"finetune@{name}"], *_read_network(root / "build/trials" / name), test)
 
 
 def _read_network(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], tuple[dict[str, float], ...]]:
-    with (folder / "curve.csv").open(newline="", encoding="utf-8") as file:
-        curve = tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
+    curve = tuple(asdict(point) for point in read_curve(folder / "curve.csv"))
     return folder, _read_json(folder / "metrics.json"), _read_json(folder / "model.json"), curve
 
 

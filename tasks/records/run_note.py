@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.records.outcome import Outcome
+from tasks.report.words import ranked
 
 Table = dict[str, list[Any]]
 """As MLflow stores tables: {"columns": names, "data": rows}."""
@@ -35,10 +36,8 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
 
 def leaderboard(outcome: Outcome) -> Table:
     """The strategies, the most accurate on the test split first."""
-    strategies = outcome.report["strategies"]
-    order = sorted(strategies, key=lambda name: (-strategies[name]["accuracy"]["mean"], name))
     columns = ["strategy", "accuracy", "macro F1", "gain over scratch", "verdict"]
-    return {"columns": columns, "data": [_row(name, strategies[name]) for name in order]}
+    return {"columns": columns, "data": [_row(name, scores) for name, scores in ranked(outcome.report)]}
 
 
 def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:

@@ -1,0 +1,20 @@
+"""What is settled before a project's stages are looked at, however the run was started."""
+
+from pathlib import Path
+
+from tasks.mlflow_settings import read_mlflow_settings
+from tasks.settings.check_parameters import check_parameters
+from tasks.trials import read_plan, sweep
+
+
+def make_ready(root: Path) -> None:
+    """Check params.yaml and mlflow.yaml, and put away the trials that nobody asks for (DVC's cache keeps them).
+
+    A typo must not cost a training. The knobs of strategies are not checked here: that needs torch.
+
+    Raises:
+        GraftError: one of the files cannot be used.
+    """
+    check_parameters(root)
+    read_mlflow_settings(root)
+    sweep(root / "build/trials", read_plan(root / "params.yaml"))
