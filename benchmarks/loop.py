@@ -24,7 +24,7 @@ from torchvision.transforms import v2
 from graft.loop import train
 from graft.network import Description, Network
 from graft.settings import Augmentation, Training
-from graft.split import Split
+from graft.split import Domains, Split
 from graft.strategies.scratch import Scratch
 
 BATCH = 128
@@ -49,7 +49,7 @@ def network() -> Network:
 def with_graft(data: Split, steps: int) -> None:
     """The one loop; validation on a handful of pictures, once."""
     budget = Training(steps=steps, batch_size=BATCH, augmentation=AUGMENTATION, evaluations=1)
-    train(network(), Scratch(), data, data.take(torch.arange(10)), budget)
+    train(network(), Scratch(), Domains(data, data.take(torch.arange(10))), budget)
 
 
 def bare(data: Split, steps: int) -> None:

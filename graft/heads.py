@@ -21,3 +21,17 @@ def matched_head(network: Network, classes: tuple[str, ...]) -> None:
                 head.weight[row] = old.weight[known.index(name)]
                 head.bias[row] = old.bias[known.index(name)]
     network.set_head(head, classes)
+
+
+def require_known_classes(network: Network, classes: tuple[str, ...], why: str) -> None:
+    """Refuse target classes that the network's head does not know.
+
+    Raises:
+        ValueError: names them, after `why` the head is needed.
+    """
+    known = network.description.classes
+    if unknown := [name for name in classes if name not in known]:
+        raise ValueError(
+            f"{why}, which does not know these target classes: {', '.join(unknown)} "
+            f"(the source has: {', '.join(known)})"
+        )

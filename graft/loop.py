@@ -5,7 +5,6 @@ Legend: B batch, C channels, H W height and width, K classes.
 
 import math
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -13,62 +12,72 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graft.augment import augment
+from graft.feature_cache import cache_features
+from graft.label_free import label_free_score
 from graft.network import Network, predict
-from graft.sampling import endless_batches
-from graft.selection import Evaluation, is_better
+from graft.sampling import endless_batches, endless_draws
+from graft.selection import Evaluation, Keeper
 from graft.settings import Training
-from graft.split import Split
-from graft.strategies.base import Batch, Strategy
+from graft.split import Domains, Split
+from graft.strategies.base import Batch, Step, Strategy
 
 
 @dataclass(frozen=True)
 class Fit:
     """What a training run ends with; the network holds the weights of `selected_step`."""
 
-    curve: tuple[Evaluation, ...]
-    selected_step: int
+    curve: tuple[Evaluation, ...] = ()
+    """Empty for a strategy that does not optimise."""
+    selected_step: int = 0
+    source_weights: Tensor | None = None
+    """(N,) on the CPU: how often each source picture was drawn, relative to the others; None if all alike."""
+    oracle: dict[str, Tensor] | None = None
+    """For a strategy without labels: the weights that the labels of the validation data would have chosen."""
 
 
 def train(
     network: Network,
     strategy: Strategy,
-    target: Split,
-    validation: Split,
+    domains: Domains,
     training: Training,
     *,
-    source: Split | None = None,
     seed: int = 0,
     on_evaluation: Callable[[Evaluation], None] = lambda _: None,
 ) -> Fit:
     """Train `network` in place, on the device where it is, as `strategy` says and within the budget `training`.
 
     Args:
-        target: labelled pictures of the target domain to train on; moved to the network's device.
-        validation: others of the target domain, to choose the weights by.
-        source: labelled pictures of the source domain; only strategies with `uses_source_data` need them.
+        domains: what may be looked at; moved to the network's device. Only strategies that say so see pictures of
+            `source` and `unlabelled`, and one without labels sees none of the target's.
         seed: of the order and the augmentation of the pictures.
         on_evaluation: told of every point of the learning curve as it is made.
 
     Raises:
+        ValueError: the strategy needs pictures that `domains` does not have.
         FloatingPointError: the loss is no longer finite.
     """
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)
-    targets = _batches(target.to(device), training, seed)
-    sources = _batches(source.to(device), training, seed + 1) if source and strategy.uses_source_data else None
+    seen = _visible(domains.to(device), strategy)
+    if strategy.feature_views:
+        seen = cache_features(network, seen, strategy.feature_views, training.augmentation, seed)
+    strategy.begin(network, seen)
+    if not strategy.optimises:
+        return Fit()
+    weights = strategy.source_weights(network, seen)
+    steps = _steps(seen, weights, training, seed)
     optimiser, schedule = _optimiser(strategy, network, training)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     autocast = _autocasts(training, device)
     due = {round(training.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
     curve: list[Evaluation] = []
-    best: tuple[Evaluation, dict[str, Tensor]] | None = None
+    kept, oracle = Keeper(_rule(strategy, training)), Keeper("oracle")
     total, since = torch.zeros((), device=device), 0
 
-    for step in range(1, training.steps + 1):
+    for number in range(1, training.steps + 1):
         strategy.train_mode(network)
-        progress = (step - 1) / max(1, training.steps - 1)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            loss = strategy.loss(network, next(sources) if sources else None, next(targets), progress)
+            loss = strategy.loss(network, next(steps))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if training.clip_norm:
@@ -77,26 +86,63 @@ def train(
         rate = float(schedule.get_last_lr()[0])
         schedule.step()
         total, since = total + loss.detach(), since + 1
-        if step in due:
-            point = _evaluate(network, validation, step, rate, float(total) / since)
+        if number in due:
+            strategy.choose(network, seen.validation)
+            point = _evaluate(network, seen, kept.rule, number, rate, float(total) / since)
             total, since = torch.zeros((), device=device), 0
             curve.append(point)
             on_evaluation(point)
-            if is_better(training.keep, point, best[0] if best else None):
-                best = (point, deepcopy(network.state_dict()))
-    assert best is not None
-    network.load_state_dict(best[1])
-    return Fit(tuple(curve), best[0].step)
+            kept.offer(point, network)
+            if not strategy.uses_labels:
+                oracle.offer(point, network)
+    network.load_state_dict(kept.state, strict=False)
+    return Fit(tuple(curve), kept.best.step, None if weights is None else weights.cpu(), oracle.found_state())
 
 
-def _batches(split: Split, training: Training, seed: int) -> Iterator[Batch]:
-    """Endless augmented batches; the order and the variations depend on the seed alone."""
+def _visible(domains: Domains, strategy: Strategy) -> Domains:
+    """What the strategy may look at, and has to be there."""
+    missing = [
+        name
+        for name, wanted in (("source", strategy.uses_source_data), ("unlabelled", strategy.uses_unlabelled))
+        if wanted and getattr(domains, name) is None
+    ]
+    if missing:
+        raise ValueError(f"{type(strategy).__name__} needs {' and '.join(missing)} pictures, and there are none")
+    return Domains(
+        domains.target if strategy.uses_labels else domains.target.without_labels(),
+        domains.validation,
+        domains.source if strategy.uses_source_data else None,
+        domains.unlabelled.without_labels() if domains.unlabelled and strategy.uses_unlabelled else None,
+    )
+
+
+def _steps(domains: Domains, weights: Tensor | None, training: Training, seed: int) -> Iterator[Step]:
+    """The batches of every step; their order and variations depend on the seed alone."""
+    targets = _batches(domains.target, training, seed)
+    sources = _batches(domains.source, training, seed + 1, weights) if domains.source else None
+    others = _batches(domains.unlabelled, training, seed + 2) if domains.unlabelled else None
+    for number in range(training.steps):
+        progress = number / max(1, training.steps - 1)
+        yield Step(next(targets), progress, next(sources) if sources else None, next(others) if others else None)
+
+
+def _batches(split: Split, training: Training, seed: int, weights: Tensor | None = None) -> Iterator[Batch]:
+    """Endless augmented batches; features that were computed before are taken as they are."""
     generator = torch.Generator().manual_seed(seed)
-    images = split.images.contiguous(memory_format=torch.channels_last)
-    for indices in endless_batches(len(split), training.batch_size, generator):
-        on_device = indices.to(images.device)
-        pictures = augment(images[on_device].float() / 255, training.augmentation, generator)
-        yield Batch(pictures, split.labels[on_device], training.label_smoothing)
+    images = split.images
+    if images.ndim == 4:
+        images = images.contiguous(memory_format=torch.channels_last)
+    order = (
+        endless_batches(len(split), training.batch_size, generator)
+        if weights is None
+        else endless_draws(weights.cpu(), training.batch_size, generator)
+    )
+    for indices in order:
+        chosen = indices.to(images.device)
+        batch = images[chosen]
+        if batch.ndim == 4:
+            batch = augment(batch.float() / 255, training.augmentation, generator)
+        yield Batch(batch, split.labels[chosen], training.label_smoothing)
 
 
 def _optimiser(
@@ -104,23 +150,31 @@ def _optimiser(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW (Loshchilov & Hutter 2019) under a one-cycle schedule (Smith & Topin 2018), a peak rate for each group."""
     groups = [
-        {"params": list(group.parameters), "lr": training.learning_rate * group.rate}
+        {
+            "params": list(group.parameters),
+            "lr": training.learning_rate * group.rate,
+            "weight_decay": training.weight_decay * group.decay,
+        }
         for group in strategy.parameter_groups(network)
     ]
-    optimiser = torch.optim.AdamW(groups, weight_decay=training.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(groups, fused=True)
     peaks = [group["lr"] for group in optimiser.param_groups]
     return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, peaks, total_steps=training.steps + 1)
+
+
+def _rule(strategy: Strategy, training: Training) -> str:
+    return training.keep if strategy.uses_labels else strategy.label_free_selection
 
 
 def _autocasts(training: Training, device: torch.device) -> bool:
     return training.precision == "bfloat16" or (training.precision == "auto" and device.type == "cuda")
 
 
-def _evaluate(network: Network, validation: Split, step: int, rate: float, train_loss: float) -> Evaluation:
-    probabilities, _ = predict(network, validation.images)
-    labels = validation.labels.cpu()
+def _evaluate(network: Network, domains: Domains, rule: str, step: int, rate: float, train_loss: float) -> Evaluation:
+    probabilities, _ = predict(network, domains.validation.images)
+    labels = domains.validation.labels.cpu()
     val_loss = F.nll_loss(probabilities.clamp_min(1e-12).log(), labels).item()
     if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
         raise FloatingPointError(f"the loss is {train_loss} at step {step}: lower the learning rate or clip harder")
     accuracy = (probabilities.argmax(dim=1) == labels).double().mean().item()
-    return Evaluation(step, rate, train_loss, val_loss, accuracy)
+    return Evaluation(step, rate, train_loss, val_loss, accuracy, label_free_score(rule, network, domains))

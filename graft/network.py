@@ -1,4 +1,4 @@
-"""A network and the description that rebuilds it: a backbone, and a head for each domain.
+"""A network and the description that rebuilds it: a backbone and a head, and what only training needs.
 
 Legend: B batch, C channels, H W height and width, D features, K classes.
 """
@@ -45,11 +45,12 @@ class Description:
 
 
 class Network(nn.Module):
-    """Normalisation, backbone and head; `features` and the heads are open to strategies.
+    """Normalisation, backbone and head; all of it is open to strategies.
 
-    `source_head` is there while a strategy trains a second head, for the source's classes; it is never saved.
+    `extras` holds what only training needs, by name: a second head, a discriminator, a teacher. They move with the
+    network to its device and may be trained, but they are no part of what it is: never kept, never saved.
 
-    The input is (B, C, H, W), float in [0, 1] or uint8.
+    The input is (B, C, H, W), float in [0, 1] or uint8; or features (B, D) that were computed before.
     """
 
     mean: Tensor
@@ -60,7 +61,7 @@ class Network(nn.Module):
         self.description = description
         self.backbone, self.feature_size = build_backbone(description.backbone, description.channels)
         self.head = nn.Linear(self.feature_size, len(description.classes))
-        self.source_head: nn.Linear | None = None
+        self.extras = nn.ModuleDict()
         for name in ("mean", "std"):
             values = torch.tensor(getattr(description, name), dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
@@ -71,7 +72,9 @@ class Network(nn.Module):
         self.description = replace(self.description, classes=classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D): what the head sees."""
+        """(B, C, H, W) -> (B, D): what the head sees. Features (B, D) pass as they are."""
+        if images.ndim == 2:
+            return images
         if images.dtype == torch.uint8:
             images = images.float() / 255
         return cast(Tensor, self.backbone((images - self.mean) / self.std))
@@ -80,10 +83,38 @@ class Network(nn.Module):
         """(B, C, H, W) -> (B, K) logits."""
         return cast(Tensor, self.head(self.features(images)))
 
+    def extra(self, name: str) -> nn.Module | None:
+        """The extra of that name, if there is one."""
+        return self.extras[name] if name in self.extras else None  # noqa: SIM401  (a ModuleDict has no `get`)
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Weights and buffers of the network itself, without those of `extras`."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("extras.")}
+
+
+class Frozen(nn.Module):
+    """Holds a module that never changes: no gradients, and evaluation mode whatever is asked of the whole."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Frozen":
+        """Stays in evaluation mode."""
+        del mode
+        return super().train(False)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """What the module makes of it."""
+        return self.module(*inputs)
+
 
 @torch.no_grad()
 def predict(network: Network, images: Tensor, batch_size: int = 512) -> tuple[Tensor, Tensor]:
-    """Probabilities (N, K) and features (N, D) of uint8 pictures (N, C, H, W), in evaluation mode, on the CPU."""
+    """Probabilities (N, K) and features (N, D) of pictures (N, C, H, W), in evaluation mode, on the CPU.
+
+    `images` may also be features that were computed before (N, D).
+    """
     network.eval()
     device = next(network.parameters()).device
     probabilities, features = [], []

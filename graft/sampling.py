@@ -71,3 +71,9 @@ def endless_batches(size: int, batch_size: int, generator: torch.Generator) -> I
             queue = torch.cat([queue, torch.randperm(size, generator=generator)])
         yield queue[:batch_size]
         queue = queue[batch_size:]
+
+
+def endless_draws(weights: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices (B,) of one batch after another, drawn with replacement in proportion to `weights` (N,)."""
+    while True:
+        yield torch.multinomial(weights.double(), batch_size, replacement=True, generator=generator)

@@ -16,6 +16,16 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 
 
 @dataclass(frozen=True)
+class Searched:
+    """Marks a strategy's main knob, `Annotated[float, Searched(0.01, 1.0)]`: where the search (`tune`) looks for it."""
+
+    low: float | None = None
+    """With `high`: a range, searched evenly in the logarithm. For a knob with choices (`Literal`, `bool`) leave both
+    out."""
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Batched augmentation on the device; every part is off at its default."""
 

@@ -1,8 +1,9 @@
-"""Labelled pictures of one domain, as they lie in memory.
+"""Pictures of a domain, as they lie in memory, and the domains that a training run may see.
 
 Legend: N pictures, C channels, H W height and width, K classes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +15,8 @@ class Split:
     """Pictures with their labels.
 
     Attributes:
-        images: (N, C, H, W) uint8.
-        labels: (N,) int64, an index into `classes`.
+        images: (N, C, H, W) uint8; or features (N, D) float, computed once from pictures.
+        labels: (N,) int64, an index into `classes`; -1 where labels must not be known.
         classes: the names of the K classes.
     """
 
@@ -29,6 +30,10 @@ class Split:
     def take(self, indices: Tensor) -> "Split":
         """The pictures at `indices` (M,), in that order."""
         return Split(self.images[indices], self.labels[indices], self.classes)
+
+    def without_labels(self) -> "Split":
+        """The same pictures; every label is -1, so that a loss which wants one fails."""
+        return Split(self.images, torch.full_like(self.labels, -1), self.classes)
 
     def mean_and_std(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, in [0, 1]; a chunk at a time, so memory stays flat."""
@@ -45,3 +50,30 @@ class Split:
     def to(self, device: torch.device) -> "Split":
         """The same pictures on another device."""
         return Split(self.images.to(device), self.labels.to(device), self.classes)
+
+
+@dataclass(frozen=True)
+class Domains:
+    """All that a training run may look at; the target's test split is never among it."""
+
+    target: Split
+    """Labelled pictures of the target domain to train on; without labels for a strategy that uses none."""
+    validation: Split
+    """Other labelled pictures of the target domain, to choose by."""
+    source: Split | None = None
+    """Labelled pictures of the source domain."""
+    unlabelled: Split | None = None
+    """Further pictures of the target domain, without labels."""
+
+    def to(self, device: torch.device) -> "Domains":
+        """The same pictures on another device."""
+        return self.map(lambda split: split.to(device))
+
+    def map(self, change: Callable[[Split], Split]) -> "Domains":
+        """The same domains, each split replaced by what `change` makes of it."""
+        return Domains(
+            change(self.target),
+            change(self.validation),
+            change(self.source) if self.source else None,
+            change(self.unlabelled) if self.unlabelled else None,
+        )

@@ -11,7 +11,7 @@ from graft.device import choose_device
 from graft.loop import train
 from graft.network import Description, Network, predict
 from graft.sampling import hold_out
-from graft.split import Split
+from graft.split import Domains, Split
 from graft.strategies.scratch import Scratch
 from tasks.artifacts import load_split, save_network
 from tasks.curves import announce, write_curve
@@ -35,8 +35,7 @@ def pretrain(settings: PretrainSettings) -> None:
         fit = train(
             network,
             Scratch(),
-            training,
-            validation,
+            Domains(training, validation),
             settings.training,
             seed=settings.seed,
             on_evaluation=announce,

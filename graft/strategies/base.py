@@ -1,16 +1,17 @@
 """The contract between a strategy and the one loop.
 
-Legend: B batch, C channels, H W height and width, K classes.
+Legend: B batch, C channels, H W height and width, D features, K classes, N pictures.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graft.network import Network
+from graft.split import Domains, Split
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,38 @@ class Batch:
     """Augmented pictures of one domain with their labels."""
 
     images: Tensor
-    """(B, C, H, W), float in [0, 1]."""
+    """(B, C, H, W), float in [0, 1]; or (B, D), where the backbone is frozen and its features were computed once."""
     labels: Tensor
-    """(B,), an index into the domain's classes."""
+    """(B,), an index into the domain's classes; -1 where labels must not be known."""
     label_smoothing: float = 0.0
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Mean cross-entropy of logits (B, K) against the labels, smoothed as the training settings say."""
         return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the loop sees."""
+
+    target: Batch
+    """Labelled pictures of the target domain; without labels if the strategy has `uses_labels = False`."""
+    progress: float = 0.0
+    """From 0 at the first step to 1 at the last."""
+    source_batch: Batch | None = None
+    unlabelled_batch: Batch | None = None
+
+    @property
+    def source(self) -> Batch:
+        """Labelled pictures of the source domain, for a strategy with `uses_source_data`."""
+        assert self.source_batch is not None, "the strategy does not say that it uses source data"
+        return self.source_batch
+
+    @property
+    def unlabelled(self) -> Batch:
+        """Pictures of the target domain without labels, for a strategy with `uses_unlabelled`."""
+        assert self.unlabelled_batch is not None, "the strategy does not say that it uses unlabelled pictures"
+        return self.unlabelled_batch
 
 
 @dataclass(frozen=True)
@@ -35,6 +60,8 @@ class ParameterGroup:
     parameters: Iterable[nn.Parameter]
     rate: float = 1.0
     """Their learning rate as a multiple of the budget's, which is the same for every strategy."""
+    decay: float = 1.0
+    """Their weight decay as a multiple of the budget's."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +69,42 @@ class Strategy:
     """How what a network learned on the source domain reaches the target domain.
 
     Subclasses are frozen dataclasses: the fields are the strategy's knobs, the docstring states the idea, the
-    formula, the paper and when it fails.
+    formula, the paper and when it fails. What a run needs to remember (starting weights, a teacher, a discriminator)
+    goes into the network's `extras`, never into the strategy.
     """
 
-    uses_source_data: ClassVar[bool] = False
-    """Whether every step also sees a batch of source pictures."""
+    uses_labels: ClassVar[bool] = True
+    """False for a strategy that needs no label of the target: it is given the target's pool without labels."""
     optimises: ClassVar[bool] = True
-    """False for a control that is evaluated as it is adapted."""
+    """False for a strategy without gradient steps; `begin` is all that happens to its network."""
+
+    @property
+    def uses_source_data(self) -> bool:
+        """Whether every step also sees a batch of source pictures."""
+        return False
+
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether every step also sees a batch of target pictures without labels (the whole pool)."""
+        return False
+
+    @property
+    def feature_views(self) -> int:
+        """How many views of each picture pass the frozen backbone, once, before training.
+
+        0: the backbone is trained, and sees pictures. 1: training sees the features of the pictures as they are.
+        More: and of that many less one augmented versions.
+        """
+        return 0
+
+    @property
+    def label_free_selection(self) -> Literal["snd", "entropy", "dev", "last"]:
+        """By which rule a strategy without labels chooses its weights; `Training.keep` holds for the others."""
+        return "last"
+
+    def companions(self) -> "dict[str, Strategy]":
+        """Other settings of this strategy that are trained beside it, by name: measured and shown, never chosen."""
+        return {}
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The network to train for the target's `classes`: freeze, inject, widen, replace or build.
@@ -60,6 +116,16 @@ class Strategy:
         """
         raise NotImplementedError
 
+    def begin(self, network: Network, domains: Domains) -> None:
+        """Called once, on the device, before the first step: learn from the training data what the steps will need.
+
+        Where `feature_views` is not 0 the domains hold features. `domains.validation` is not to be looked at here.
+        """
+
+    def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
+        """How often each source picture is drawn, relative to the others: (N,), >= 0; None draws all alike."""
+        return None
+
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
         """What is optimised, and at which rate; all that asks for a gradient, at the budget's rate."""
         return [ParameterGroup([p for p in network.parameters() if p.requires_grad])]
@@ -68,13 +134,14 @@ class Strategy:
         """Called before every step; frozen bodies keep their batch-norm statistics by staying in `eval` mode."""
         network.train()
 
-    def loss(self, network: Network, source: Batch | None, target: Batch, progress: float) -> Tensor:
-        """The scalar to minimise; `progress` runs from 0 at the first step to 1 at the last.
+    def loss(self, network: Network, step: Step) -> Tensor:
+        """The scalar to minimise."""
+        return step.target.cross_entropy(network(step.target.images))
 
-        `source` is None unless `uses_source_data`.
-        """
-        return target.cross_entropy(network(target.images))
+    def choose(self, network: Network, validation: Split) -> None:
+        """Called before every evaluation: settle by the validation data what is not learned by gradient."""
 
     def finish(self, network: Network) -> Network:
         """The network that is kept: whatever only training needed is taken off or merged."""
+        network.extras.clear()
         return network

@@ -1,14 +1,14 @@
 """Model level: source and target pictures train one network together."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 from torch import Tensor
 
 from graft.heads import matched_head
 from graft.network import Network
-from graft.strategies.base import Batch, Strategy
+from graft.strategies.base import Step, Strategy
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,6 @@ class MixedTraining(Strategy):
     features cannot serve both.
     """
 
-    uses_source_data: ClassVar[bool] = True
-
     source_share: Annotated[float, Ge(0.0), Le(1.0)] = 0.5
     """Weight s of the source's loss at the first step."""
     final_source_share: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
@@ -31,24 +29,23 @@ class MixedTraining(Strategy):
     start: Literal["source", "random"] = "source"
     """Start from the pretrained weights, or from random ones."""
 
+    @property
+    def uses_source_data(self) -> bool:
+        """Yes."""
+        return True
+
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network, or a new one like it; with a second head where the classes differ."""
         network = source if self.start == "source" else Network(source.description)
         if classes != source.description.classes:
-            network.source_head = network.head
+            network.extras["source_head"] = network.head
             matched_head(network, classes)
         return network
 
-    def loss(self, network: Network, source: Batch | None, target: Batch, progress: float) -> Tensor:
+    def loss(self, network: Network, step: Step) -> Tensor:
         """Target and source pictures pass apart, so that batch norm sees one domain at a time."""
-        assert source is not None
-        share = self.source_share + (self.final_source_share - self.source_share) * progress
-        source_head = network.source_head or network.head
-        target_loss = target.cross_entropy(network(target.images))
-        source_loss = source.cross_entropy(source_head(network.features(source.images)))
+        share = self.source_share + (self.final_source_share - self.source_share) * step.progress
+        source_head = network.extra("source_head") or network.head
+        target_loss = step.target.cross_entropy(network(step.target.images))
+        source_loss = step.source.cross_entropy(source_head(network.features(step.source.images)))
         return (1 - share) * target_loss + share * source_loss
-
-    def finish(self, network: Network) -> Network:
-        """Without the source's head."""
-        network.source_head = None
-        return network

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graft.heads import matched_head
+from graft.heads import matched_head, require_known_classes
 from graft.network import Network
 from graft.strategies.base import Strategy
 
@@ -17,15 +17,11 @@ class SourceOnly(Strategy):
     from different domains').
     """
 
+    uses_labels: ClassVar[bool] = False
     optimises: ClassVar[bool] = False
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with its head's rows in the order of the target's classes."""
-        unknown = [name for name in classes if name not in source.description.classes]
-        if unknown:
-            raise ValueError(
-                f"source_only predicts with the source's head, which does not know these target classes: "
-                f"{', '.join(unknown)} (the source has: {', '.join(source.description.classes)})"
-            )
+        require_known_classes(source, classes, "source_only predicts with the source's head")
         matched_head(source, classes)
         return source

@@ -10,7 +10,8 @@ from graft.loop import train
 from graft.network import Network, predict
 from graft.sampling import endless_batches
 from graft.settings import Augmentation, Training
-from graft.strategies.base import Batch, ParameterGroup, Strategy
+from graft.split import Domains, Split
+from graft.strategies.base import ParameterGroup, Step, Strategy
 from graft.strategies.scratch import Scratch
 from tests.graft.pictures import bars, tiny_network
 
@@ -27,7 +28,7 @@ def same(a: list[Tensor], b: list[Tensor]) -> bool:
 
 def test_a_network_learns_a_simple_domain() -> None:
     network = tiny_network()
-    fit = train(network, Scratch(), bars(60), bars(30, seed=1), QUICK)
+    fit = train(network, Scratch(), Domains(bars(60), bars(30, seed=1)), QUICK)
     probabilities, _ = predict(network, bars(60, seed=2).images)
     assert (probabilities.argmax(1) == bars(60, seed=2).labels).float().mean() > 0.95
     assert fit.curve[-1].train_loss < fit.curve[0].train_loss
@@ -39,7 +40,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_seed_other
 
     def run(seed: int) -> list[Tensor]:
         network = tiny_network()
-        train(network, Scratch(), bars(60), bars(30, seed=1), how, seed=seed)
+        train(network, Scratch(), Domains(bars(60), bars(30, seed=1)), how, seed=seed)
         return weights(network)
 
     assert same(run(0), run(0))
@@ -53,7 +54,7 @@ def test_the_loop_agrees_with_one_written_by_hand() -> None:
         evaluations=1, keep="last",
     )  # fmt: skip
     data, ours, theirs = bars(24), tiny_network(), tiny_network()
-    train(ours, Scratch(), data, data, how, seed=5)
+    train(ours, Scratch(), Domains(data, data), how, seed=5)
 
     optimiser = torch.optim.AdamW(theirs.parameters(), lr=how.learning_rate, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, how.learning_rate, total_steps=how.steps + 1)
@@ -75,13 +76,13 @@ def test_best_validation_keeps_the_evaluation_of_lowest_loss_and_last_the_last()
     data, noise = bars(30), bars(30, seed=1)
     noise = type(noise)(noise.images, noise.labels.roll(1), noise.classes)  # learning makes this validation set worse
     network = tiny_network()
-    fit = train(network, Scratch(), data, noise, QUICK)
+    fit = train(network, Scratch(), Domains(data, noise), QUICK)
     assert fit.selected_step == min(fit.curve, key=lambda point: point.val_loss).step
     assert fit.selected_step < 30
     probabilities, _ = predict(network, noise.images)
     kept_loss = F.nll_loss(probabilities.log(), noise.labels).item()
     assert kept_loss == pytest.approx(min(point.val_loss for point in fit.curve), rel=1e-4)
-    assert train(tiny_network(), Scratch(), data, noise, replace(QUICK, keep="last")).selected_step == 30
+    assert train(tiny_network(), Scratch(), Domains(data, noise), replace(QUICK, keep="last")).selected_step == 30
 
 
 def test_rates_of_parameter_groups_are_multiples_of_the_budgets() -> None:
@@ -92,7 +93,7 @@ def test_rates_of_parameter_groups_are_multiples_of_the_budgets() -> None:
 
     network = tiny_network()
     before = weights(network.backbone)
-    fit = train(network, HeadOnly(), bars(30), bars(30), replace(QUICK, evaluations=30))
+    fit = train(network, HeadOnly(), Domains(bars(30), bars(30)), replace(QUICK, evaluations=30))
     assert max(point.learning_rate for point in fit.curve) == pytest.approx(0.5 * QUICK.learning_rate, rel=0.01)
     trained = dict(network.backbone.named_parameters())
     names = list(network.backbone.state_dict())
@@ -105,30 +106,127 @@ def test_progress_runs_from_zero_to_one_and_source_batches_come_only_when_asked_
 
     @dataclass(frozen=True)
     class Watching(Strategy):
-        def loss(self, network: Network, source: Batch | None, target: Batch, progress: float) -> Tensor:
-            seen.append((progress, source is None))
-            return super().loss(network, source, target, progress)
+        def loss(self, network: Network, step: Step) -> Tensor:
+            seen.append((step.progress, step.source_batch is None))
+            return super().loss(network, step)
 
     @dataclass(frozen=True)
     class WithSource(Watching):
         uses_source_data = True
 
-    train(tiny_network(), Watching(), bars(30), bars(30), QUICK, source=bars(9))
+    train(tiny_network(), Watching(), Domains(bars(30), bars(30), bars(9)), QUICK)
     assert seen[0] == (0.0, True)
     assert seen[-1] == (1.0, True)
     seen.clear()
-    train(tiny_network(), WithSource(), bars(30), bars(30), QUICK, source=bars(9))
+    train(tiny_network(), WithSource(), Domains(bars(30), bars(30), bars(9)), QUICK)
     assert {without for _, without in seen} == {False}
 
 
 def test_a_loss_that_is_no_longer_finite_is_reported() -> None:
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        train(tiny_network(), Scratch(), bars(30), bars(30), replace(QUICK, learning_rate=1e30, clip_norm=0.0))
+        train(tiny_network(), Scratch(), Domains(bars(30), bars(30)), replace(QUICK, learning_rate=1e30, clip_norm=0.0))
 
 
 def test_bfloat16_trains_about_as_well_as_float32() -> None:
     network = tiny_network()
-    fit = train(network, Scratch(), bars(60), bars(30, seed=1), replace(QUICK, precision="bfloat16"))
+    fit = train(network, Scratch(), Domains(bars(60), bars(30, seed=1)), replace(QUICK, precision="bfloat16"))
     assert fit.curve[-1].val_accuracy > 0.9
     assert all(p.dtype == torch.float32 for p in network.parameters())
     assert all(math.isfinite(point.val_loss) for point in fit.curve)
+
+
+def test_a_strategy_without_labels_never_meets_one() -> None:
+    """Even a loop that is handed labels gives none on, and the labels change nothing of what is learned."""
+    met: list[Tensor] = []
+
+    @dataclass(frozen=True)
+    class Blind(Strategy):
+        uses_labels = False
+
+        def begin(self, network: Network, domains: Domains) -> None:
+            met.append(domains.target.labels)
+
+        def loss(self, network: Network, step: Step) -> Tensor:
+            met.append(step.target.labels)
+            return network(step.target.images).square().mean()
+
+    def run(target: Split) -> list[Tensor]:
+        network = tiny_network()
+        train(network, Blind(), Domains(target, bars(30, seed=1)), QUICK)
+        return weights(network)
+
+    pictures = bars(30)
+    others = Split(pictures.images, pictures.labels.roll(1), pictures.classes)
+    assert same(run(pictures), run(others))
+    assert all(bool((labels == -1).all()) for labels in met)
+
+
+def test_the_oracle_of_a_strategy_without_labels_is_kept_apart() -> None:
+    @dataclass(frozen=True)
+    class Blind(Strategy):
+        uses_labels = False
+
+        def loss(self, network: Network, step: Step) -> Tensor:
+            return network(step.target.images).square().mean()
+
+    network = tiny_network()
+    fit = train(network, Blind(), Domains(bars(30), bars(30, seed=1)), QUICK)
+    assert fit.selected_step == QUICK.steps
+    assert fit.oracle is not None
+    best = max(point.val_accuracy for point in fit.curve)
+    network.load_state_dict(fit.oracle)
+    probabilities, _ = predict(network, bars(30, seed=1).images)
+    assert (probabilities.argmax(1) == bars(30, seed=1).labels).double().mean().item() == pytest.approx(best)
+    assert train(tiny_network(), Scratch(), Domains(bars(30), bars(30)), QUICK).oracle is None
+
+
+def test_missing_pictures_are_named() -> None:
+    @dataclass(frozen=True)
+    class Greedy(Strategy):
+        uses_source_data = True
+        uses_unlabelled = True
+
+    with pytest.raises(ValueError, match="Greedy needs source and unlabelled pictures"):
+        train(tiny_network(), Greedy(), Domains(bars(9), bars(9)), QUICK)
+
+
+def test_a_frozen_backbone_sees_each_picture_once_for_each_view() -> None:
+    @dataclass(frozen=True)
+    class Probe(Strategy):
+        feature_views = 3
+
+        def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+            return source
+
+        def parameter_groups(self, network: Network) -> list[ParameterGroup]:
+            return [ParameterGroup(list(network.head.parameters()))]
+
+    seen: list[int] = []
+    network = tiny_network()
+    network.backbone.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    shift = replace(QUICK, augmentation=Augmentation(crop=1), keep="last")
+    fit = train(network, Probe(), Domains(bars(30), bars(12)), shift)
+    assert sum(seen) == 3 * 30 + 12
+    assert fit.curve[-1].train_loss < fit.curve[0].train_loss
+
+
+def test_source_pictures_are_drawn_by_their_weights() -> None:
+    drawn: list[int] = []
+
+    @dataclass(frozen=True)
+    class Choosy(Strategy):
+        uses_source_data = True
+
+        def source_weights(self, network: Network, domains: Domains) -> Tensor:
+            return torch.tensor([0.0, 3.0, 1.0])
+
+        def loss(self, network: Network, step: Step) -> Tensor:
+            drawn.extend(step.source.labels.tolist())
+            return super().loss(network, step)
+
+    fit = train(tiny_network(), Choosy(), Domains(bars(30), bars(9), bars(3)), QUICK)
+    counts = torch.bincount(torch.tensor(drawn), minlength=3)
+    assert counts[0] == 0
+    assert counts[1] / counts[2] == pytest.approx(3, rel=0.4)
+    assert fit.source_weights is not None
+    assert fit.source_weights.tolist() == [0.0, 3.0, 1.0]

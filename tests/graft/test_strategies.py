@@ -10,6 +10,7 @@ import torch
 from graft.loop import train
 from graft.network import Network
 from graft.settings import Training
+from graft.split import Domains
 from graft.strategies import strategy_class, strategy_names
 from graft.strategies.base import Strategy
 from graft.strategies.fine_tune import FineTune
@@ -28,7 +29,9 @@ every_strategy = pytest.mark.parametrize("name", strategy_names())
 @pytest.fixture(scope="module")
 def pretrained() -> Network:
     network = tiny_network(seed=3)
-    train(network, Scratch(), bars(90), bars(30, seed=1), Training(steps=40, batch_size=16, learning_rate=0.02))
+    train(
+        network, Scratch(), Domains(bars(90), bars(30, seed=1)), Training(steps=40, batch_size=16, learning_rate=0.02)
+    )
     return network
 
 
@@ -40,8 +43,7 @@ def adapted(strategy: Strategy, source: Network, classes: tuple[str, ...] = CLAS
 def run(strategy: Strategy, source: Network, classes: tuple[str, ...] = CLASSES) -> Network:
     network = adapted(strategy, source, classes)
     target = bars(36, seed=7, classes=classes, size=8)
-    if strategy.optimises:
-        train(network, strategy, target, target, BRIEF, source=bars(30), seed=1)
+    train(network, strategy, Domains(target, target, bars(30), target), BRIEF, seed=1)
     return strategy.finish(network)
 
 
@@ -92,7 +94,7 @@ def test_a_batch_loss_is_a_finite_scalar_that_reaches_what_is_optimised(name: st
     if not strategy.optimises:
         pytest.skip("a control that is not trained")
     network = adapted(strategy, pretrained)
-    train(network, strategy, bars(9), bars(9), Training(steps=1, batch_size=9, evaluations=1), source=bars(9))
+    train(network, strategy, Domains(*[bars(9)] * 4), Training(steps=1, batch_size=9, evaluations=1))
     parameters = [p for group in strategy.parameter_groups(network) for p in group.parameters]
     assert parameters
     assert all(p.requires_grad for p in parameters)
@@ -136,7 +138,7 @@ def test_fine_tune_with_a_matched_head_starts_at_the_sources_predictions(pretrai
 
 
 def test_mixed_training_weighs_the_source_as_its_schedule_says(pretrained: Network) -> None:
-    from graft.strategies.base import Batch
+    from graft.strategies.base import Batch, Step
 
     def batch(seed: int) -> Batch:
         split = bars(12, seed=seed)
@@ -149,14 +151,13 @@ def test_mixed_training_weighs_the_source_as_its_schedule_says(pretrained: Netwo
         of_source = source.cross_entropy(network(source.images))
         for progress, share in ((0.0, 0.6), (0.5, 0.4), (1.0, 0.2)):
             expected = (1 - share) * of_target + share * of_source
-            torch.testing.assert_close(strategy.loss(network, source, target, progress), expected)
+            torch.testing.assert_close(strategy.loss(network, Step(target, progress, source)), expected)
 
 
 def test_mixed_training_has_two_heads_while_classes_differ(pretrained: Network) -> None:
     network = adapted(MixedTraining(), pretrained, OTHER_CLASSES)
-    assert network.source_head is not None
-    assert network.source_head.out_features == len(CLASSES)
-    assert MixedTraining().finish(network).source_head is None
+    assert network.extras["source_head"].out_features == len(CLASSES)
+    assert not MixedTraining().finish(network).extras
 
 
 def test_an_unknown_strategy_names_the_valid_ones_and_the_nearest() -> None:

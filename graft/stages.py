@@ -1,0 +1,62 @@
+"""A backbone as a row of stages, from the picture to the features; what layer-wise strategies count by."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+_NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Neighbouring layers that are treated alike: a convolution with its norm, or a block.
+
+    Attributes:
+        names: of the modules within the backbone.
+        modules: the modules, in order.
+        parameters: their weights, and in the first stage also those that belong to no module of a stage.
+    """
+
+    names: tuple[str, ...]
+    modules: tuple[nn.Module, ...]
+    parameters: tuple[nn.Parameter, ...]
+
+
+def stages(backbone: nn.Module) -> list[Stage]:
+    """The stages of a backbone, the one next to the picture first.
+
+    Containers are opened, and so is what holds most of the weights, until units are reached: a layer, or a block such
+    as ResNet's. A norm joins the layer before it; modules without weights belong to no stage. Every weight of the
+    backbone is in exactly one.
+    """
+    most = _size(backbone) / 2
+    groups: list[list[tuple[str, nn.Module]]] = []
+    for name, module in _units("", backbone, most):
+        if isinstance(module, _NORMS) and groups:
+            groups[-1].append((name, module))
+        else:
+            groups.append([(name, module)])
+    inside = {id(p) for group in groups for _, module in group for p in module.parameters()}
+    loose = [p for p in backbone.parameters() if id(p) not in inside]  # class tokens, position embeddings
+    found: list[Stage] = []
+    for group in groups:
+        own = [p for _, module in group for p in module.parameters()]
+        names, modules = zip(*group, strict=True)
+        found.append(Stage(names, modules, tuple(own if found else [*loose, *own])))
+    return found
+
+
+def _units(name: str, module: nn.Module, most: float) -> Iterator[tuple[str, nn.Module]]:
+    """(name, module) of the units within a module, in order; only those that have weights."""
+    size, children = _size(module), list(module.named_children())
+    # Subclasses of Sequential are units with a meaning, such as torchvision's convolution with norm and activation.
+    if children and (type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict) or size > most):
+        for child_name, child in children:
+            yield from _units(f"{name}.{child_name}".lstrip("."), child, most)
+    elif size:
+        yield name, module
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
