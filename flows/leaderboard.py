@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.errors import GraftError
-from tasks.report.words import SYMBOLS, ranked
+from tasks.report.words import SYMBOLS
+from tasks.summary_view import ranked
 
 METRICS = Path("reports/metrics.json")
 

@@ -14,6 +14,7 @@ from tasks.errors import GraftError
 from tasks.executor import warm
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
+from tasks.plan import read_plan
 from tasks.readiness import make_ready
 from tasks.records.published import Published
 from tasks.settings.finetune import FinetuneSettings
@@ -124,7 +125,8 @@ def show_faults(root: Path, console: Console) -> None:
 
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
-    faults = check_data(root, settings, Budget(spent.labels_per_class, spent.validation_per_class))
+    labels = read_plan(root / "params.yaml").budget
+    faults = check_data(root, settings, Budget(labels, spent.validation_for(labels)))
     if faults:
         raise GraftError(summarise(faults))
     console.print(

@@ -23,6 +23,6 @@ def transfer(root: str | None = None, jobs: int | None = None, update_data: bool
     version_data(stages.root, update_data)
     stages.run("prepare")
     stages.run("pretrain")
-    stages.run("finetune")
+    stages.run("finetune", "adapt")
     stages.run("evaluate")
     return publish(stages.root)

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from graft.augment import augment
 from graft.feature_cache import cache_features
+from graft.keeper import Keeper
 from graft.label_free import label_free_score
 from graft.network import Network, predict
 from graft.sampling import endless_batches, endless_draws
-from graft.selection import Evaluation, Keeper
+from graft.selection import Evaluation
 from graft.settings import Training
 from graft.split import Domains, Split
 from graft.strategies.base import Batch, Step, Strategy

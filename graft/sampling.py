@@ -11,10 +11,12 @@ from graft.split import Split
 
 @dataclass(frozen=True)
 class LabelledTarget:
-    """The labels that a user pays for: those to train on, and those to choose by."""
+    """The labels that a user pays for: those to train on, and those to choose by; and the pictures that cost none."""
 
     training: Split
     validation: Split
+    unlabelled: Split
+    """The whole pool but the validation pictures, without labels."""
 
 
 def draw_labels(pool: Split, labels_per_class: int, validation_per_class: int, seed: int) -> LabelledTarget:
@@ -44,7 +46,9 @@ def draw_labels(pool: Split, labels_per_class: int, validation_per_class: int, s
         # Validation is taken from the far end: growing the training budget does not move it.
         training.append(order[:labels_per_class])
         validation.append(order[len(order) - validation_per_class :])
-    return LabelledTarget(pool.take(torch.cat(training)), pool.take(torch.cat(validation)))
+    held = torch.cat(validation)
+    others = torch.ones(len(pool), dtype=torch.bool).index_fill(0, held, value=False).nonzero().flatten()
+    return LabelledTarget(pool.take(torch.cat(training)), pool.take(held), pool.take(others).without_labels())
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:

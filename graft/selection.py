@@ -1,11 +1,6 @@
-"""Which weights of a training run are kept. Selection is a named rule here, never hidden in the loop."""
+"""Which weights of a training run are kept. Selection is a named rule here, never hidden in the loop. No torch."""
 
-from copy import deepcopy
 from dataclasses import dataclass
-
-from torch import Tensor
-
-from graft.network import Network
 
 
 @dataclass(frozen=True)
@@ -42,32 +37,3 @@ def is_better(rule: str, candidate: Evaluation, best: Evaluation | None) -> bool
     if candidate.label_free is None or best.label_free is None:
         raise ValueError(f"unknown selection rule {rule!r}; valid: best_validation, last, snd, entropy, dev, oracle")
     return candidate.label_free > best.label_free
-
-
-class Keeper:
-    """Holds on to the weights of the best evaluation under a rule."""
-
-    def __init__(self, rule: str) -> None:
-        self.rule = rule
-        self._found: tuple[Evaluation, dict[str, Tensor]] | None = None
-
-    def offer(self, point: Evaluation, network: Network) -> None:
-        """Keep the network's weights as they are now, if `point` is better than the best before."""
-        if is_better(self.rule, point, self._found[0] if self._found else None):
-            self._found = (point, deepcopy(network.own_state()))
-
-    @property
-    def best(self) -> Evaluation:
-        """The evaluation whose weights are held."""
-        assert self._found is not None, "nothing was offered"
-        return self._found[0]
-
-    @property
-    def state(self) -> dict[str, Tensor]:
-        """The weights that are held."""
-        assert self._found is not None, "nothing was offered"
-        return self._found[1]
-
-    def found_state(self) -> dict[str, Tensor] | None:
-        """The weights that are held, if any."""
-        return self._found[1] if self._found else None

@@ -19,7 +19,7 @@ def write_curve(path: Path, curve: Iterable[Evaluation]) -> None:
     writer.writerow(COLUMNS)
     for point in curve:
         step, *values = astuple(point)
-        writer.writerow([step, *(f"{value:.6g}" for value in values)])
+        writer.writerow([step, *("" if value is None else f"{value:.6g}" for value in values)])
     write_text(path, buffer.getvalue())
 
 
@@ -27,7 +27,14 @@ def read_curve(path: Path) -> list[Evaluation]:
     """Read what `write_curve` wrote."""
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [Evaluation(int(row["step"]), *(float(row[name]) for name in COLUMNS[1:])) for row in rows]
+    return [_evaluation(row) for row in rows]
+
+
+def _evaluation(row: dict[str, str]) -> Evaluation:
+    rate, *losses, accuracy, label_free = (row[name] for name in COLUMNS[1:])
+    train_loss, val_loss = map(float, losses)
+    score = float(label_free) if label_free else None
+    return Evaluation(int(row["step"]), float(rate), train_loss, val_loss, float(accuracy), score)
 
 
 def announce(point: Evaluation) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from graft.device import choose_device
-from graft.metrics import Scores, score
+from graft.metrics import score
 from graft.network import Network, predict
 from graft.projection import draw, project
 from graft.split import Split
@@ -25,11 +25,12 @@ from tasks.environment import prepare_environment
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json, write_text
 from tasks.parameters import read_section
+from tasks.plan import Plan, read_plan, sweep
 from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
-from tasks.summary import summarise
-from tasks.trials import Trial, choose_candidate, load_trials, read_plan, sweep
+from tasks.summary import Measured, summarise
+from tasks.trials import Trial, choose_candidate, load_trials
 
 PARAMS = Path("params.yaml")
 DATA = Path("build/data")
@@ -57,11 +58,11 @@ def evaluate(settings: EvaluateSettings) -> None:
     sweep(TRIALS, plan)
     trials = load_trials(TRIALS, plan)
     test = load_split(DATA / "test")
-    probabilities = torch.stack([predict(_network(trial, test), test.images)[0] for trial in trials])
-    scores = [score(found, test.labels) for found in probabilities]
-    candidate = choose_candidate(trials)
-    summary = summarise(plan, trials, scores, probabilities.argmax(dim=2) == test.labels, candidate, test, settings)
-    evidence = _evidence(summary, trials, candidate, probabilities, scores, test, settings)
+    probabilities = torch.stack([predict(_network(trial, trial.folder, test), test.images)[0] for trial in trials])
+    measured = [_measure(trial, found, test) for trial, found in zip(trials, probabilities, strict=True)]
+    candidate = choose_candidate(trials, plan)
+    summary = summarise(plan, measured, candidate, test, settings)
+    evidence = _evidence(summary, plan, measured, candidate, probabilities, test, settings)
     figures = build_figures(evidence)
     page = build_report(evidence, figures)
     with new_folder(PREDICTIONS) as folder:
@@ -73,34 +74,46 @@ def evaluate(settings: EvaluateSettings) -> None:
     write_text(REPORT, page)
 
 
-def _network(trial: Trial, test: Split) -> Network:
-    """A trial's network, which has to answer in the classes of the test split."""
-    network = load_network(trial.folder)
+def _measure(trial: Trial, probabilities: Tensor, test: Split) -> Measured:
+    companions = {
+        name: score(predict(_network(trial, folder, test), test.images)[0], test.labels)
+        for name, folder in trial.companions.items()
+    }
+    correct = probabilities.argmax(dim=1) == test.labels
+    return Measured(trial, score(probabilities, test.labels), correct, companions)
+
+
+def _network(trial: Trial, folder: Path, test: Split) -> Network:
+    """A network of a trial, which has to answer in the classes of the test split."""
+    network = load_network(folder)
     if network.description.classes != test.classes:
         raise GraftError(
-            f"{trial.folder}: predicts {', '.join(network.description.classes)}, "
+            f"{folder}: predicts {', '.join(network.description.classes)}, "
             f"but the test split has {', '.join(test.classes)}",
-            f"Make the trial anew: python -m tasks.finetune --strategy {trial.strategy} --seed {trial.seed}",
+            f"Make the trial anew: {trial.entry.command}",
         )
     return network.to(choose_device())
 
 
 def _evidence(
     summary: dict[str, Any],
-    trials: list[Trial],
+    plan: Plan,
+    measured: list[Measured],
     candidate: Trial,
     probabilities: Tensor,
-    scores: list[Scores],
     test: Split,
     settings: EvaluateSettings,
 ) -> Evidence:
     source = load_split(DATA / "source")
+    compared = [i for i, found in enumerate(measured) if found.trial.entry.labels in (0, plan.budget)]
+    measured, probabilities = [measured[i] for i in compared], probabilities[compared]
+    trials = [found.trial for found in measured]
     network = load_network(candidate.folder).to(choose_device())
     return Evidence(
         summary=summary,
         trials=trials,
         probabilities=probabilities,
-        confusion=scores[trials.index(candidate)].confusion,
+        confusion=measured[trials.index(candidate)].scores.confusion,
         source=source,
         pool=load_split(DATA / "pool"),
         test=test,

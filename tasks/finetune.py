@@ -1,14 +1,17 @@
-"""Stage `finetune`: one strategy, one seed, one label budget.
+"""Stage `finetune` (and `adapt`, without labels): one strategy, one label budget, one seed.
 
-Reads build/pretrained, build/data/{source,pool} and sections `finetune` and `strategies.NAME`; writes
-build/trials/NAME-SEED. The test split is never read here.
+Reads build/pretrained, build/data/{source,pool} and sections `finetune`, `label_budgets` and `strategies.NAME` (or
+`label_free.NAME`); writes build/trials/NAME-LABELS-SEED. The test split is never read here.
 """
 
 import argparse
+from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 import torch
 
 from graft.device import choose_device
@@ -16,6 +19,8 @@ from graft.loop import Fit, train
 from graft.metrics import score
 from graft.network import Network, predict
 from graft.sampling import LabelledTarget, draw_labels
+from graft.settings import Count
+from graft.split import Domains, Split
 from graft.strategies import strategy_class
 from graft.strategies.base import Strategy
 from tasks.artifacts import load_network, load_split, save_network
@@ -23,6 +28,7 @@ from tasks.curves import announce, write_curve
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import load_yaml, parse, read_section
+from tasks.plan import Entry, wrong_section
 from tasks.settings.finetune import FinetuneSettings
 from tasks.stage import run_stage
 
@@ -31,9 +37,12 @@ DATA = Path("build/data")
 PRETRAINED = Path("build/pretrained")
 TRIALS = Path("build/trials")
 
+ORACLE = "oracle"
+"""Name of the companion whose weights the validation labels chose, beside a strategy that must not know them."""
 
-def finetune(name: str, seed: int) -> None:
-    """Adapt the pretrained network to the target with the strategy of that name, and write the trial.
+
+def finetune(entry: Entry) -> None:
+    """Adapt the pretrained network to the target as `entry` says, and write the trial with its companions.
 
     Raises:
         GraftError: the strategy, its knobs, or the label budget cannot be had; says which and why.
@@ -41,69 +50,101 @@ def finetune(name: str, seed: int) -> None:
     settings = read_section(PARAMS, "finetune", FinetuneSettings)
     torch.set_num_threads(settings.threads)
     try:
-        strategy = load_strategy(name)
-        labelled = draw_labels(
-            load_split(DATA / "pool"), settings.labels_per_class, settings.validation_per_class, seed
-        )
-        network = strategy.adapt(load_network(PRETRAINED), labelled.training.classes).to(choose_device())
-        trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and strategy.optimises)
-        fit = _fit(network, strategy, labelled, settings, seed)
-        network = strategy.finish(network)
+        strategy = load_strategy(entry)
+        labelled = _draw(entry, settings)
+        source = load_split(DATA / "source") if strategy.uses_source_data else None
+        target = labelled.training if strategy.uses_labels else labelled.unlabelled
+        domains = Domains(target, labelled.validation, source, labelled.unlabelled)
+        fit, network, trainable = _train(strategy, domains, settings, entry.seed)
+        companions = dict(_companions(strategy, domains, settings, entry.seed))
     except ValueError as error:
-        raise GraftError(f"trial {name}-{seed}: {error}") from None
+        raise GraftError(f"trial {entry.name}: {error}") from None
     except FloatingPointError as error:
-        raise GraftError(f"trial {name}-{seed}: {error}", "See `finetune.training` in params.yaml.") from None
-    probabilities, _ = predict(network, labelled.validation.images)
-    scores = score(probabilities, labelled.validation.labels)
-    with new_folder(TRIALS / f"{name}-{seed}") as folder:
+        raise GraftError(f"trial {entry.name}: {error}", "See `finetune.training` in params.yaml.") from None
+    if fit.oracle is not None:
+        companions[ORACLE] = deepcopy(network)
+        companions[ORACLE].load_state_dict(fit.oracle)
+    metrics = {
+        "strategy": entry.strategy,
+        "seed": entry.seed,
+        "knobs": asdict(strategy),
+        "labels_per_class": entry.labels,
+        **asdict(settings),
+        "validation_per_class": len(labelled.validation) // len(labelled.validation.classes),
+        "n_train": len(labelled.training) if strategy.optimises and strategy.uses_labels else 0,
+        "n_validation": len(labelled.validation),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "trainable_parameters": trainable,
+        "keep": settings.training.keep if strategy.uses_labels else strategy.label_free_selection,
+        "selected_step": fit.selected_step,
+        "validation": _validate(network, labelled.validation),
+        "companions": {name: _validate(other, labelled.validation) for name, other in companions.items()},
+    }
+    with new_folder(TRIALS / entry.name) as folder:
         save_network(folder, network)
         write_curve(folder / "curve.csv", fit.curve)
-        metrics = {
-            "strategy": name,
-            "seed": seed,
-            "knobs": asdict(strategy),
-            **asdict(settings),
-            "n_train": len(labelled.training) if strategy.optimises else 0,
-            "n_validation": len(labelled.validation),
-            "parameters": sum(p.numel() for p in network.parameters()),
-            "trainable_parameters": trainable,
-            "keep": settings.training.keep,
-            "selected_step": fit.selected_step,
-            "validation": {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": scores.nll},
-        }
         write_json(folder / "metrics.json", metrics)
+        if fit.source_weights is not None:
+            np.save(folder / "source_weights.npy", fit.source_weights.float().numpy(), allow_pickle=False)
+        for name, other in companions.items():
+            (folder / "companions" / name).mkdir(parents=True)
+            save_network(folder / "companions" / name, other)
 
 
-def load_strategy(name: str) -> Strategy:
-    """The strategy of that name with the knobs that params.yaml gives it.
+def load_strategy(entry: Entry) -> Strategy:
+    """The strategy of an entry, with the knobs that params.yaml gives it.
 
     Raises:
         ValueError: there is no such strategy.
-        GraftError: an unknown knob or a bad value.
+        GraftError: an unknown knob, a bad value, or a strategy in the section for the other kind.
     """
-    knobs = (load_yaml(PARAMS).get("strategies") or {}).get(name) or {}
-    return cast(Strategy, parse(knobs, strategy_class(name), where=f"{PARAMS}: strategies.{name}"))
+    section = "strategies" if entry.labels else "label_free"
+    knobs = (load_yaml(PARAMS).get(section) or {}).get(entry.strategy) or {}
+    where = f"{PARAMS}: {section}.{entry.strategy}"
+    strategy = cast(Strategy, parse(knobs, strategy_class(entry.strategy), where=where))
+    if strategy.uses_labels != bool(entry.labels):
+        raise GraftError(f"{where}: {wrong_section(needs_labels=strategy.uses_labels)}")
+    return strategy
 
 
-def _fit(network: Network, strategy: Strategy, labelled: LabelledTarget, settings: FinetuneSettings, seed: int) -> Fit:
-    if not strategy.optimises:
-        return Fit(curve=(), selected_step=0)
-    source = load_split(DATA / "source") if strategy.uses_source_data else None
-    return train(
-        network,
-        strategy,
-        labelled.training,
-        labelled.validation,
-        settings.training,
-        source=source,
-        seed=seed,
-        on_evaluation=announce,
-    )
+def _draw(entry: Entry, settings: FinetuneSettings) -> LabelledTarget:
+    """The label budget; without labels to train on, validation is that of the largest budget beside it."""
+    budget = entry.labels or max(parse(load_yaml(PARAMS).get("label_budgets"), list[Count], where="label_budgets"))
+    return draw_labels(load_split(DATA / "pool"), budget, settings.validation_for(budget), entry.seed)
+
+
+def _train(
+    strategy: Strategy,
+    domains: Domains,
+    settings: FinetuneSettings,
+    seed: int,
+) -> tuple[Fit, Network, int]:
+    """How it went, the finished network, and how many of its weights were trained."""
+    torch.manual_seed(seed)  # a companion starts where it would start alone
+    network = strategy.adapt(load_network(PRETRAINED), domains.validation.classes).to(choose_device())
+    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and strategy.optimises)
+    fit = train(network, strategy, domains, settings.training, seed=seed, on_evaluation=announce)
+    return fit, strategy.finish(network), trainable
+
+
+def _validate(network: Network, validation: Split) -> dict[str, Any]:
+    scores = score(predict(network, validation.images)[0], validation.labels)
+    return {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": scores.nll}
+
+
+def _companions(
+    strategy: Strategy, domains: Domains, settings: FinetuneSettings, seed: int
+) -> Iterator[tuple[str, Network]]:
+    """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
+    for name, other in strategy.companions(load_network(PRETRAINED)).items():
+        print(f"companion: {name}", flush=True)
+        yield name, _train(other, domains, settings, seed)[1]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Adapt the pretrained network with one strategy and one seed.")
+    parser = argparse.ArgumentParser(description="Adapt the pretrained network with one strategy, budget and seed.")
     parser.add_argument("--strategy", required=True)
+    parser.add_argument("--labels", type=int, default=0, help="a class; none for a strategy that needs none")
     parser.add_argument("--seed", type=int, required=True)
     given = parser.parse_args()
-    run_stage(lambda: finetune(given.strategy, given.seed), seed=given.seed)
+    run_stage(lambda: finetune(Entry(given.strategy, given.labels, given.seed)), seed=given.seed)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tasks.mlflow_settings import read_mlflow_settings
+from tasks.plan import read_plan, sweep
 from tasks.settings.check_parameters import check_parameters
-from tasks.trials import read_plan, sweep
 
 
 def make_ready(root: Path) -> None:

@@ -62,9 +62,9 @@ class Stages:
         self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell)
         self._futures: dict[str, PrefectFuture[Outcome]] = {}
 
-    def run(self, target: str) -> None:
-        """Bring a stage, or all members of a group, up to date; each that changed is a Prefect task run."""
-        self._pipeline.run([target], submit=self._submit)
+    def run(self, *targets: str) -> None:
+        """Bring stages, or all members of groups, up to date; each that changed is a Prefect task run."""
+        self._pipeline.run(targets, submit=self._submit)
 
     def _submit(self, job: Job) -> PrefectFuture[Outcome]:
         _jobs[job.name] = job

@@ -1,85 +1,129 @@
 """The content of `reports/metrics.json`: every strategy's scores, gains and verdict. No files here.
 
-Legend: M trials (strategy by strategy, seed by seed), S seeds, N test pictures.
+Legend: M strategies compared at a label budget, S seeds, N test pictures.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from graft.comparison import Interval, accuracy_gains, seed_interval, verdict
+from graft.comparison import (
+    Interval,
+    accuracy_gains,
+    pairwise_p_values,
+    rank_ranges,
+    seed_interval,
+    verdict,
+)
 from graft.metrics import Scores
 from graft.split import Split
+from tasks.plan import BASELINE, Entry, Plan
 from tasks.settings.evaluate import EvaluateSettings
-from tasks.trials import BASELINE, SEED_METRICS, Plan, Trial
+from tasks.trials import SEED_METRICS, Trial
 
 DIGITS = 4
 CONTROL = "source_only"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A trial on the test split."""
+
+    trial: Trial
+    scores: Scores
+    correct: Tensor
+    """(N,), whether it is right about each picture."""
+    companions: Mapping[str, Scores]
+    """Of the networks that were trained beside it only to be measured."""
+
+
 def summarise(
-    plan: Plan,
-    trials: list[Trial],
-    scores: list[Scores],
-    correct: Tensor,
-    candidate: Trial,
-    test: Split,
-    settings: EvaluateSettings,
+    plan: Plan, measured: list[Measured], candidate: Trial, test: Split, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    """All of `reports/metrics.json`; `correct` (M, N) says which trial is right about which picture."""
-    budget = trials[0].metrics
+    """All of `reports/metrics.json`."""
+    by_entry = {found.trial.entry: found for found in measured}
+    rows = {budget: _rows(plan, budget, by_entry, test, settings) for budget in plan.budgets}
     return {
         "candidate": {
             "trial": candidate.name,
             "strategy": candidate.strategy,
+            "labels_per_class": candidate.entry.labels,
             "seed": candidate.seed,
             "chosen_by": "mean validation accuracy",
             "validation_accuracy": round(candidate.metrics["validation"]["accuracy"], DIGITS),
         },
         "test": {"n": len(test), "classes": list(test.classes)},
         "budget": {
-            "labels_per_class": budget["labels_per_class"],
-            "validation_per_class": budget["validation_per_class"],
+            "labels_per_class": plan.budget,
+            "validation_per_class": candidate.metrics["validation_per_class"],
             "seeds": list(plan.seeds),
         },
-        "strategies": _strategies(plan, trials, scores, correct, test, settings),
+        "strategies": rows[plan.budget],
+        "smaller_budgets": {str(budget): rows[budget] for budget in plan.budgets[:-1]},
+        "companions": _companions(measured, settings),
     }
 
 
-def _strategies(
-    plan: Plan, trials: list[Trial], scores: list[Scores], correct: Tensor, test: Split, settings: EvaluateSettings
+def _rows(
+    plan: Plan, budget: int, by_entry: Mapping[Entry, Measured], test: Split, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    over_scratch = _gains(plan, correct, BASELINE, settings)
-    over_source_only = _gains(plan, correct, CONTROL, settings) if CONTROL in plan.strategies else {}
+    """A row for each strategy that is compared at a label budget."""
+    compared = plan.compared(budget)
+    names = [name for name, _ in compared]
+    groups = [[by_entry[Entry(name, labels, seed)] for seed in plan.seeds] for name, labels in compared]
+    correct = torch.stack([torch.stack([found.correct for found in group]) for group in groups])
+    over_scratch = _gains(names, correct, BASELINE, settings)
+    over_source_only = _gains(names, correct, CONTROL, settings) if CONTROL in names else {}
+    ranks = rank_ranges(correct.double().mean(dim=(1, 2)).tolist(), pairwise_p_values(correct), settings.confidence)
     rows = {}
-    for name in plan.strategies:
-        own = [found for found, trial in zip(scores, trials, strict=True) if trial.strategy == name]
-        validation = [trial.metrics["validation"]["accuracy"] for trial in trials if trial.strategy == name]
+    for (name, labels), group, (best, worst) in zip(compared, groups, ranks, strict=True):
         gain = over_scratch[name]
+        scores = [found.scores for found in group]
         rows[name] = {
-            **{metric: _over_seeds([getattr(found, metric) for found in own], settings) for metric in SEED_METRICS},
+            "labels_per_class": labels,
+            **{metric: _over_seeds([getattr(found, metric) for found in scores], settings) for metric in SEED_METRICS},
             "per_class_recall": {
-                label: _mean(found.per_class_recall[k] for found in own) for k, label in enumerate(test.classes)
+                label: _mean(found.per_class_recall[k] for found in scores) for k, label in enumerate(test.classes)
             },
-            "validation_accuracy": round(fmean(validation), DIGITS),
+            "validation_accuracy": round(fmean(f.trial.metrics["validation"]["accuracy"] for f in group), DIGITS),
             "gain_over_scratch": _plain(gain),
             "gain_over_source_only": _plain(over_source_only[name]) if over_source_only else None,
             "verdict": "baseline" if name == BASELINE else verdict(gain),
+            "rank": {"best": best, "worst": worst},
         }
     return rows
 
 
-def _gains(plan: Plan, correct: Tensor, baseline: str, settings: EvaluateSettings) -> dict[str, Interval]:
+def _gains(names: list[str], correct: Tensor, baseline: str, settings: EvaluateSettings) -> dict[str, Interval]:
     """Each strategy's gain over `baseline`, already rounded: the verdict has to follow from the printed numbers."""
     gains = accuracy_gains(
-        correct.view(len(plan.strategies), len(plan.seeds), -1),
-        plan.strategies.index(baseline),
+        correct,
+        names.index(baseline),
         confidence=settings.confidence,
         resamples=settings.resamples,
         seed=settings.seed,
     )
-    return {name: gain.rounded(DIGITS) for name, gain in zip(plan.strategies, gains, strict=True)}
+    return {name: gain.rounded(DIGITS) for name, gain in zip(names, gains, strict=True)}
+
+
+def _companions(measured: list[Measured], settings: EvaluateSettings) -> dict[str, Any]:
+    """By strategy, label budget and name: the accuracy of networks that were only trained to be measured."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for one in measured:
+        for name, scores in one.companions.items():
+            budgets = found.setdefault(one.trial.strategy, {}).setdefault(str(one.trial.entry.labels), {})
+            budgets.setdefault(name, []).append(scores.accuracy)
+    return {
+        strategy: {
+            budget: {name: _over_seeds(values, settings) for name, values in names.items()}
+            for budget, names in budgets.items()
+        }
+        for strategy, budgets in found.items()
+    }
 
 
 def _over_seeds(values: list[float], settings: EvaluateSettings) -> dict[str, Any]:

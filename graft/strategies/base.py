@@ -102,8 +102,11 @@ class Strategy:
         """By which rule a strategy without labels chooses its weights; `Training.keep` holds for the others."""
         return "last"
 
-    def companions(self) -> "dict[str, Strategy]":
-        """Other settings of this strategy that are trained beside it, by name: measured and shown, never chosen."""
+    def companions(self, source: Network) -> "dict[str, Strategy]":
+        """Other settings of this strategy that are trained beside it, by name: measured and shown, never chosen.
+
+        `source` is the pretrained network.
+        """
         return {}
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:

@@ -207,6 +207,6 @@ def _budget_faults(parts: dict[str, Part], budget: Budget | None) -> Iterator[Fa
         yield Fault(
             "budget",
             f"{pool.domain.path} (pool)",
-            f"class {pool.domain.classes[label]!r} has {counts[label]} labels, but finetune.labels_per_class"
+            f"class {pool.domain.classes[label]!r} has {counts[label]} labels, but the largest of label_budgets,"
             f" {budget.labels_per_class} + finetune.validation_per_class {budget.validation_per_class} need {needed}",
         )

@@ -8,7 +8,9 @@ from typing import Any
 
 from tasks.curves import read_curve
 from tasks.errors import GraftError
+from tasks.plan import Entry
 from tasks.stage_key import lock_entries, stage_keys
+from tasks.summary_view import budgets
 from tasks.trials import SEED_METRICS
 
 TEST_DATA = "build/data/test"
@@ -29,7 +31,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Trial(Trained):
-    """A trial: one strategy, one seed."""
+    """A trial: one strategy, one label budget, one seed."""
 
     test: dict[str, float]
     """Its own metrics on the test split."""
@@ -94,13 +96,15 @@ def read_outcome(root: Path) -> Outcome:
 
 
 def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> Iterator[Trial]:
-    """The trials that the evaluation compared, in its order."""
-    for strategy, scores in report["strategies"].items():
+    """The trials that the evaluation compared: each once, though one without labels is compared at every budget."""
+    rows = [(name, row) for group in budgets(report).values() for name, row in group.items()]
+    compared = {(name, row["labels_per_class"]): row for name, row in rows}
+    for (strategy, labels), row in sorted(compared.items()):
         for index, seed in enumerate(report["budget"]["seeds"]):
-            name = f"{strategy}-{seed}"
-            values = {metric: scores[metric]["seeds"][index] for metric in SEED_METRICS}
+            entry = Entry(strategy, labels, seed)
+            values = {metric: row[metric]["seeds"][index] for metric in SEED_METRICS}
             test = {metric: float(value) for metric, value in values.items() if value is not None}
-            yield Trial(name, keys[f"finetune@{name}"], *_read_network(root / "build/trials" / name), test)
+            yield Trial(entry.name, keys[entry.stage], *_read_network(root / "build/trials" / entry.name), test)
 
 
 def _read_network(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], tuple[dict[str, float], ...]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.records.outcome import Outcome, Trained, Trial
+from tasks.report.words import labels_in_words
+from tasks.summary_view import budgets
 
 KEY = "graft.stage_key"
 """Tag by which a run is found again: the key of the stage that made what it shows."""
@@ -52,10 +54,10 @@ def flow_content(outcome: Outcome) -> RunContent:
         metrics |= _summary(strategy, scores)
     return RunContent(
         key=outcome.key,
-        name=f"transfer, {budget['labels_per_class']} labels a class",
+        name=f"transfer, {labels_in_words(budget['labels_per_class'])}",
         params=_texts(params),
         tags=_tags(outcome, outcome.key, "flow", verdict=report["strategies"][candidate.strategy]["verdict"]),
-        points=_points(metrics),
+        points=(*_points(metrics), *_label_efficiency(report)),
         dataset=_dataset(outcome, "evaluation"),
     )
 
@@ -85,7 +87,7 @@ def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
     tags = {
         "strategy": trial.strategy,
         "seed": str(trial.metrics["seed"]),
-        GROUP: f"{trial.strategy}, {trial.metrics['labels_per_class']} labels a class",
+        GROUP: f"{trial.strategy}, {labels_in_words(trial.metrics['labels_per_class'])}",
     }
     return RunContent(
         key=trial.key,
@@ -127,6 +129,16 @@ def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None
     if gain := scores.get("gain_over_scratch"):
         found[f"gain_over_scratch/{strategy}"] = gain["mean"]
     return found
+
+
+def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
+    """Accuracy and gain by label budget: MLflow draws a metric against its step, and the step is labels a class."""
+    rows = [(labels, name, row) for labels, group in budgets(dict(report)).items() for name, row in group.items()]
+    return tuple(
+        (f"{metric}_by_labels/{name}", float(row[key]["mean"]), labels)
+        for labels, name, row in rows
+        for metric, key in (("accuracy", "accuracy"), ("gain", "gain_over_scratch"))
+    )
 
 
 def _architecture(trained: Trained) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.records.outcome import Outcome
-from tasks.report.words import ranked
+from tasks.summary_view import ranked
 
 Table = dict[str, list[Any]]
 """As MLflow stores tables: {"columns": names, "data": rows}."""

@@ -14,6 +14,7 @@ from tasks.report.map import embedding_plot
 from tasks.report.palette import looks
 from tasks.report.provenance import ROOT, code, versions
 from tasks.report.thumbnails import sheet, thumbnail
+from tasks.summary_view import ranked
 
 MOST_MISTAKES = 24
 MOST_CONFUSED = 16
@@ -54,7 +55,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "summary": summary,
         "headline": words.headline(summary),
         "others": words.others(summary),
-        "ranked": words.ranked(summary),
+        "ranked": ranked(summary),
         "symbols": words.SYMBOLS,
         "colours": {name: found.variable for name, found in look.items()},
         "many_seeds": len(seeds) > 1,

@@ -10,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from graft.metrics import reliability
+from tasks.plan import BASELINE
 from tasks.report.evidence import Evidence
 from tasks.report.palette import Look
 from tasks.report.svg import INK, MUTED, canvas, style, to_svg
-from tasks.report.words import interval, points, ranked, short
-from tasks.trials import BASELINE, Trial
+from tasks.report.words import interval, points, short
+from tasks.summary_view import ranked
+from tasks.trials import Trial
 
 Looks = Mapping[str, Look]
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tasks.plan import BASELINE
 from tasks.report.svg import MARKERS, MUTED, SERIES, VARIABLES
-from tasks.trials import BASELINE
 
 
 @dataclass(frozen=True)

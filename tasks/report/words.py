@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.trials import BASELINE
+from tasks.plan import BASELINE
+from tasks.summary_view import ranked
 
 SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
 """Beside the word, so that a verdict does not depend on seeing its colour."""
@@ -44,9 +45,9 @@ def headline(summary: dict[str, Any]) -> str:
     """One sentence: does what validation chose transfer, and by how much?"""
     name = summary["candidate"]["strategy"]
     row = summary["strategies"][name]
-    gain, labels = row["gain_over_scratch"], summary["budget"]["labels_per_class"]
+    gain = row["gain_over_scratch"]
     by = f"{points(gain['mean'])} points of accuracy over {BASELINE} {interval(gain)}".rstrip()
-    budget = f"with {labels} {'label' if labels == 1 else 'labels'} a class"
+    budget = f"with {labels_in_words(summary['budget']['labels_per_class'])}"
     if row["verdict"] == "positive":
         return f"{name} transfers: {by} {budget}."
     if row["verdict"] == "negative":
@@ -78,9 +79,17 @@ def others(summary: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
-def ranked(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Strategies with what they reached, best mean test accuracy first. An order to read, not a choice."""
-    return sorted(summary["strategies"].items(), key=lambda item: (-item[1]["accuracy"]["mean"], item[0]))
+def labels_in_words(labels_per_class: int) -> str:
+    """'10 labels a class', '1 label a class', 'no labels'."""
+    if not labels_per_class:
+        return "no labels"
+    return f"{labels_per_class} {'label' if labels_per_class == 1 else 'labels'} a class"
+
+
+def rank(row: dict[str, Any]) -> str:
+    """'2', or '1–3' where the data do not tell which."""
+    best, worst = row["rank"]["best"], row["rank"]["worst"]
+    return str(best) if best == worst else f"{best}–{worst}"
 
 
 def listing(names: Sequence[str]) -> str:

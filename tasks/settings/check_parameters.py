@@ -7,21 +7,23 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from graft.settings import Seed
+from graft.settings import Count, Seed
 from graft.strategies import strategy_class, strategy_names
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, suggest
+from tasks.plan import read_plan, wrong_section
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
-from tasks.trials import read_plan
 
 PARAMS = "params.yaml"
 SECTIONS: dict[str, Any] = {
     "seeds": list[Seed],
+    "label_budgets": list[Count],
     "strategies": dict[str, dict[str, Any] | None],
+    "label_free": dict[str, dict[str, Any] | None],
     "prepare": PrepareSettings,
     "pretrain": PretrainSettings,
     "finetune": FinetuneSettings,
@@ -47,9 +49,10 @@ def check_parameters(root: Path, *, knobs: bool = False) -> None:
             )
         except GraftError as error:
             problems += error.problems
-    problems += _budget_faults(read.get("finetune", FinetuneSettings()))
-    if "seeds" in read and "strategies" in read:
-        problems += [*_plan_faults(root), *_strategy_faults(read["strategies"], knobs)]
+    if {"seeds", "label_budgets", "strategies", "label_free"} <= read.keys():
+        problems += _plan_faults(root)
+    for section in ("strategies", "label_free"):
+        problems += _strategy_faults(section, read.get(section, {}), knobs)
     if problems:
         raise GraftError(sorted(problems))
 
@@ -62,28 +65,22 @@ def _plan_faults(root: Path) -> list[str]:
     return []
 
 
-def _strategy_faults(strategies: dict[str, dict[str, Any] | None], knobs: bool) -> list[str]:
+def _strategy_faults(section: str, strategies: dict[str, dict[str, Any] | None], knobs: bool) -> list[str]:
     valid = strategy_names()
     problems = [
-        f"{PARAMS}: strategies.{name}: unknown strategy; {suggest(name, valid)}"
+        f"{PARAMS}: {section}.{name}: unknown strategy; {suggest(name, valid)}"
         for name in strategies
         if name not in valid
     ]
     for name in sorted(strategies.keys() & set(valid)) if knobs else ():
+        kind, where = strategy_class(name), f"{PARAMS}: {section}.{name}"
+        if kind.uses_labels != (section == "strategies"):
+            problems.append(f"{where}: {wrong_section(needs_labels=kind.uses_labels)}")
         try:
-            parse(strategies[name] or {}, strategy_class(name), where=f"{PARAMS}: strategies.{name}")
+            parse(strategies[name] or {}, kind, where=where)
         except GraftError as error:
             problems += error.problems
     return problems
-
-
-def _budget_faults(budget: FinetuneSettings) -> list[str]:
-    if budget.validation_per_class <= budget.labels_per_class:
-        return []
-    return [
-        f"{PARAMS}: finetune.validation_per_class: {budget.validation_per_class} is more than labels_per_class "
-        f"({budget.labels_per_class}); labels to choose by cost as much as labels to learn from"
-    ]
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ def declared_code(stage: str) -> list[str]:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_lists_exactly_the_code_that_it_imports(stage: str) -> None:
-    used = relative(closure(ROOT / "tasks" / f"{stage}.py"))
+    module = STAGES[stage]["cmd"].split()[2].removeprefix("tasks.")
+    used = relative(closure(ROOT / "tasks" / f"{module}.py"))
     declared = set(declared_code(stage))
-    if stage == "finetune":
+    if module == "finetune":
         own = {f"graft/strategies/{name}.py" for name in strategy_names()}
         for name in strategy_names():
             used |= relative(closure(ROOT / f"graft/strategies/{name}.py"))
@@ -44,5 +45,13 @@ def test_files_are_listed_once_and_in_order() -> None:
 
 def test_a_new_strategy_concerns_its_own_trials_alone() -> None:
     others = [f"graft/strategies/{name}.py" for name in strategy_names()]
-    assert not set(declared_code("finetune")) & set(others)
+    assert not (set(declared_code("finetune")) | set(declared_code("adapt"))) & set(others)
     assert STAGES["finetune"]["params"] == ["finetune", "strategies.${item.strategy}"]
+    assert STAGES["adapt"]["params"] == ["finetune", "label_budgets", "label_free.${item.strategy}"]
+
+
+@pytest.mark.parametrize("name", strategy_names())
+def test_a_strategy_does_not_import_another(name: str) -> None:
+    """Its trials depend on its own file: an edit of the other would go unnoticed."""
+    used = relative(closure(ROOT / f"graft/strategies/{name}.py"))
+    assert not used & {f"graft/strategies/{other}.py" for other in strategy_names() if other != name}

@@ -1,0 +1,119 @@
+"""Which trials `params.yaml` asks for: strategies, label budgets and seeds. No torch here."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graft.settings import Count, Seed
+from tasks.errors import GraftError
+from tasks.parameters import load_yaml, parse
+
+BASELINE = "scratch"
+"""The strategy that every gain is counted from."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One strategy with one label budget and one seed: a stage of the graph."""
+
+    strategy: str
+    labels: int
+    """Labels a class to train on; 0 for a strategy that needs none."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """`<strategy>-<labels>-<seed>`, the trial's folder."""
+        return f"{self.strategy}-{self.labels}-{self.seed}"
+
+    @property
+    def stage(self) -> str:
+        """The stage's name in dvc.yaml."""
+        return f"finetune@{self.name}" if self.labels else f"adapt@{self.strategy}-{self.seed}"
+
+    @property
+    def command(self) -> str:
+        """How to make it by hand."""
+        return f"python -m tasks.finetune --strategy {self.strategy} --labels {self.labels} --seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `params.yaml` asks for: every strategy with every label budget and every seed."""
+
+    strategies: tuple[str, ...]
+    """Those that learn from labels."""
+    label_free: tuple[str, ...]
+    """Those that need none; they are compared with the others at every budget."""
+    budgets: tuple[int, ...]
+    """Labels a class, ascending."""
+    seeds: tuple[int, ...]
+
+    @property
+    def budget(self) -> int:
+        """The largest label budget: what the user has. The candidate is chosen there."""
+        return self.budgets[-1]
+
+    def entries(self) -> list[Entry]:
+        """Every trial: strategy by strategy, budget by budget, seed by seed."""
+        asked = [(name, labels) for name in self.strategies for labels in self.budgets]
+        asked += [(name, 0) for name in self.label_free]
+        return [Entry(name, labels, seed) for name, labels in sorted(asked) for seed in self.seeds]
+
+    def compared(self, budget: int) -> list[tuple[str, int]]:
+        """The strategies beside each other at a budget, sorted, with the labels that each of them uses."""
+        return sorted([*((name, budget) for name in self.strategies), *((name, 0) for name in self.label_free)])
+
+
+def read_plan(params: Path) -> Plan:
+    """Strategies (sorted), label budgets (ascending) and seeds (as given) of `params.yaml`.
+
+    Raises:
+        GraftError: a section is missing or malformed, something is given twice, or the baseline is not asked for.
+    """
+    content = load_yaml(params)
+    strategies = parse(content.get("strategies"), dict[str, Any], where=f"{params}: strategies")
+    label_free = parse(content.get("label_free"), dict[str, Any], where=f"{params}: label_free")
+    budgets = parse(content.get("label_budgets"), list[Count], where=f"{params}: label_budgets")
+    seeds = parse(content.get("seeds"), list[Seed], where=f"{params}: seeds")
+    problems = []
+    if BASELINE not in strategies:
+        problems.append(
+            f"{params}: strategies: {BASELINE!r} is missing: gains and verdicts are counted from it "
+            f"(asked for: {', '.join(sorted(strategies)) or 'none'}); add `{BASELINE}: {{}}`"
+        )
+    if not seeds:
+        problems.append(f"{params}: seeds: at least one seed is needed, three or more for intervals worth having")
+    if not budgets:
+        problems.append(f"{params}: label_budgets: at least one number of labels a class is needed, such as [10]")
+    for section, values in (("seeds", seeds), ("label_budgets", budgets)):
+        problems += [
+            f"{params}: {section}: {value} is given twice"
+            for value in sorted({v for v in values if values.count(v) > 1})
+        ]
+    problems += [
+        f"{params}: {name!r} is in strategies and in label_free; it can be in one of them"
+        for name in sorted(strategies.keys() & label_free.keys())
+    ]
+    if problems:
+        raise GraftError(problems)
+    return Plan(tuple(sorted(strategies)), tuple(sorted(label_free)), tuple(sorted(budgets)), tuple(seeds))
+
+
+def sweep(folder: Path, plan: Plan) -> list[str]:
+    """Remove trials that are no longer asked for; their names. DVC's cache still has them."""
+    names = {entry.name for entry in plan.entries()}
+    if not folder.is_dir():
+        return []
+    left_over = sorted(path for path in folder.glob("[!.]*") if path.is_dir() and path.name not in names)
+    for path in left_over:
+        shutil.rmtree(path)
+    return [path.name for path in left_over]
+
+
+def wrong_section(*, needs_labels: bool) -> str:
+    """Why a strategy cannot be in the section of params.yaml where it was found."""
+    if needs_labels:
+        return "learns from labels: move it to `strategies`"
+    return "needs no labels: move it to `label_free`, where it runs once for each seed and not for each label budget"
