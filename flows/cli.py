@@ -77,6 +77,20 @@ def status() -> None:
         show_status(root, console)
 
 
+@app.command(epilog="Examples:  graft forecast   ·   graft forecast ../other-model")
+def forecast(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of further source models (model.safetensors, model.json) to rank.", exists=True),
+    ] = None,
+) -> None:
+    """Say what transfer will bring before it is paid for: the domain gap, and which source suits the target."""
+    with project() as root:
+        from flows.forecast import show_forecast
+
+        show_forecast(root, console, models or [])
+
+
 @app.command(epilog="Examples:  graft report   ·   graft report --no-open")
 def report(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
@@ -92,6 +106,15 @@ def report(
         console.print(f"Report: [bold]{page}[/]")
         if show and sys.stdout.isatty():
             webbrowser.open(page.as_uri())
+
+
+@app.command(epilog="Example:  graft cost")
+def cost() -> None:
+    """Measure what the networks cost in use: parameters, operations, latency on this machine."""
+    with project() as root:
+        from flows.in_use import show_cost
+
+        show_cost(root, console)
 
 
 @app.command(epilog="Examples:  graft ui   ·   graft ui --port 5055 --no-open")

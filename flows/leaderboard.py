@@ -1,8 +1,8 @@
-"""The result in the terminal: a table of strategies, read from `reports/metrics.json`."""
+"""The result in the terminal: tables of strategies, read from `reports/metrics.json`."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -10,16 +10,23 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.errors import GraftError
-from tasks.report.words import SYMBOLS
-from tasks.summary_view import ranked
+from tasks.report.companions import oracles
+from tasks.report.efficiency import accuracy_by_labels, candidates_match
+from tasks.report.words import SYMBOLS, rank
+from tasks.summary_view import budgets, ranked
 
 METRICS = Path("reports/metrics.json")
 
+Justify = Literal["left", "right"]
+
 STYLES = {"positive": "bold green", "no evidence": "yellow", "negative": "bold red", "baseline": "dim"}
+
+MOST_WITH_SPREAD = 4
+"""Columns of the table by labels that hold an interval too; more would not fit into eighty letters."""
 
 
 def leaderboard(root: Path) -> RenderableType:
-    """Strategies by test accuracy, with intervals over seeds, the gain over scratch and the verdict on it.
+    """Strategies by test accuracy, with rank, intervals, gain and verdict; then their accuracy by label budget.
 
     Raises:
         GraftError: there is no result yet, or its file is damaged.
@@ -28,9 +35,68 @@ def leaderboard(root: Path) -> RenderableType:
         result = json.loads((root / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
-    budget, candidate = result["budget"], result["candidate"]
+    shown: list[RenderableType] = [_comparison(result), Text(_note(result), "dim")]
+    if len(budgets(result)) > 1:
+        shown += ["", _by_labels(result), Text(candidates_match(result))]
+    return Group(*shown)
+
+
+def _comparison(result: dict[str, Any]) -> Table:
+    table = _table(
+        "Leaderboard: target test set",
+        {"rank": "left", "strategy": "left", "accuracy %": "right", "gain over scratch": "right", "verdict": "left"},
+    )
+    oracle = oracles(result)
+    for name, row in ranked(result):
+        verdict = row["verdict"]
+        label = verdict if verdict == "baseline" else f"{SYMBOLS[verdict]} {verdict}"
+        table.add_row(
+            rank(row) if len(result["budget"]["seeds"]) > 1 else "–",
+            _name(name, row, result),
+            _with_interval(row["accuracy"]),
+            "–" if verdict == "baseline" else _gain(row["gain_over_scratch"]),
+            Text(label, STYLES[verdict]),
+        )
+        if name in oracle:
+            table.add_row("", "   oracle", _with_interval(oracle[name]), "", "", style="dim italic")
+    return table
+
+
+def _note(result: dict[str, Any]) -> str:
+    budget, strategies = result["budget"], result["strategies"]
+    paid = (
+        f"{budget['labels_per_class']} labels a class to learn from and {budget['validation_per_class']} to choose by, "
+        f"{len(budget['seeds'])} seeds, {result['test']['n']} test pictures. "
+        f"★ chosen on validation alone: {result['candidate']['trial']}."
+    )
+    ranks = (
+        "A rank is a range: behind all that are really better, before all that are really worse "
+        "(paired over seeds and pictures, corrected for the number of pairs)."
+    )
+    parts = [paid, ranks if len(budget["seeds"]) > 1 else "One seed: no interval, and no rank."]
+    if any(not row["labels_per_class"] for row in strategies.values()):
+        parts.append("° used no labels of the target.")
+    if oracles(result):
+        parts.append("oracle: the weights that labels would have chosen; never ranked or promoted.")
+    return " ".join(parts)
+
+
+def _by_labels(result: dict[str, Any]) -> Table:
+    """Accuracy of each strategy with each label budget; in the first column of those that need none."""
+    accuracy = accuracy_by_labels(result)
+    columns = sorted({labels for by_labels in accuracy.values() for labels in by_labels})
+    show = _with_interval if len(columns) <= MOST_WITH_SPREAD else _mean
+    headings: dict[str, Justify] = {str(labels or "none"): "right" for labels in columns}
+    table = _table("Accuracy % by labels a class", {"strategy": "left", **headings})
+    for name, by_labels in accuracy.items():
+        values = [show(by_labels[labels]) if labels in by_labels else "" for labels in columns]
+        table.add_row(_name(name, result["strategies"][name], result), *values)
+    return table
+
+
+def _table(title: str, columns: dict[str, Justify]) -> Table:
     table = Table(
-        title="Leaderboard: target test set",
+        title=title,
         title_style="bold",
         title_justify="left",
         box=SIMPLE_HEAD,
@@ -38,39 +104,25 @@ def leaderboard(root: Path) -> RenderableType:
         pad_edge=False,
         collapse_padding=True,
     )
-    for heading, justify in (
-        ("strategy", "left"),
-        ("accuracy %", "right"),
-        ("macro-F1 %", "right"),
-        ("gain over scratch", "right"),
-        ("verdict", "left"),
-    ):
-        table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for name, row in ranked(result):
-        verdict = row["verdict"]
-        label = verdict if verdict == "baseline" else f"{SYMBOLS[verdict]} {verdict}"
-        chosen = name == candidate["strategy"]
-        table.add_row(
-            Text(f"★ {name}" if chosen else f"  {name}", "bold" if chosen else ""),
-            _with_interval(row["accuracy"]),
-            _with_interval(row["macro_f1"]),
-            "–" if verdict == "baseline" else _gain(row["gain_over_scratch"]),
-            Text(label, STYLES[verdict]),
-        )
-    note = Text(
-        f"{budget['labels_per_class']} labels a class to learn from and {budget['validation_per_class']} to choose by, "
-        f"{len(budget['seeds'])} seeds, {result['test']['n']} test pictures. "
-        f"★ chosen on validation alone: {candidate['trial']}.",
-        "dim",
-    )
-    return Group(table, note)
+    for heading, justify in columns.items():
+        table.add_column(heading, justify=justify, no_wrap=True)
+    return table
+
+
+def _name(name: str, row: dict[str, Any], result: dict[str, Any]) -> Text:
+    chosen = name == result["candidate"]["strategy"]
+    marks = ("★" if chosen else " ") + (" " if row["labels_per_class"] else "°")
+    return Text(f"{marks} {name}", "bold" if chosen else "")
+
+
+def _mean(value: dict[str, Any]) -> str:
+    return f"{100 * value['mean']:.1f}"
 
 
 def _with_interval(value: dict[str, Any]) -> str:
-    mean = 100 * value["mean"]
-    if value.get("low") is None:
-        return f"{mean:.1f}      "
-    return f"{mean:.1f} ±{100 * (value['high'] - value['low']) / 2:4.1f}"
+    if value["low"] is None:
+        return f"{_mean(value)}      "
+    return f"{_mean(value)} ±{100 * (value['high'] - value['low']) / 2:4.1f}"
 
 
 def _gain(value: dict[str, Any]) -> str:

@@ -11,14 +11,35 @@ from rich.text import Text
 from graft.strategies import strategy_class, strategy_names
 from tasks.errors import GraftError
 
+FAMILIES = (
+    "Control",
+    "Shared architecture",
+    "Changed architecture",
+    "Feature level",
+    "Model level",
+    "Against forgetting",
+    "Unlabelled target",
+)
+"""The order in which families are listed; a strategy's file begins with the name of its own."""
+
 
 def overview() -> RenderableType:
-    """Name and idea of every strategy."""
+    """Name and idea of every strategy, family by family."""
     table = Table.grid(padding=(0, 2))
+    by_family: dict[str, list[str]] = {}
     for name in strategy_names():
-        idea = (inspect.getdoc(strategy_class(name)) or "").partition("\n\n")[0]
-        table.add_row(Text(name, "bold"), Text(" ".join(idea.split())))
-    return Group(table, Text("\nKnobs and papers of one: graft strategies NAME", "dim"))
+        by_family.setdefault(family(name), []).append(name)
+    for title in sorted(by_family, key=lambda title: (FAMILIES.index(title) if title in FAMILIES else 99, title)):
+        table.add_row(Text(f"\n{title}", "bold green"), "")
+        for name in by_family[title]:
+            idea = (inspect.getdoc(strategy_class(name)) or "").partition("\n\n")[0]
+            table.add_row(Text(f"  {name}", "bold"), Text(" ".join(idea.split())))
+    return Group(table, Text("\nFormula, paper, failure case and knobs of one: graft strategies NAME", "dim"))
+
+
+def family(name: str) -> str:
+    """What kind of transfer a strategy is: the words before the colon that its file begins with."""
+    return (inspect.getdoc(inspect.getmodule(strategy_class(name))) or "").partition(":")[0]
 
 
 def explain(name: str) -> RenderableType:
@@ -35,10 +56,11 @@ def explain(name: str) -> RenderableType:
     said = _said_of_fields(inspect.getsource(kind))
     for knob in fields(kind):
         table.add_row(Text(knob.name, "bold"), Text(f"= {knob.default!r}"), Text(said.get(knob.name, "")))
-    heading = Text(name, "bold green")
+    heading = Text.assemble((name, "bold green"), (f"   {family(name)}", "dim"))
     paragraphs = (inspect.getdoc(kind) or "").split("\n\n")
     words = Text("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
-    how = Text(f"params.yaml:  strategies: {{ {name}: {{ … }} }}", "dim")
+    section = "strategies" if kind.uses_labels else "label_free"
+    how = Text(f"params.yaml:  {section}: {{ {name}: {{ … }} }}", "dim")
     return Group(heading, words, Text("\nKnobs:" if said else "\nNo knobs."), table, how)
 
 

@@ -23,6 +23,7 @@ def transfer(root: str | None = None, jobs: int | None = None, update_data: bool
     version_data(stages.root, update_data)
     stages.run("prepare")
     stages.run("pretrain")
+    stages.run("forecast")
     stages.run("finetune", "adapt")
     stages.run("evaluate")
     return publish(stages.root)

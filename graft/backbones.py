@@ -1,11 +1,18 @@
-"""Bodies of networks by name: small ones of ours for 8-64 px pictures, and torchvision's classifiers.
+"""Bodies of networks by name: small ones of ours for 8-64 px pictures, EfficientNet-Lite0, torchvision's classifiers.
+
+Two bodies make one where the name says `concat(NAME, NAME)` or `fusion(NAME, NAME)`, the source's body first; either
+may be such a name itself. So a composed network is described, saved and rebuilt like any other.
 
 Legend: B batch, C channels, H W height and width, D features.
 """
 
 import difflib
+from collections import OrderedDict
 
 from torch import Tensor, nn
+
+from graft.composite import Concat, Fusion
+from graft.efficientnet_lite import FEATURES, efficientnet_lite0
 
 SMALL = {"convnet_tiny": (16, 32), "convnet_small": (32, 64, 128)}
 """Width of each stage of our own backbones; every stage halves height and width."""
@@ -13,20 +20,73 @@ SMALL = {"convnet_tiny": (16, 32), "convnet_small": (32, 64, 128)}
 TORCHVISION = "torchvision:"
 """Prefix of torchvision's names: `torchvision:resnet18`."""
 
+EFFICIENTNET_LITE0 = "efficientnet_lite0"
+
+COMPOSITIONS = ("concat", "fusion")
+"""How two bodies become one: `graft.composite`."""
+
+_VALID = (
+    f"{', '.join(SMALL)}, {EFFICIENTNET_LITE0}, {TORCHVISION}NAME such as {TORCHVISION}resnet18, "
+    f"or two of them as {' or '.join(f'{kind}(NAME, NAME)' for kind in COMPOSITIONS)}"
+)
+
 
 def build_backbone(name: str, channels: int) -> tuple[nn.Module, int]:
     """A fresh backbone (B, C, H, W) -> (B, D), and D.
 
     Raises:
-        ValueError: no backbone has that name; names near ones.
+        ValueError: no backbone has that name; names the valid forms, or near ones.
     """
+    if "(" in name:
+        return _composed(*parse_composition(name), channels)
     if name in SMALL:
         return _small(channels, SMALL[name])
+    if name == EFFICIENTNET_LITE0:
+        return _for_channels(efficientnet_lite0(), channels), FEATURES
     if name.startswith(TORCHVISION):
         return _from_torchvision(name.removeprefix(TORCHVISION), channels)
-    raise ValueError(
-        f"unknown backbone {name!r}; valid: {', '.join(SMALL)}, or {TORCHVISION}NAME such as {TORCHVISION}resnet18"
-    )
+    raise ValueError(f"unknown backbone {name!r}; valid: {_VALID}")
+
+
+def parse_composition(name: str) -> tuple[str, str, str]:
+    """`concat(A, B)` -> ("concat", "A", "B"); A and B are names, which may be compositions themselves.
+
+    Raises:
+        ValueError: the name is no such thing; says what is wrong with it.
+    """
+
+    def wrong(what: str) -> ValueError:
+        return ValueError(f"backbone {name!r}: {what}; valid: {_VALID}")
+
+    kind, _, inside = name.strip().partition("(")
+    if kind not in COMPOSITIONS:
+        raise wrong(f"{kind!r} joins no backbones")
+    if not inside.endswith(")"):
+        raise wrong("it does not end in ')'")
+    parts, depth = [""], 0
+    for character in inside[:-1]:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0:
+            raise wrong("a ')' has no '('")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if depth > 0:
+        raise wrong("a '(' has no ')'")
+    names = [part.strip() for part in parts]
+    if len(names) != 2 or not all(names):
+        raise wrong(f"it joins two backbones, not {len([part for part in names if part])}")
+    return kind, names[0], names[1]
+
+
+def _composed(kind: str, source_name: str, target_name: str, channels: int) -> tuple[nn.Module, int]:
+    """Both bodies, fresh, with what joins them."""
+    source, source_size = build_backbone(source_name, channels)
+    target, target_size = build_backbone(target_name, channels)
+    if kind == "concat":
+        return Concat(source, target), source_size + target_size
+    return Fusion(source, source_size, target, target_size), source_size
 
 
 def _small(channels: int, widths: tuple[int, ...]) -> tuple[nn.Module, int]:
@@ -62,8 +122,14 @@ def _from_torchvision(name: str, channels: int) -> tuple[nn.Module, int]:
     path, last = linear[-1]
     parent, _, attribute = path.rpartition(".")
     setattr(model.get_submodule(parent), attribute, nn.Identity())
-    body = nn.Sequential(GreyToColour(), model) if channels == 1 else model
-    return body, last.in_features
+    return nn.Sequential(GreyToColour(), model) if channels == 1 else model, last.in_features
+
+
+def _for_channels(body: nn.Sequential, channels: int) -> nn.Sequential:
+    """A body for colour pictures, made to take grey ones too; the names of its weights stay the same."""
+    if channels != 1:
+        return body
+    return nn.Sequential(OrderedDict(colour=GreyToColour(), **dict(body.named_children())))
 
 
 class GreyToColour(nn.Module):

@@ -3,34 +3,46 @@
 Legend: N pictures, V views, D features.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
+from torch import Tensor
 
 from graft.augment import augment
-from graft.network import Network, predict
+from graft.network import Network
 from graft.settings import Augmentation
 from graft.split import Domains, Split
 
+_CHUNK = 256
+"""Pictures that are augmented and passed on at a time, so that no second copy of a domain lies in memory."""
+
 
 def cache_features(network: Network, domains: Domains, views: int, how: Augmentation, seed: int) -> Domains:
-    """The domains with features (N, D) for pictures, on the network's device.
+    """The domains with features (N, D) for pictures; both lie on the network's device.
 
     The target's training pictures are seen `views` times (N * V, D): once as they are, then augmented as `how` says.
-    All others are seen once, as they are.
+    All others are seen once, as they are. Where nothing is augmented one view is enough, as all would be alike.
     """
-    device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(seed)
+    more = views - 1 if how != Augmentation() else 0
+    plain = domains.map(lambda split: _seen(network, split))
+    varied = [_seen(network, domains.target, lambda part: augment(part, how, generator)) for _ in range(more)]
+    return replace(plain, target=_joined([plain.target, *varied]))
 
-    def of(split: Split) -> Split:
-        return Split(predict(network, split.images)[1].to(device), split.labels, split.classes)
 
-    def varied(split: Split) -> Split:
-        chunks = [augment(part.float() / 255, how, generator) for part in split.images.split(512)]
-        return Split(torch.cat(chunks), split.labels, split.classes)
+@torch.no_grad()
+def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lambda part: part) -> Split:
+    """Features for pictures, in evaluation mode."""
+    network.eval()
+    found = []
+    for part in split.images.split(_CHUNK):
+        pictures = vary(part.float() / 255).contiguous(memory_format=torch.channels_last)
+        found.append(network.features(pictures).float())
+    return replace(split, images=torch.cat(found))
 
-    seen = [of(domains.target), *(of(varied(domains.target)) for _ in range(views - 1))]
-    target = Split(
-        torch.cat([view.images for view in seen]), torch.cat([view.labels for view in seen]), domains.target.classes
-    )
-    others = Domains(domains.target.take(torch.arange(0)), domains.validation, domains.source, domains.unlabelled)
-    features = others.map(lambda split: of(split) if len(split) else split)
-    return Domains(target, features.validation, features.source, features.unlabelled)
+
+def _joined(splits: list[Split]) -> Split:
+    """One split of all their pictures."""
+    images, labels = torch.cat([split.images for split in splits]), torch.cat([split.labels for split in splits])
+    return replace(splits[0], images=images, labels=labels)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from graft.augment import augment
 from graft.feature_cache import cache_features
 from graft.keeper import Keeper
-from graft.label_free import label_free_score
 from graft.network import Network, predict
 from graft.sampling import endless_batches, endless_draws
 from graft.selection import Evaluation
@@ -30,10 +29,16 @@ class Fit:
     curve: tuple[Evaluation, ...] = ()
     """Empty for a strategy that does not optimise."""
     selected_step: int = 0
+    """0 for a strategy that does not optimise."""
     source_weights: Tensor | None = None
     """(N,) on the CPU: how often each source picture was drawn, relative to the others; None if all alike."""
     oracle: dict[str, Tensor] | None = None
     """For a strategy without labels: the weights that the labels of the validation data would have chosen."""
+
+    @property
+    def selected(self) -> Evaluation:
+        """The evaluation whose weights were kept."""
+        return next(point for point in self.curve if point.step == self.selected_step)
 
 
 def train(
@@ -89,7 +94,7 @@ def train(
         total, since = total + loss.detach(), since + 1
         if number in due:
             strategy.choose(network, seen.validation)
-            point = _evaluate(network, seen, kept.rule, number, rate, float(total) / since)
+            point = _evaluate(network, strategy, seen, number, rate, float(total) / since)
             total, since = torch.zeros((), device=device), 0
             curve.append(point)
             on_evaluation(point)
@@ -171,11 +176,13 @@ def _autocasts(training: Training, device: torch.device) -> bool:
     return training.precision == "bfloat16" or (training.precision == "auto" and device.type == "cuda")
 
 
-def _evaluate(network: Network, domains: Domains, rule: str, step: int, rate: float, train_loss: float) -> Evaluation:
+def _evaluate(
+    network: Network, strategy: Strategy, domains: Domains, step: int, rate: float, train_loss: float
+) -> Evaluation:
     probabilities, _ = predict(network, domains.validation.images)
     labels = domains.validation.labels.cpu()
     val_loss = F.nll_loss(probabilities.clamp_min(1e-12).log(), labels).item()
     if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
         raise FloatingPointError(f"the loss is {train_loss} at step {step}: lower the learning rate or clip harder")
     accuracy = (probabilities.argmax(dim=1) == labels).double().mean().item()
-    return Evaluation(step, rate, train_loss, val_loss, accuracy, label_free_score(rule, network, domains))
+    return Evaluation(step, rate, train_loss, val_loss, accuracy, strategy.label_free_score(network, domains))

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-_NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+NORMS = (nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def stages(backbone: nn.Module) -> list[Stage]:
     most = _size(backbone) / 2
     groups: list[list[tuple[str, nn.Module]]] = []
     for name, module in _units("", backbone, most):
-        if isinstance(module, _NORMS) and groups:
+        if isinstance(module, NORMS) and groups:
             groups[-1].append((name, module))
         else:
             groups.append([(name, module)])
@@ -47,15 +49,29 @@ def stages(backbone: nn.Module) -> list[Stage]:
     return found
 
 
+def keep_frozen_statistics(backbone: nn.Module) -> None:
+    """Batch norms whose own weights are frozen stay in evaluation mode, so that their statistics do not move either."""
+    for module in backbone.modules():
+        if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters(recurse=False)):
+            module.eval()
+
+
 def _units(name: str, module: nn.Module, most: float) -> Iterator[tuple[str, nn.Module]]:
     """(name, module) of the units within a module, in order; only those that have weights."""
     size, children = _size(module), list(module.named_children())
-    # Subclasses of Sequential are units with a meaning, such as torchvision's convolution with norm and activation.
-    if children and (type(module) in (nn.Sequential, nn.ModuleList, nn.ModuleDict) or size > most):
+    if children and (_is_row(module) or size > most):
         for child_name, child in children:
             yield from _units(f"{name}.{child_name}".lstrip("."), child, most)
     elif size:
         yield name, module
+
+
+def _is_row(module: nn.Module) -> bool:
+    """Whether a module only holds others; a container's subclass of bare layers, such as a convolution with its norm
+    and activation in torchvision, is a unit."""
+    if type(module) in _CONTAINERS:
+        return True
+    return isinstance(module, _CONTAINERS) and any(next(child.children(), None) for child in module.children())
 
 
 def _size(module: nn.Module) -> int:

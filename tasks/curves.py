@@ -31,10 +31,10 @@ def read_curve(path: Path) -> list[Evaluation]:
 
 
 def _evaluation(row: dict[str, str]) -> Evaluation:
-    rate, *losses, accuracy, label_free = (row[name] for name in COLUMNS[1:])
-    train_loss, val_loss = map(float, losses)
-    score = float(label_free) if label_free else None
-    return Evaluation(int(row["step"]), float(rate), train_loss, val_loss, float(accuracy), score)
+    *values, label_free = COLUMNS[1:]
+    rate, train_loss, val_loss, val_accuracy = (float(row[name]) for name in values)
+    score = float(row[label_free]) if row.get(label_free) else None
+    return Evaluation(int(row["step"]), rate, train_loss, val_loss, val_accuracy, score)
 
 
 def announce(point: Evaluation) -> None:

@@ -1,6 +1,6 @@
 """Stage `evaluate`: every trial on the target's test split, the verdicts, and the report.
 
-Reads build/trials, build/data, build/pretrained and sections `evaluate`, `seeds`, `strategies`; writes
+Reads build/trials, build/data, build/pretrained, build/forecast and sections `evaluate`, `seeds`, `strategies`; writes
 build/evaluation/predictions.npz, reports/metrics.json and reports/index.html. The only stage that sees the test split.
 
 Legend: M trials, N test pictures, K classes.
@@ -24,8 +24,9 @@ from tasks.artifacts import load_network, load_split
 from tasks.environment import prepare_environment
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json, write_text
+from tasks.forecast_score import realised_gains, score_forecast
 from tasks.parameters import read_section
-from tasks.plan import Plan, read_plan, sweep
+from tasks.plan import BASELINE, Plan, read_plan, sweep
 from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
@@ -36,6 +37,7 @@ PARAMS = Path("params.yaml")
 DATA = Path("build/data")
 PRETRAINED = Path("build/pretrained")
 TRIALS = Path("build/trials")
+FORECAST = Path("build/forecast/forecast.json")
 PREDICTIONS = Path("build/evaluation")
 METRICS = Path("reports/metrics.json")
 REPORT = Path("reports/index.html")
@@ -61,7 +63,10 @@ def evaluate(settings: EvaluateSettings) -> None:
     probabilities = torch.stack([predict(_network(trial, trial.folder, test), test.images)[0] for trial in trials])
     measured = [_measure(trial, found, test) for trial, found in zip(trials, probabilities, strict=True)]
     candidate = choose_candidate(trials, plan)
+    forecast = _read_json(FORECAST)
     summary = summarise(plan, measured, candidate, test, settings)
+    gains = {name: realised_gains(summary, name) for name in summary["strategies"] if name != BASELINE}
+    summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items()}
     evidence = _evidence(summary, plan, measured, candidate, probabilities, test, settings)
     figures = build_figures(evidence)
     page = build_report(evidence, figures)
@@ -115,15 +120,34 @@ def _evidence(
         probabilities=probabilities,
         confusion=measured[trials.index(candidate)].scores.confusion,
         source=source,
+        source_weights=_source_weights(trials, source),
         pool=load_split(DATA / "pool"),
         test=test,
         embedding=_embed(network, source, test, settings.seed),
         card=_read_json(DATA / "card.json"),
+        forecast=_read_json(FORECAST),
         pretrained=_read_json(PRETRAINED / "metrics.json"),
         description=network.description,
         weights_sha256=hashlib.sha256((candidate.folder / "model.safetensors").read_bytes()).hexdigest(),
         settings=settings,
     )
+
+
+def _source_weights(trials: list[Trial], source: Split) -> dict[str, Tensor]:
+    """How often each source picture was drawn, seed by seed, where a strategy does not draw all alike."""
+    found: dict[str, list[Tensor]] = {}
+    for trial in trials:
+        path = trial.folder / "source_weights.npy"
+        if not path.exists():
+            continue
+        weights = torch.from_numpy(np.load(path, allow_pickle=False))
+        if len(weights) != len(source):
+            raise GraftError(
+                f"{path}: weighs {len(weights)} source pictures, there are {len(source)}",
+                f"Make the trial anew: {trial.entry.command}",
+            )
+        found.setdefault(trial.strategy, []).append(weights)
+    return {strategy: torch.stack(weights) for strategy, weights in found.items()}
 
 
 def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding | None:

@@ -1,13 +1,13 @@
 """Stage `finetune` (and `adapt`, without labels): one strategy, one label budget, one seed.
 
-Reads build/pretrained, build/data/{source,pool} and sections `finetune`, `label_budgets` and `strategies.NAME` (or
-`label_free.NAME`); writes build/trials/NAME-LABELS-SEED. The test split is never read here.
+Reads build/pretrained, build/data/{source,pool} and sections `finetune`, `tune`, and `strategies.NAME`, or
+`label_budgets` and `label_free.NAME`; writes build/trials/NAME-LABELS-SEED. The test split is never read here.
 """
 
 import argparse
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from graft.loop import Fit, train
 from graft.metrics import score
 from graft.network import Network, predict
 from graft.sampling import LabelledTarget, draw_labels
-from graft.settings import Count
+from graft.settings import Count, Training
 from graft.split import Domains, Split
 from graft.strategies import strategy_class
 from graft.strategies.base import Strategy
@@ -29,7 +29,9 @@ from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.plan import Entry, wrong_section
+from tasks.search import search
 from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.tune import TuneSettings
 from tasks.stage import run_stage
 
 PARAMS = Path("params.yaml")
@@ -55,8 +57,9 @@ def finetune(entry: Entry) -> None:
         source = load_split(DATA / "source") if strategy.uses_source_data else None
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        fit, network, trainable = _train(strategy, domains, settings, entry.seed)
-        companions = dict(_companions(strategy, domains, settings, entry.seed))
+        result, searched = _search(strategy, domains, settings.training, entry.seed)
+        strategy, fit, network = result.strategy, result.fit, result.network
+        companions = dict(_companions(strategy, domains, settings.training, entry.seed))
     except ValueError as error:
         raise GraftError(f"trial {entry.name}: {error}") from None
     except FloatingPointError as error:
@@ -74,9 +77,11 @@ def finetune(entry: Entry) -> None:
         "n_train": len(labelled.training) if strategy.optimises and strategy.uses_labels else 0,
         "n_validation": len(labelled.validation),
         "parameters": sum(p.numel() for p in network.parameters()),
-        "trainable_parameters": trainable,
+        "trainable_parameters": result.trainable,
         "keep": settings.training.keep if strategy.uses_labels else strategy.label_free_selection,
         "selected_step": fit.selected_step,
+        "learning_rate": result.learning_rate,
+        "search": searched,
         "validation": _validate(network, labelled.validation),
         "companions": {name: _validate(other, labelled.validation) for name, other in companions.items()},
     }
@@ -113,18 +118,47 @@ def _draw(entry: Entry, settings: FinetuneSettings) -> LabelledTarget:
     return draw_labels(load_split(DATA / "pool"), budget, settings.validation_for(budget), entry.seed)
 
 
-def _train(
-    strategy: Strategy,
-    domains: Domains,
-    settings: FinetuneSettings,
-    seed: int,
-) -> tuple[Fit, Network, int]:
-    """How it went, the finished network, and how many of its weights were trained."""
-    torch.manual_seed(seed)  # a companion starts where it would start alone
+@dataclass(frozen=True)
+class Result:
+    """A finished network and how it came about."""
+
+    strategy: Strategy
+    learning_rate: float
+    fit: Fit
+    network: Network
+    trainable: int
+    """How many weights were trained."""
+
+    @property
+    def objective(self) -> float:
+        """What a search makes small: never a label that the strategy must not know."""
+        if self.strategy.uses_labels:
+            return self.fit.selected.val_loss
+        score = self.fit.selected.label_free
+        if score is None:
+            raise ValueError("to search without labels it needs a `selection` that scores: snd, entropy or dev")
+        return -score
+
+
+def _search(strategy: Strategy, domains: Domains, training: Training, seed: int) -> tuple[Result, list[dict[str, Any]]]:
+    """Train once, or as often as section `tune` says, and keep the best on validation."""
+    tune = read_section(PARAMS, "tune", TuneSettings)
+    if not (tune.trials and strategy.optimises):
+        return _train(strategy, domains, training, seed), []
+
+    def attempt(tried: Strategy, how: Training) -> tuple[float, Result]:
+        result = _train(tried, domains, how, seed)
+        return result.objective, result
+
+    return search(strategy, training, tune, seed, attempt)
+
+
+def _train(strategy: Strategy, domains: Domains, training: Training, seed: int) -> Result:
+    torch.manual_seed(seed)  # each training of a trial starts where it would start alone
     network = strategy.adapt(load_network(PRETRAINED), domains.validation.classes).to(choose_device())
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and strategy.optimises)
-    fit = train(network, strategy, domains, settings.training, seed=seed, on_evaluation=announce)
-    return fit, strategy.finish(network), trainable
+    fit = train(network, strategy, domains, training, seed=seed, on_evaluation=announce)
+    return Result(strategy, training.learning_rate, fit, strategy.finish(network), trainable)
 
 
 def _validate(network: Network, validation: Split) -> dict[str, Any]:
@@ -132,13 +166,11 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
     return {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": scores.nll}
 
 
-def _companions(
-    strategy: Strategy, domains: Domains, settings: FinetuneSettings, seed: int
-) -> Iterator[tuple[str, Network]]:
+def _companions(strategy: Strategy, domains: Domains, training: Training, seed: int) -> Iterator[tuple[str, Network]]:
     """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
     for name, other in strategy.companions(load_network(PRETRAINED)).items():
         print(f"companion: {name}", flush=True)
-        yield name, _train(other, domains, settings, seed)[1]
+        yield name, _train(other, domains, training, seed).network
 
 
 if __name__ == "__main__":

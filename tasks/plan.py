@@ -1,6 +1,7 @@
 """Which trials `params.yaml` asks for: strategies, label budgets and seeds. No torch here."""
 
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ from tasks.parameters import load_yaml, parse
 
 BASELINE = "scratch"
 """The strategy that every gain is counted from."""
+
+PLAN_SECTIONS: dict[str, Any] = {
+    "seeds": list[Seed],
+    "label_budgets": list[Count],
+    "strategies": dict[str, dict[str, Any] | None],
+    "label_free": dict[str, dict[str, Any] | None],
+}
+"""The sections of params.yaml that say which trials there are."""
 
 
 @dataclass(frozen=True)
@@ -73,32 +82,39 @@ def read_plan(params: Path) -> Plan:
         GraftError: a section is missing or malformed, something is given twice, or the baseline is not asked for.
     """
     content = load_yaml(params)
-    strategies = parse(content.get("strategies"), dict[str, Any], where=f"{params}: strategies")
-    label_free = parse(content.get("label_free"), dict[str, Any], where=f"{params}: label_free")
-    budgets = parse(content.get("label_budgets"), list[Count], where=f"{params}: label_budgets")
-    seeds = parse(content.get("seeds"), list[Seed], where=f"{params}: seeds")
+    read: dict[str, Any] = {}
     problems = []
-    if BASELINE not in strategies:
-        problems.append(
-            f"{params}: strategies: {BASELINE!r} is missing: gains and verdicts are counted from it "
-            f"(asked for: {', '.join(sorted(strategies)) or 'none'}); add `{BASELINE}: {{}}`"
-        )
-    if not seeds:
-        problems.append(f"{params}: seeds: at least one seed is needed, three or more for intervals worth having")
-    if not budgets:
-        problems.append(f"{params}: label_budgets: at least one number of labels a class is needed, such as [10]")
-    for section, values in (("seeds", seeds), ("label_budgets", budgets)):
-        problems += [
-            f"{params}: {section}: {value} is given twice"
-            for value in sorted({v for v in values if values.count(v) > 1})
-        ]
-    problems += [
-        f"{params}: {name!r} is in strategies and in label_free; it can be in one of them"
-        for name in sorted(strategies.keys() & label_free.keys())
-    ]
+    for section, kind in PLAN_SECTIONS.items():
+        try:
+            read[section] = parse(content.get(section), kind, where=f"{params}: {section}")
+        except GraftError as error:
+            problems += error.problems
+    problems += [f"{params}: {fault}" for fault in _faults(read)]
     if problems:
         raise GraftError(problems)
-    return Plan(tuple(sorted(strategies)), tuple(sorted(label_free)), tuple(sorted(budgets)), tuple(seeds))
+    strategies, label_free = (tuple(sorted(read[section])) for section in ("strategies", "label_free"))
+    return Plan(strategies, label_free, tuple(sorted(read["label_budgets"])), tuple(read["seeds"]))
+
+
+def _faults(read: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with sections that could be read."""
+    strategies = read.get("strategies", {BASELINE: {}})
+    if BASELINE not in strategies:
+        yield (
+            f"strategies: {BASELINE!r} is missing: gains and verdicts are counted from it "
+            f"(asked for: {', '.join(sorted(strategies)) or 'none'}); add `{BASELINE}: {{}}`"
+        )
+    if read.get("seeds") == []:
+        yield "seeds: at least one seed is needed, three or more for intervals worth having"
+    if read.get("label_budgets") == []:
+        yield "label_budgets: at least one number of labels a class is needed, such as [10]"
+    for section in ("seeds", "label_budgets"):
+        values = read.get(section, [])
+        yield from (
+            f"{section}: {value} is given twice" for value in sorted({v for v in values if values.count(v) > 1})
+        )
+    for name in sorted(strategies.keys() & read.get("label_free", {}).keys()):
+        yield f"{name!r} is in strategies and in label_free; it can be in one of them"
 
 
 def sweep(folder: Path, plan: Plan) -> list[str]:

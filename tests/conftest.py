@@ -8,6 +8,7 @@ from pathlib import Path
 STATE = Path(tempfile.mkdtemp(prefix="graft-tests-"))
 os.environ["MPLCONFIGDIR"] = str(STATE / "matplotlib")
 os.environ["PREFECT_HOME"] = str(STATE / "prefect")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several threads only wait for one another with networks so small
 for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "PREFECT_API_URL"):
     os.environ.pop(name, None)
 

@@ -144,6 +144,10 @@ class Strategy:
     def choose(self, network: Network, validation: Split) -> None:
         """Called before every evaluation: settle by the validation data what is not learned by gradient."""
 
+    def label_free_score(self, network: Network, domains: Domains) -> float | None:
+        """How good the network looks where no label may be known, higher is better; None where labels choose."""
+        return None
+
     def finish(self, network: Network) -> Network:
         """The network that is kept: whatever only training needed is taken off or merged."""
         network.extras.clear()

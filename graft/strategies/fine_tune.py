@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Gt
+from annotated_types import Gt, Le
 
 from graft.heads import fresh_head, matched_head
 from graft.network import Network
+from graft.settings import Searched
+from graft.stages import stages
 from graft.strategies.base import ParameterGroup, Strategy
 
 
@@ -15,12 +17,15 @@ class FineTune(Strategy):
     """Start from the source's weights and train all of them on the target.
 
     Features move as far as the target's few labels ask for (Yosinski et al. 2014, 'How transferable are features in
-    deep neural networks?'; a slower body: Howard & Ruder 2018). It fails when labels are so few that the backbone
-    overfits them and forgets the source; then a smaller `backbone_rate` helps.
+    deep neural networks?'). Stage l of L learns at rate x backbone_rate x layer_decay^(L - l): a slower body, slower
+    still next to the picture (Howard & Ruder 2018, 'Universal Language Model Fine-tuning for Text Classification'). It
+    fails when labels are so few that the backbone overfits them and forgets the source; then smaller rates help.
     """
 
-    backbone_rate: Annotated[float, Gt(0.0)] = 1.0
+    backbone_rate: Annotated[float, Gt(0.0), Searched(0.01, 1.0)] = 1.0
     """Learning rate of the backbone, relative to the head's."""
+    layer_decay: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
+    """Each stage nearer the picture learns at this multiple of the next one's rate; 1 lets all learn alike."""
     head: Literal["fresh", "matched"] = "fresh"
     """Start the head anew, or from the source's weights for classes of the same name. A matched head is ahead at one
     label a class and behind later: it starts out sure of the source's confusions."""
@@ -31,8 +36,10 @@ class FineTune(Strategy):
         return source
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
-        """The head, and the backbone at its own rate."""
+        """The head, and the stages of the backbone, each at its own rate."""
+        found = stages(network.backbone)
+        rates = [self.backbone_rate * self.layer_decay**above for above in range(len(found))][::-1]
         return [
             ParameterGroup(list(network.head.parameters())),
-            ParameterGroup(list(network.backbone.parameters()), self.backbone_rate),
+            *(ParameterGroup(stage.parameters, rate) for stage, rate in zip(found, rates, strict=True)),
         ]

@@ -1,51 +1,125 @@
 """Model level: source and target pictures train one network together."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
-from torch import Tensor
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
 
+from graft.alignment import build_alignment
+from graft.alignment.base import Outputs
 from graft.heads import matched_head
 from graft.network import Network
-from graft.strategies.base import Step, Strategy
+from graft.settings import Searched
+from graft.source_labels import SourceLabels
+from graft.split import Domains
+from graft.strategies.base import Batch, ParameterGroup, Step, Strategy
 
 
 @dataclass(frozen=True)
 class MixedTraining(Strategy):
     """Train on batches of source and target pictures, the source's share falling as training goes on.
 
-    Minimises (1 - s) L_target + s L_source over shared features, with s falling linearly from `source_share` to
-    `final_source_share` (Ben-David et al. 2010 bound the error of such convex combinations, section 5). The source's
-    labels keep the network from overfitting the target's few. One head serves both domains when
-    their classes are the same; otherwise each has its own. It fails when the domains are far apart and a single set of
-    features cannot serve both.
+    Minimises (1 - s) L_target + s L_source over shared features, with s going from `source_share` to
+    `final_source_share` (Ben-David et al. 2010, 'A theory of learning from different domains', section 5, bound the
+    error of such convex combinations), and if asked for a weighted loss between the domains' features
+    (`graft.alignment`). The source's labels keep the network from overfitting the target's few. It fails when the
+    domains are far apart and a single set of features cannot serve both.
     """
 
-    source_share: Annotated[float, Ge(0.0), Le(1.0)] = 0.5
+    source_share: Annotated[float, Ge(0.0), Le(1.0), Searched(0.1, 0.9)] = 0.5
     """Weight s of the source's loss at the first step."""
     final_source_share: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
-    """Weight s of the source's loss at the last step."""
+    """Weight s of the source's loss at the last step; a constant share never gets there."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How s goes from the first value to the last; a constant share stays at the first."""
+    ratio: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
+    """Source pictures per target picture in a step; fewer cost less time."""
+    heads: Literal["auto", "one", "two"] = "auto"
+    """One head for both domains, or one each; auto: one where the classes are the same. One head for different classes
+    learns from source pictures of the shared classes alone."""
     start: Literal["source", "random"] = "source"
     """Start from the pretrained weights, or from random ones."""
+    alignment: Literal["none", "mmd", "coral", "dann", "cdan", "mcc"] = "none"
+    """Loss between the domains that is added."""
+    alignment_weight: Annotated[float, Ge(0.0)] = 1.0
+    """Weight of that loss. They differ in size: CORAL wants about 100 times the weight of the others."""
+    align_on: Literal["unlabelled", "labelled"] = "unlabelled"
+    """Target pictures that are aligned: the whole pool without its labels (one more pass), or the few labelled ones."""
+    discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
+    """Learning rate of the discriminator of dann and cdan, relative to the network's."""
 
     @property
     def uses_source_data(self) -> bool:
         """Yes."""
         return True
 
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Where the domains are aligned on unlabelled pictures."""
+        return self.alignment != "none" and self.align_on == "unlabelled"
+
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network, or a new one like it; with a second head where the classes differ."""
+        """The source network, or a new one like it, with one head or two."""
         network = source if self.start == "source" else Network(source.description)
-        if classes != source.description.classes:
+        known = source.description.classes
+        if self.heads == "two" or (self.heads == "auto" and set(classes) != set(known)):
             network.extras["source_head"] = network.head
             matched_head(network, classes)
+        elif classes != known:
+            if not set(classes) & set(known):
+                raise ValueError(
+                    "mixed_training with one head needs a class that both domains have, and they share none: "
+                    f"{', '.join(classes)} (the source has: {', '.join(known)}); two heads would do"
+                )
+            network.extras["source_labels"] = SourceLabels(known, classes)
+            matched_head(network, classes)
+        if self.alignment != "none":
+            network.extras["alignment"] = build_alignment(self.alignment, network.feature_size, len(classes))
         return network
+
+    def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
+        """Source pictures of classes that a single head does not have are never drawn."""
+        assert domains.source is not None
+        translate = network.extra("source_labels")
+        return translate.weights(domains.source.labels) if isinstance(translate, SourceLabels) else None
+
+    def parameter_groups(self, network: Network) -> list[ParameterGroup]:
+        """All weights, a discriminator's at their own rate."""
+        aligned = network.extra("alignment") or nn.Identity()
+        own = {id(p) for p in aligned.parameters()}
+        groups = [ParameterGroup([p for p in network.parameters() if id(p) not in own])]
+        return [*groups, ParameterGroup(list(aligned.parameters()), self.discriminator_rate)] if own else groups
 
     def loss(self, network: Network, step: Step) -> Tensor:
         """Target and source pictures pass apart, so that batch norm sees one domain at a time."""
-        share = self.source_share + (self.final_source_share - self.source_share) * step.progress
-        source_head = network.extra("source_head") or network.head
-        target_loss = step.target.cross_entropy(network(step.target.images))
-        source_loss = step.source.cross_entropy(source_head(network.features(step.source.images)))
-        return (1 - share) * target_loss + share * source_loss
+        share, batch = self.share(step.progress), self._source(network, step)
+        target = network.features(step.target.images)
+        target_loss = step.target.cross_entropy(network.head(target))
+        source = network.features(batch.images)
+        source_loss = batch.cross_entropy((network.extra("source_head") or network.head)(source))
+        loss = (1 - share) * target_loss + share * source_loss
+        if self.alignment == "none":
+            return loss
+        if self.uses_unlabelled:
+            target = network.features(step.unlabelled.images)
+        outputs = [Outputs(features, network.head(features)) for features in (source, target)]
+        aligned: Tensor = network.extras["alignment"](*outputs, step.progress)
+        return loss + self.alignment_weight * aligned
+
+    def share(self, progress: float) -> float:
+        """The source's share s after a part of the training, from 0 to 1."""
+        passed = {"linear": progress, "cosine": (1 - math.cos(math.pi * progress)) / 2, "constant": 0.0}[self.schedule]
+        return self.source_share + (self.final_source_share - self.source_share) * passed
+
+    def _source(self, network: Network, step: Step) -> Batch:
+        """The source's part of a step: as many pictures as the ratio says, labelled as their head counts."""
+        count = math.ceil(self.ratio * len(step.target.labels))
+        labels = step.source.labels[:count]
+        translate = network.extra("source_labels")
+        return replace(
+            step.source,
+            images=step.source.images[:count],
+            labels=labels if translate is None else translate(labels),
+        )

@@ -1,4 +1,4 @@
-"""The page that `graft ui` opens: trials in groups by strategy, with the charts that compare them.
+"""The page that `graft ui` opens: trials in groups by strategy and labels, with the charts that compare them.
 
 MLflow keeps a saved view as a tag of the experiment. Its form is not documented (this is the one of MLflow 3.17), so
 the page must do without it: an MLflow that cannot read it shows the plain list of runs.
@@ -51,6 +51,7 @@ def _state() -> dict[str, Any]:
     charts = [_chart("BAR", metric, test) for metric in TEST_CHARTS]
     exact = {"xAxisKey": "step", "lineSmoothness": 0}  # MLflow smooths curves unless told otherwise
     charts += [_chart("LINE", metric, curves) | exact for metric in CURVES]
+    charts.append(_by_labels(test))
     return {
         "searchFilter": FILTER,
         "orderByKey": "metrics.`test/accuracy`",
@@ -92,6 +93,12 @@ def _chart(kind: str, metric: str, section: str) -> dict[str, Any]:
         "deleted": False,
         "isGenerated": False,
     }
+
+
+def _by_labels(section: str) -> dict[str, Any]:
+    """Accuracy by labels a class, 0 where none are needed: a dot a group."""
+    axes = {"xaxis": {"key": "labels_per_class", "type": "PARAM"}, "yaxis": {"key": "test/accuracy", "type": "METRIC"}}
+    return _chart("SCATTER", "test/accuracy", section) | axes | {"uuid": "graft-by-labels"}
 
 
 def _section(identifier: str, name: str) -> dict[str, Any]:

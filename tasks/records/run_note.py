@@ -4,55 +4,79 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.records.outcome import Outcome
-from tasks.summary_view import ranked
+from tasks.report.efficiency import accuracy_by_labels, candidates_match
+from tasks.report.words import labels_in_words, rank
+from tasks.summary_view import budgets, ranked
 
 Table = dict[str, list[Any]]
 """As MLflow stores tables: {"columns": names, "data": rows}."""
-MAX_LINKS = 50
-"""MLflow cuts the text off at 8,000 characters; the table of trials names all runs."""
+MAX_LETTERS = 8000
+"""MLflow cuts the text off there. Links go first: the table of trials names all runs."""
 
 
 def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> str:
-    """The result in Markdown: who won, the leaderboard, and a link to every trial's run."""
+    """The result in Markdown: who won, the leaderboard, accuracy by label budget, and links to the trials' runs."""
     candidate, report = outcome.candidate, outcome.report
-    scores = report["strategies"][candidate.strategy]
-    table = leaderboard(outcome)
+    scores, budget = report["strategies"][candidate.strategy], report["budget"]
+    lines = [
+        f"**Candidate: `{candidate.name}`**, chosen by {report['candidate']['chosen_by']}; "
+        f"{candidate.strategy}: {scores['verdict']}. {candidates_match(report)}".rstrip(),
+        "",
+        f"{labels_in_words(budget['labels_per_class'])} for training, {budget['validation_per_class']} for validation, "
+        f"{report['test']['n']} test pictures. Mean over seeds with its interval; the gain is over `scratch`. "
+        "A rank is a range where the data leave it open.",
+        "",
+        *_markdown(leaderboard(outcome)),
+        "",
+    ]
+    if len(budgets(report)) > 1:
+        lines += ["Accuracy by labels a class, ± half its interval:", "", *_markdown(budget_table(outcome)), ""]
     links = [_link(name, experiment_id, run_id) for name, run_id in run_ids.items()]
-    return "\n".join(
-        [
-            f"**Candidate: `{candidate.name}`**, chosen by {report['candidate']['chosen_by']}; "
-            f"{candidate.strategy}: {scores['verdict']}.",
-            "",
-            f"{report['budget']['labels_per_class']} labels a class for training, "
-            f"{report['budget']['validation_per_class']} for validation, {report['test']['n']} test pictures. "
-            "Mean over seeds with its interval; the gain is over `scratch`.",
-            "",
-            *_markdown(table),
-            "",
-            "Runs: " + ", ".join(links[:MAX_LINKS]) + (", …" if len(links) > MAX_LINKS else ""),
-        ]
-    )
+    text = "\n".join(lines)
+    return f"{text}\n{_fitting(links, MAX_LETTERS - len(text) - 1)}"
 
 
 def leaderboard(outcome: Outcome) -> Table:
     """The strategies, the most accurate on the test split first."""
-    columns = ["strategy", "accuracy", "macro F1", "gain over scratch", "verdict"]
+    columns = ["strategy", "rank", "labels a class", "accuracy", "macro F1", "gain over scratch", "verdict"]
     return {"columns": columns, "data": [_row(name, scores) for name, scores in ranked(outcome.report)]}
+
+
+def budget_table(outcome: Outcome) -> Table:
+    """Each strategy's accuracy with each label budget; in a column of its own where it needs no labels."""
+    accuracy = accuracy_by_labels(outcome.report)
+    columns = sorted({labels for by_labels in accuracy.values() for labels in by_labels})
+    rows = [
+        [name, *(_spread(by_labels[labels]) if labels in by_labels else "" for labels in columns)]
+        for name, by_labels in accuracy.items()
+    ]
+    return {"columns": ["strategy", *(str(labels or "none") for labels in columns)], "data": rows}
 
 
 def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
     """The trials that this result is made of, with the runs that show them: older ones where a stage was cached."""
     rows = [
-        [trial.name, trial.strategy, trial.metrics["seed"], trial.test.get("accuracy"), run_ids[trial.name], trial.key]
+        [
+            trial.name,
+            trial.strategy,
+            trial.metrics["labels_per_class"],
+            trial.metrics["seed"],
+            trial.test.get("accuracy"),
+            run_ids[trial.name],
+            trial.key,
+        ]
         for trial in outcome.trials
     ]
-    return {"columns": ["trial", "strategy", "seed", "test accuracy", "run_id", "stage_key"], "data": rows}
+    columns = ["trial", "strategy", "labels a class", "seed", "test accuracy", "run_id", "stage_key"]
+    return {"columns": columns, "data": rows}
 
 
-def _row(name: str, scores: Mapping[str, Any]) -> list[str]:
+def _row(name: str, scores: dict[str, Any]) -> list[str]:
     gain = scores.get("gain_over_scratch")
     return [
         name,
+        rank(scores),
+        str(scores["labels_per_class"] or "none"),
         interval(scores["accuracy"]),
         interval(scores["macro_f1"]),
         interval(gain, sign="+") if gain and scores["verdict"] != "baseline" else "",
@@ -70,9 +94,25 @@ def interval(value: Mapping[str, float | None], *, sign: str = "") -> str:
     )
 
 
+def _spread(value: Mapping[str, float | None]) -> str:
+    mean, low, high = (value[name] for name in ("mean", "low", "high"))
+    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ± {(high - low) / 2:.3f}"
+
+
 def _markdown(table: Table) -> list[str]:
     lines = [table["columns"], ["---"] * len(table["columns"]), *table["data"]]
     return [f"| {' | '.join(map(str, line))} |" for line in lines]
+
+
+def _fitting(links: list[str], room: int) -> str:
+    """As many links as there is room for, and a sign that there are more."""
+    text = "Runs: "
+    for i, link in enumerate(links):
+        more = f"{', ' if i else ''}{link}"
+        if len(text) + len(more) + len(", …") > room:
+            return f"{text}, …" if i else ""
+        text += more
+    return text
 
 
 def _link(name: str, experiment_id: str, run_id: str) -> str:

@@ -8,13 +8,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.report import words
+from tasks.report.companions import oracles, others, swept
+from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, learning_curves
+from tasks.report.efficiency import accuracy_by_labels, candidates_match, matches_in_words
 from tasks.report.evidence import Evidence
-from tasks.report.figures import gain_plot, learning_curves, recall_plot, reliability_plot
+from tasks.report.figures import gain_plot, recall_plot, reliability_plot
+from tasks.report.forecast_figures import outlook
 from tasks.report.map import embedding_plot
-from tasks.report.palette import looks
+from tasks.report.palette import Look, looks
 from tasks.report.provenance import ROOT, code, versions
+from tasks.report.source_choice import source_choice
 from tasks.report.thumbnails import sheet, thumbnail
-from tasks.summary_view import ranked
+from tasks.summary_view import budgets, ranked
 
 MOST_MISTAKES = 24
 MOST_CONFUSED = 16
@@ -23,10 +28,12 @@ MOST_CONFUSED = 16
 
 def build_figures(evidence: Evidence) -> dict[str, Markup | None]:
     """The figures of the report as `<svg>` elements, by name; None for one that there is too little data for."""
-    look = looks(evidence.summary["strategies"])
+    look = looks(evidence.summary)
     return {
         "gains": gain_plot(evidence.summary, look),
         "curves": learning_curves(evidence.trials, look),
+        "label_efficiency": efficiency_plot(evidence.summary, look),
+        "depth": depth_plot(evidence.summary, look),
         "recall": recall_plot(evidence.summary, look),
         "reliability": reliability_plot(evidence, look),
         "embedding": embedding_plot(evidence.embedding) if evidence.embedding else None,
@@ -42,29 +49,47 @@ def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for filter_ in (words.percent, words.points, words.interval, words.spread, words.short):
+    for filter_ in (words.percent, words.points, words.interval, words.spread, words.short, words.rank, words.rule):
         environment.filters[filter_.__name__] = filter_
     return environment.get_template("report.html.j2").render(_context(evidence) | {"figures": figures}) + "\n"
 
 
 def _context(evidence: Evidence) -> dict[str, Any]:
     summary = evidence.summary
-    look = looks(summary["strategies"])
+    look, by_budget = looks(summary), budgets(summary)
     seeds = summary["budget"]["seeds"]
     return {
         "summary": summary,
         "headline": words.headline(summary),
-        "others": words.others(summary),
+        "lead": " ".join(filter(None, (candidates_match(summary), words.others(summary)))),
         "ranked": ranked(summary),
         "symbols": words.SYMBOLS,
         "colours": {name: found.variable for name, found in look.items()},
         "many_seeds": len(seeds) > 1,
+        "many_strategies": any(found.faint for found in look.values()),
+        "bands": _bands(look),
+        "label_free": any(not row["labels_per_class"] for row in summary["strategies"].values()),
+        "n_pairs": len(look) * (len(look) - 1) // 2,
+        "oracles": oracles(summary),
+        "label_budgets": list(by_budget),
+        "by_labels": accuracy_by_labels(summary),
+        "verdicts": {
+            labels: {name: row["verdict"] for name, row in rows.items()} for labels, rows in by_budget.items()
+        },
+        "matches": matches_in_words(summary),
+        "panels": efficiency_panels(summary, look),
+        "swept": swept(summary),
+        "companions": others(summary),
+        "source_choices": [
+            source_choice(name, weights, evidence.source) for name, weights in evidence.source_weights.items()
+        ],
         "embedding": evidence.embedding,
         "trial": evidence.trials[evidence.candidate_index()],
-        "trainable": {trial.strategy: trial.metrics["trainable_parameters"] for trial in evidence.trials},
+        "metrics": {trial.strategy: trial.metrics for trial in evidence.trials},
         "confusion": _confusion(evidence),
         "mistakes": _mistakes(evidence),
         "card": evidence.card,
+        "outlook": outlook(evidence.forecast, summary),
         "sheets": {
             "source": sheet(evidence.source),
             "pool": sheet(evidence.pool),
@@ -78,6 +103,13 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "versions": versions(),
         "parameters": _parameters(evidence),
     }
+
+
+def _bands(look: dict[str, Look]) -> str:
+    """What the bands of a figure with a line a strategy show."""
+    banded = [name for name, found in look.items() if found.band]
+    some = "" if len(banded) == len(look) else f" (of {words.listing(banded)})"
+    return f"the range from the worst seed to the best{some}"
 
 
 def _confusion(evidence: Evidence) -> dict[str, Any]:
@@ -118,11 +150,15 @@ def _mistakes(evidence: Evidence) -> dict[str, Any]:
 
 def _parameters(evidence: Evidence) -> str:
     """What was asked for, as JSON: the knobs of each strategy, the shared budget, and how all was compared."""
-    first = evidence.trials[0].metrics
+    trial = evidence.trials[evidence.candidate_index()]
+    knobs = {trial.strategy: trial.metrics["knobs"] for trial in evidence.trials}
+    rows = evidence.summary["strategies"]
     asked = {
         "seeds": evidence.summary["budget"]["seeds"],
-        "strategies": {trial.strategy: trial.metrics["knobs"] for trial in evidence.trials},
-        "finetune": {key: first[key] for key in ("labels_per_class", "validation_per_class", "training")},
+        "label_budgets": list(budgets(evidence.summary)),
+        "strategies": {name: knobs[name] for name in knobs if rows[name]["labels_per_class"]},
+        "label_free": {name: knobs[name] for name in knobs if not rows[name]["labels_per_class"]},
+        "finetune": {key: trial.metrics[key] for key in ("validation_per_class", "training")},
         "evaluate": asdict(evidence.settings),
     }
     return json.dumps(asked, indent=2)

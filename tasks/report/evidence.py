@@ -1,5 +1,6 @@
 """All that the report shows, gathered by the evaluation; the report itself reads no file of the pipeline."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,16 +34,21 @@ class Evidence:
     summary: dict[str, Any]
     """The content of `reports/metrics.json`."""
     trials: list[Trial]
+    """Those at the largest label budget, and those that need no labels."""
     probabilities: Tensor
     """(M, N, K)."""
     confusion: tuple[tuple[int, ...], ...]
     """Of the candidate: rows are true classes, columns are predictions."""
     source: Split
+    source_weights: Mapping[str, Tensor]
+    """(S, N): how often each of N source pictures was drawn with each of S seeds, by strategy; all alike elsewhere."""
     pool: Split
     test: Split
     embedding: Embedding | None
     """None with too few pictures."""
     card: dict[str, Any]
+    forecast: dict[str, Any]
+    """What was expected before the trials ran: build/forecast/forecast.json."""
     """The data card of `prepare`."""
     pretrained: dict[str, Any]
     """The metrics of `pretrain`."""

@@ -1,7 +1,7 @@
-"""The figures that compare strategies: gains, learning curves, recall of each class, calibration."""
+"""The figures with a row or a dot for what is compared: gains, recall of each class, calibration."""
 
 from collections.abc import Mapping
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import torch
@@ -16,12 +16,14 @@ from tasks.report.palette import Look
 from tasks.report.svg import INK, MUTED, canvas, style, to_svg
 from tasks.report.words import interval, points, short
 from tasks.summary_view import ranked
-from tasks.trials import Trial
 
 Looks = Mapping[str, Look]
 
 MOST_CLASSES = 24
 """A figure with a row a class shows the hardest of them, if there are more."""
+
+MOST_ROOMY = 8
+"""Of more strategies the rows stand closer, without their numbers."""
 
 
 def gain_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
@@ -33,8 +35,9 @@ def gain_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
     window = max(1.0, 2.5 * median(max(map(abs, gain)) for gain in gains))
     left = min(-0.2 * window, max(-window, min(map(min, gains))))
     right = max(0.2 * window, min(window, max(map(max, gains))))
+    roomy = len(rows) <= MOST_ROOMY
     with style():
-        figure = canvas(440, 70 + 48 * len(rows))
+        figure = canvas(440, 70 + (48 if roomy else 27) * len(rows))
         axes = figure.subplots()
         margin = 0.06 * (right - left)
         axes.set_xlim(left - margin, right + margin)
@@ -42,7 +45,7 @@ def gain_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
         axes.axvline(0, color=INK, linewidth=1.5)
         for y, (name, row) in enumerate(rows):
             _gain_row(axes, y, row["gain_over_scratch"], looks[name])
-        labels = [f"{name}\n{_numbers(row['gain_over_scratch'])}" for name, row in rows]
+        labels = [f"{name}\n{_numbers(row['gain_over_scratch'])}" if roomy else name for name, row in rows]
         axes.set_yticks(range(len(rows)), labels)
         axes.tick_params(axis="y", length=0, pad=12)
         axes.spines["left"].set_visible(False)
@@ -66,36 +69,6 @@ def _gain_row(axes: Axes, y: int, gain: dict[str, float | None], look: Look) -> 
     else:
         edge, symbol = (left, "<") if mean < left else (right, ">")
         axes.plot([edge], [y], symbol, color=look.colour, markersize=11, clip_on=False)
-
-
-def learning_curves(trials: list[Trial], looks: Looks) -> Markup:
-    """Validation accuracy by step: the mean over seeds and the range from the worst seed to the best."""
-    with style():
-        figure = canvas(440, 330 + 9 * len(looks))
-        axes = figure.subplots()
-        for name, look in looks.items():
-            by_step: dict[int, list[float]] = {}
-            for point in (point for trial in trials if trial.strategy == name for point in trial.curve):
-                by_step.setdefault(point.step, []).append(point.val_accuracy)
-            if not by_step:
-                continue
-            steps = sorted(by_step)
-            axes.fill_between(
-                steps,
-                [min(by_step[step]) for step in steps],
-                [max(by_step[step]) for step in steps],
-                color=look.colour,
-                alpha=0.16,
-                linewidth=0,
-            )
-            means = [fmean(by_step[step]) for step in steps]
-            axes.plot(steps, means, color=look.colour, marker=look.marker, markersize=5, label=name)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_xlabel("optimiser step")
-        axes.set_ylabel("validation accuracy")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside lower center", ncols=2)
-        return to_svg(figure, "curves", "Validation accuracy by optimiser step, a line a strategy")
 
 
 def recall_plot(summary: dict[str, Any], looks: Looks) -> Markup:

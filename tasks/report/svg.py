@@ -15,7 +15,7 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-INK, MUTED, GRID = "#1c2329", "#5c666f", "#d9dcd8"
+INK, MUTED, FAINT, GRID = "#1c2329", "#5c666f", "#a3abb0", "#d9dcd8"
 
 SERIES = ("#0072b2", "#d55e00", "#00936a", "#b3559a", "#a67c00", "#3d95d4", "#7a5195", "#6b7f00", "#8c6d5a", "#d0679d")
 """The first after Okabe & Ito, whose colours the colour-blind can tell apart; darker where white would swallow them."""
@@ -26,6 +26,7 @@ MARKERS = "osD^vPX*p"
 VARIABLES = {
     INK: "--ink",
     MUTED: "--muted",
+    FAINT: "--faint",
     GRID: "--grid",
     **{colour: f"--series-{i}" for i, colour in enumerate(SERIES)},
 }

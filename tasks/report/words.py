@@ -9,6 +9,17 @@ from tasks.summary_view import ranked
 SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
 """Beside the word, so that a verdict does not depend on seeing its colour."""
 
+_RULES = {
+    "best_validation": "lowest validation loss",
+    "last": "last step",
+    "snd": "SND, no labels",
+    "entropy": "lowest entropy, no labels",
+    "dev": "DEV, no labels",
+}
+
+_MOST_NAMED = 4
+"""Strategies with the same verdict that a sentence names."""
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """0.9664 -> '96.6'; None, where there is nothing to say, a dash."""
@@ -47,13 +58,14 @@ def headline(summary: dict[str, Any]) -> str:
     row = summary["strategies"][name]
     gain = row["gain_over_scratch"]
     by = f"{points(gain['mean'])} points of accuracy over {BASELINE} {interval(gain)}".rstrip()
-    budget = f"with {labels_in_words(summary['budget']['labels_per_class'])}"
+    labels = labels_in_words(summary["budget"]["labels_per_class"])
+    budget = f"with {labels}" if row["labels_per_class"] else f"with no labels against {labels}"
+    if row["verdict"] == "baseline":
+        return f"Nothing is transferred: {budget}, validation chose {BASELINE}, which learns from the target alone."
     if row["verdict"] == "positive":
         return f"{name} transfers: {by} {budget}."
     if row["verdict"] == "negative":
         return f"Transfer hurts: {name}, which validation chose, is {by} {budget}."
-    if row["verdict"] == "baseline":
-        return f"Nothing is transferred: {budget}, validation chose {BASELINE}, which learns from the target alone."
     return f"No evidence that transfer helps: {name}, which validation chose, is {by} {budget}."
 
 
@@ -73,10 +85,20 @@ def others(summary: dict[str, Any]) -> str:
             if row["verdict"] == verdict and name != chosen
         ]
         if names:
-            parts.append(f"{meaning}: {listing(names)}.")
+            parts.append(f"{meaning}: {listing(_shortened(names))}.")
     if summary["strategies"][chosen]["verdict"] != "positive":
         parts = [part.replace("Positive transfer too", "Positive transfer") for part in parts]
     return " ".join(parts)
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """The first of many, and how many more there are."""
+    return names if len(names) <= _MOST_NAMED + 1 else [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"]
+
+
+def rule(keep: str) -> str:
+    """How a trial's weights were chosen."""
+    return _RULES.get(keep, keep)
 
 
 def labels_in_words(labels_per_class: int) -> str:

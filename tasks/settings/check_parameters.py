@@ -3,30 +3,28 @@
 `python -m tasks.settings.check_parameters` checks the knobs of the strategies too, for which it needs torch.
 """
 
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from graft.settings import Count, Seed
 from graft.strategies import strategy_class, strategy_names
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, suggest
-from tasks.plan import read_plan, wrong_section
+from tasks.plan import PLAN_SECTIONS, read_plan, wrong_section
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.forecast import ForecastSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.tune import TuneSettings
 from tasks.stage import run_stage
 
 PARAMS = "params.yaml"
 SECTIONS: dict[str, Any] = {
-    "seeds": list[Seed],
-    "label_budgets": list[Count],
-    "strategies": dict[str, dict[str, Any] | None],
-    "label_free": dict[str, dict[str, Any] | None],
     "prepare": PrepareSettings,
     "pretrain": PretrainSettings,
     "finetune": FinetuneSettings,
+    "forecast": ForecastSettings,
+    "tune": TuneSettings,
     "evaluate": EvaluateSettings,
 }
 
@@ -38,21 +36,18 @@ def check_parameters(root: Path, *, knobs: bool = False) -> None:
         GraftError: all faults at once: file, key, value, and what would be valid.
     """
     content = load_yaml(root / PARAMS)
-    problems = [
-        f"{PARAMS}: unknown section {name!r}; {suggest(str(name), SECTIONS)}" for name in content.keys() - SECTIONS
-    ]
-    read: dict[str, Any] = {}
+    known = SECTIONS | PLAN_SECTIONS
+    problems = [f"{PARAMS}: unknown section {name!r}; {suggest(str(name), known)}" for name in content.keys() - known]
     for section, kind in SECTIONS.items():
         try:
-            read[section] = parse(
-                content.get(section, {} if is_dataclass(kind) else None), kind, where=f"{PARAMS}: {section}"
-            )
+            parse(content.get(section, {}), kind, where=f"{PARAMS}: {section}")
         except GraftError as error:
             problems += error.problems
-    if {"seeds", "label_budgets", "strategies", "label_free"} <= read.keys():
-        problems += _plan_faults(root)
+    problems += _plan_faults(root)
     for section in ("strategies", "label_free"):
-        problems += _strategy_faults(section, read.get(section, {}), knobs)
+        strategies = content.get(section)
+        if isinstance(strategies, dict):
+            problems += _strategy_faults(section, strategies, knobs)
     if problems:
         raise GraftError(sorted(problems))
 

@@ -27,9 +27,11 @@ COPIED = (
 SET_BY_TESTS = ("MPLCONFIGDIR", "PREFECT_HOME")
 SMALL = {
     "seeds": [0, 1],
-    "strategies": {"scratch": {}, "source_only": {}, "fine_tune": {}},
+    "label_budgets": [2, 5],
+    "strategies": {"scratch": {}, "fine_tune": {}},
+    "label_free": {"source_only": {}},
     "pretrain": {"backbone": "convnet_tiny", "training": {"steps": 60, "batch_size": 64, "learning_rate": 0.02}},
-    "finetune": {"labels_per_class": 5, "validation_per_class": 5, "training": {"steps": 30, "evaluations": 3}},
+    "finetune": {"validation_per_class": 5, "training": {"steps": 30, "evaluations": 3}},
 }
 
 
@@ -61,7 +63,7 @@ class Project:
         path = self.root / "params.yaml"
         content = yaml.safe_load(path.read_text())
         for name, value in sections.items():
-            merge = isinstance(value, dict) and name != "strategies"
+            merge = isinstance(value, dict) and name not in ("strategies", "label_free")
             content[name] = {**content[name], **value} if merge else value
         path.write_text(yaml.safe_dump(content, sort_keys=False))
 

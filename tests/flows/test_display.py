@@ -1,6 +1,7 @@
 import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -66,46 +67,87 @@ def test_a_step_that_raises_is_told_as_failed() -> None:
 
 
 class TestLeaderboard:
-    @pytest.fixture
-    def page(self, tmp_path: Path) -> str:
-        def row(mean: float, verdict: str, gain: dict[str, float | None]) -> dict[str, object]:
-            interval = {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}
-            return {"accuracy": interval, "macro_f1": interval, "gain_over_scratch": gain, "verdict": verdict}
+    @staticmethod
+    def row(mean: float, verdict: str, gain: tuple[float, float, float], **more: object) -> dict[str, object]:
+        return {
+            "labels_per_class": 10,
+            "accuracy": {"mean": mean, "low": mean - 0.02, "high": mean + 0.02},
+            "gain_over_scratch": dict(zip(("mean", "low", "high"), gain, strict=True)),
+            "verdict": verdict,
+            "rank": {"best": 1, "worst": 3},
+            **more,
+        }
 
-        none = {"mean": 0.0, "low": 0.0, "high": 0.0}
-        result = {
-            "candidate": {"trial": "fine_tune-1", "strategy": "fine_tune"},
+    @pytest.fixture
+    def result(self) -> dict[str, Any]:
+        strategies = {
+            "scratch": self.row(0.90, "baseline", (0.0, 0.0, 0.0)),
+            "adaptive_sampling": self.row(0.95, "positive", (0.05, 0.031, 0.069), rank={"best": 1, "worst": 1}),
+            "linear_probe": self.row(0.85, "negative", (-0.205, -0.271, -0.133), rank={"best": 20, "worst": 22}),
+            "dann": self.row(0.87, "no evidence", (-0.03, -0.07, 0.03), labels_per_class=0),
+        }
+        few = {name: {**row, "labels_per_class": row["labels_per_class"] and 1} for name, row in strategies.items()}
+        few["scratch"] |= {"accuracy": {"mean": 0.6, "low": 0.4, "high": 0.8}}
+        return {
+            "candidate": {"trial": "adaptive_sampling-10-1", "strategy": "adaptive_sampling"},
             "budget": {"labels_per_class": 10, "validation_per_class": 5, "seeds": [0, 1, 2]},
             "test": {"n": 600},
-            "strategies": {
-                "scratch": row(0.90, "baseline", none),
-                "fine_tune": row(0.95, "positive", {"mean": 0.05, "low": 0.031, "high": 0.069}),
-                "linear_probe": row(0.85, "negative", {"mean": -0.05, "low": -0.07, "high": -0.03}),
-            },
+            "strategies": strategies,
+            "smaller_budgets": {"1": few},
+            "companions": {"dann": {"0": {"oracle": {"mean": 0.91, "low": 0.9, "high": 0.92}}}},
         }
-        (tmp_path / "reports").mkdir()
-        (tmp_path / "reports/metrics.json").write_text(json.dumps(result))
+
+    @staticmethod
+    def shown(result: dict[str, Any], folder: Path) -> str:
+        (folder / "reports").mkdir()
+        (folder / "reports/metrics.json").write_text(json.dumps(result))
         console = Console(file=StringIO(), width=80)
-        console.print(leaderboard(tmp_path))
+        console.print(leaderboard(folder))
         return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
 
+    @pytest.fixture
+    def page(self, result: dict[str, Any], tmp_path: Path) -> str:
+        return self.shown(result, tmp_path)
+
     def test_strategies_are_ranked_with_intervals_gains_and_verdicts(self, page: str) -> None:
-        lines = [line for line in page.splitlines() if "±" in line]
-        assert [line.split()[0].strip("★") or line.split()[1] for line in lines] == [
-            "fine_tune",
-            "scratch",
-            "linear_probe",
+        lines = [" ".join(line.split()) for line in page.splitlines() if "±" in line]
+        assert lines[:5] == [
+            "1 ★ adaptive_sampling 95.0 ± 2.0 +5.0 [+3.1, +6.9] ▲ positive",
+            "1–3 scratch 90.0 ± 2.0 – baseline",
+            "1–3 ° dann 87.0 ± 2.0 -3.0 [-7.0, +3.0] ● no evidence",
+            "oracle 91.0 ± 1.0",
+            "20–22 linear_probe 85.0 ± 2.0 -20.5 [-27.1, -13.3] ▼ negative",
         ]
-        assert "95.0 ± 2.0" in lines[0]
-        assert "+5.0 [+3.1, +6.9]" in lines[0]
-        assert "▲ positive" in lines[0]
-        assert "baseline" in lines[1]
-        assert "▼ negative" in lines[2]
+
+    def test_accuracy_is_shown_by_labels_and_under_none_for_those_that_need_none(self, page: str) -> None:
+        table = page[page.index("Accuracy % by labels a class") :]
+        lines = [" ".join(line.split()) for line in table.splitlines()]
+        assert "strategy none 1 10" in lines
+        assert "scratch 60.0 ±20.0 90.0 ± 2.0" in lines
+        assert "° dann 87.0 ± 2.0" in lines
+        assert "adaptive_sampling with 1 label a class is as good as scratch with 10." in lines
 
     def test_nothing_is_cut_off_at_eighty_columns(self, page: str) -> None:
         assert "…" not in page
 
+    def test_many_budgets_fit_into_eighty_columns(self, result: dict[str, Any], tmp_path: Path) -> None:
+        for labels in (2, 3, 4, 5, 6):
+            rows = {
+                name: {**row, "labels_per_class": row["labels_per_class"] and labels}
+                for name, row in result["strategies"].items()
+            }
+            result["smaller_budgets"][str(labels)] = rows
+        page = self.shown(result, tmp_path)
+        assert "…" not in page
+        assert "scratch 60.0 90.0 90.0 90.0 90.0 90.0 90.0" in " ".join(page.split())
+
+    def test_one_budget_has_no_second_table(self, result: dict[str, Any], tmp_path: Path) -> None:
+        page = self.shown(result | {"smaller_budgets": {}}, tmp_path)
+        assert "by labels" not in page
+
     def test_it_states_what_was_paid_and_what_was_chosen(self, page: str) -> None:
         words = " ".join(page.split())
         assert "10 labels a class to learn from and 5 to choose by, 3 seeds, 600 test pictures" in words
-        assert "chosen on validation alone: fine_tune-1" in words
+        assert "chosen on validation alone: adaptive_sampling-10-1" in words
+        assert "° used no labels of the target." in words
+        assert "never ranked or promoted" in words

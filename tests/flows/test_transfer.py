@@ -12,7 +12,7 @@ import pytest
 
 from tests.flows.project import Project
 
-TRIALS = 6
+TRIALS = 10
 
 
 def post(url: str, body: dict[str, object]) -> list[dict[str, object]]:
@@ -38,10 +38,11 @@ def test_each_stage_that_ran_is_a_prefect_task_run_with_its_log(
 ) -> None:
     runs = post(f"{prefect_api}/task_runs/filter", {"limit": 200})
     by_name = {str(run["name"]): run for run in runs}
-    assert {"prepare", "pretrain", "finetune@fine_tune-0", "finetune@scratch-1", "evaluate"} <= by_name.keys()
+    expected = {"finetune@fine_tune-2-0", "finetune@scratch-5-1", "adapt@source_only-0"}
+    assert {"prepare", "pretrain", *expected, "evaluate"} <= by_name.keys()
     found = post(
         f"{prefect_api}/logs/filter",
-        {"logs": {"task_run_id": {"any_": [by_name["finetune@fine_tune-0"]["id"]]}}, "limit": 200},
+        {"logs": {"task_run_id": {"any_": [by_name["finetune@fine_tune-5-0"]["id"]]}}, "limit": 200},
     )
     assert any("validation loss" in str(log["message"]) for log in found)
 
@@ -71,35 +72,35 @@ def test_an_edited_number_reruns_what_depends_on_it_and_putting_it_back_restores
     project: Project, prefect_api: str
 ) -> None:
     env, before, lock = {"PREFECT_API_URL": prefect_api}, project.times(), project.lock
-    project.edit(strategies={"scratch": {}, "source_only": {}, "fine_tune": {"backbone_rate": 0.25}})
+    project.edit(strategies={"scratch": {}, "fine_tune": {"backbone_rate": 0.25}})
     status = project.graft("status").stdout
-    assert status.count("to run") == 3, status  # two trials and the evaluation
+    assert status.count("to run") == 5, status  # its trials, two budgets by two seeds, and the evaluation
     result = project.graft("run", env=env)
     assert result.returncode == 0, result.stdout + result.stderr
     after = project.times()
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"trials/fine_tune-0", "trials/fine_tune-1", "evaluation"}
+    assert changed == {*(f"trials/fine_tune-{labels}-{seed}" for labels in (2, 5) for seed in (0, 1)), "evaluation"}
     assert project.mlflow()[0] == TRIALS + 2
 
-    project.edit(strategies={"scratch": {}, "source_only": {}, "fine_tune": {}})
+    project.edit(strategies={"scratch": {}, "fine_tune": {}})
     result = project.graft("run", env=env)
     assert "✓ finetune" not in result.stdout, "nothing is trained again"
-    assert result.stdout.count("↺") >= 3, result.stdout
+    assert result.stdout.count("↺") >= 5, result.stdout
     assert project.lock == lock
-    assert project.mlflow()[0] == TRIALS + 2 + 3, "two trials and the parent of the first result; the others are found"
+    assert project.mlflow()[0] == TRIALS + 2 + 5, "four trials and the parent of the first result; the others are found"
 
 
 def test_a_strategy_that_is_dropped_leaves_and_comes_back_from_the_cache(project: Project, prefect_api: str) -> None:
     env, lock, before = {"PREFECT_API_URL": prefect_api}, project.lock, project.times()
-    project.edit(strategies={"scratch": {}, "fine_tune": {}})
+    project.edit(label_free={})
     assert project.graft("run", env=env).returncode == 0
     assert set(project.metrics["strategies"]) == {"scratch", "fine_tune"}
-    assert not (project.root / "build/trials/source_only-0").exists()
+    assert not (project.root / "build/trials/source_only-0-0").exists()
     after = project.times()
     assert {name for name in after if after[name] != before[name]} == {"evaluation"}
     assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
 
-    project.edit(strategies={"scratch": {}, "source_only": {}, "fine_tune": {}})
+    project.edit(label_free={"source_only": {}})
     result = project.graft("run", env=env)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✓ finetune" not in result.stdout
@@ -142,9 +143,7 @@ def test_bad_parameters_stop_a_run_before_it_starts(project: Project) -> None:
 
 
 def test_a_bad_knob_stops_a_run_before_anything_is_trained(project: Project, prefect_api: str) -> None:
-    project.edit(
-        strategies={"scratch": {}, "source_only": {}, "fine_tune": {"backbone_rat": 1.0}}, pretrain={"seed": 5}
-    )
+    project.edit(strategies={"scratch": {}, "fine_tune": {"backbone_rat": 1.0}}, pretrain={"seed": 5})
     before = project.times()
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
@@ -154,7 +153,7 @@ def test_a_bad_knob_stops_a_run_before_anything_is_trained(project: Project, pre
 
 
 def test_a_stage_that_fails_is_reported_with_its_words(project: Project, prefect_api: str) -> None:
-    project.edit(finetune={"labels_per_class": 2000, "validation_per_class": 5})
+    project.edit(label_budgets=[2000])
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
     assert "2005 labels a class are asked for, these classes have fewer" in result.stderr
@@ -181,11 +180,11 @@ def test_a_prefect_server_that_does_not_answer_is_named(project: Project) -> Non
 
 def test_a_trial_nobody_asked_for_is_put_away_and_invalidates_nothing(project: Project) -> None:
     trials, lock = project.root / "build/trials", project.lock
-    shutil.copytree(trials / "scratch-0", trials / "scratch-9")
+    shutil.copytree(trials / "scratch-5-0", trials / "scratch-5-9")
     result = project.graft("run")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Nothing to do" in result.stdout
-    assert not (trials / "scratch-9").exists()
+    assert not (trials / "scratch-5-9").exists()
     assert project.lock == lock
 
 
@@ -237,7 +236,6 @@ def test_data_faults_are_all_reported_at_once(project: Project) -> None:
     target = project.root / "data/target/train.npz"
     target.unlink()
     target.write_bytes(b"not an archive")
-    project.edit(finetune={"labels_per_class": 5, "validation_per_class": 5})
     result = project.graft("data", "check")
     assert result.returncode == 2
     assert "data/target/train.npz" in result.stderr

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 
-from graft.comparison import Interval, accuracy_gains, seed_interval, verdict
+from graft.comparison import Interval, accuracy_gains, pairwise_p_values, rank_ranges, seed_interval, verdict
 
 
 def gains(correct, baseline=0, **changes) -> list[Interval]:
@@ -137,3 +137,55 @@ def test_rounding_comes_before_the_verdict() -> None:
     assert shown == Interval(0.01, 0.0, 0.02)
     assert verdict(shown) == "no evidence"
     assert str(Interval(0.0, -0.00001, 0.0).rounded(4).low) == "0.0"
+
+
+class TestPairwise:
+    """Which strategies really differ, corrected for the number of pairs."""
+
+    def test_a_single_pair_is_a_paired_t_test_over_seeds(self) -> None:
+        by_seed = torch.tensor([0.03, 0.05, 0.02, 0.06], dtype=torch.double)
+        worse = torch.full((4, 50), 0.5, dtype=torch.double)
+        better = worse + by_seed[:, None]
+        expected = scipy.stats.ttest_1samp(by_seed.numpy(), 0).pvalue
+        found = pairwise_p_values(torch.stack([worse, better]))
+        assert found[0, 1].item() == pytest.approx(expected)
+        assert found[1, 0] == found[0, 1]
+        assert found[0, 0] == 1
+
+    def test_and_over_pictures_where_seeds_agree(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        by_picture = torch.randn(400, generator=generator, dtype=torch.double) + 0.15
+        same = torch.zeros(3, 400, dtype=torch.double)
+        found = pairwise_p_values(torch.stack([same, same + by_picture]))[0, 1].item()
+        assert found == pytest.approx(scipy.stats.ttest_1samp(by_picture.numpy(), 0).pvalue, rel=0.05)
+
+    def test_several_pairs_are_corrected_as_holm_says(self) -> None:
+        generator = torch.Generator().manual_seed(1)
+        correct = (
+            torch.rand(4, 5, 200, generator=generator) < torch.tensor([0.6, 0.65, 0.7, 0.8])[:, None, None]
+        ).double()
+        adjusted = pairwise_p_values(correct)
+        pairs = [(i, j) for i in range(4) for j in range(i)]
+        raw = {(i, j): pairwise_p_values(correct[[i, j]])[0, 1].item() for i, j in pairs}
+        largest = 0.0
+        for place, pair in enumerate(sorted(pairs, key=lambda pair: raw[pair])):
+            largest = max(largest, min(1.0, (len(pairs) - place) * raw[pair]))
+            assert adjusted[pair].item() == pytest.approx(largest)
+
+    def test_strategies_that_are_alike_are_seldom_told_apart(self) -> None:
+        generator = torch.Generator().manual_seed(2)
+        wrong = 0
+        for _ in range(100):
+            hardness = torch.rand(1, 1, 150, generator=generator)
+            correct = (torch.rand(6, 4, 150, generator=generator) < 0.7 + 0.3 * hardness).double()
+            wrong += bool((pairwise_p_values(correct) < 0.05).any())
+        assert wrong <= 12
+
+    def test_one_seed_tells_nothing_apart(self) -> None:
+        correct = torch.stack([torch.zeros(1, 20), torch.ones(1, 20)])
+        assert bool((pairwise_p_values(correct) == 1).all())
+
+    def test_ranks_are_what_the_real_differences_leave_open(self) -> None:
+        p = torch.tensor([[1.0, 0.3, 0.01], [0.3, 1.0, 0.04], [0.01, 0.04, 1.0]])
+        assert rank_ranges([0.9, 0.8, 0.5], p, 0.95) == [(1, 2), (1, 2), (3, 3)]
+        assert rank_ranges([0.9, 0.8, 0.5], p, 0.98) == [(1, 2), (1, 3), (2, 3)]

@@ -38,6 +38,12 @@ def test_a_smaller_budget_is_part_of_a_larger_one_and_validation_stays(pool: Spl
     assert indices(small.validation) == indices(large.validation)
 
 
+def test_the_other_pictures_come_without_labels_and_without_those_of_validation(pool: Split) -> None:
+    drawn = draw_labels(pool, 10, 5, seed=1)
+    assert indices(drawn.unlabelled) == set(range(120)) - indices(drawn.validation)
+    assert set(drawn.unlabelled.labels.tolist()) == {-1}
+
+
 def test_more_validation_than_training_labels_are_refused(pool: Split) -> None:
     with pytest.raises(ValueError, match=r"validation_per_class \(6\) exceeds labels_per_class \(5\)"):
         draw_labels(pool, 5, 6, 0)

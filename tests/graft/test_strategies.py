@@ -94,7 +94,7 @@ def test_a_batch_loss_is_a_finite_scalar_that_reaches_what_is_optimised(name: st
     if not strategy.optimises:
         pytest.skip("a control that is not trained")
     network = adapted(strategy, pretrained)
-    train(network, strategy, Domains(*[bars(9)] * 4), Training(steps=1, batch_size=9, evaluations=1))
+    train(network, strategy, Domains(*[bars(9)] * 4), Training(steps=2, batch_size=9, evaluations=1))
     parameters = [p for group in strategy.parameter_groups(network) for p in group.parameters]
     assert parameters
     assert all(p.requires_grad for p in parameters)

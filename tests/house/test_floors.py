@@ -31,7 +31,7 @@ def test_dvc_is_touched_in_files_that_say_so() -> None:
     assert all(name.startswith("dvc_") for name in users), users
 
 
-@pytest.mark.parametrize("stage", ["prepare", "pretrain", "finetune", "evaluate"])
+@pytest.mark.parametrize("stage", ["prepare", "pretrain", "forecast", "finetune", "evaluate"])
 def test_stages_start_without_prefect_and_mlflow(stage: str) -> None:
     from tests.house.imports import closure
 

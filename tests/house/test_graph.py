@@ -46,8 +46,8 @@ def test_files_are_listed_once_and_in_order() -> None:
 def test_a_new_strategy_concerns_its_own_trials_alone() -> None:
     others = [f"graft/strategies/{name}.py" for name in strategy_names()]
     assert not (set(declared_code("finetune")) | set(declared_code("adapt"))) & set(others)
-    assert STAGES["finetune"]["params"] == ["finetune", "strategies.${item.strategy}"]
-    assert STAGES["adapt"]["params"] == ["finetune", "label_budgets", "label_free.${item.strategy}"]
+    assert STAGES["finetune"]["params"] == ["finetune", "tune", "strategies.${item.strategy}"]
+    assert STAGES["adapt"]["params"] == ["finetune", "tune", "label_budgets", "label_free.${item.strategy}"]
 
 
 @pytest.mark.parametrize("name", strategy_names())

@@ -1,6 +1,7 @@
 """A tiny project up to its evaluation: pictures of bright blocks, and networks that learned them more or less."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,10 +21,13 @@ from tasks.artifacts import load_split, save_network, save_split
 from tasks.curves import write_curve
 from tasks.datasets.card import build_card, describe_part
 from tasks.files import write_json
+from tasks.forecast import write_forecast
+from tasks.plan import Entry
 
 SIZE = 8
 STEPS = {"scratch": 2, "source_only": 0, "fine_tune": 60}
 """How long each strategy's networks learn; the longest is the best by far."""
+LABEL_FREE = ("source_only",)
 
 
 def make_project(
@@ -31,6 +35,7 @@ def make_project(
     *,
     steps: dict[str, int] = STEPS,
     seeds: Sequence[int] = (0, 1, 2),
+    budgets: Sequence[int] = (4,),
     classes: Sequence[str] = ("ant", "bee", "cat"),
     channels: int = 1,
 ) -> Path:
@@ -40,7 +45,11 @@ def make_project(
         yaml.safe_dump(
             {
                 "seeds": list(seeds),
-                "strategies": {name: {} for name in steps},
+                "label_budgets": list(budgets),
+                "strategies": {name: {} for name in steps if name not in LABEL_FREE},
+                "label_free": {name: {} for name in steps if name in LABEL_FREE},
+                "finetune": {"validation_per_class": 2},
+                "forecast": {"pictures": 10, "permutations": 99, "untrained": 1},
                 "evaluate": {"confidence": 0.95, "resamples": 1000, "seed": 0},
             }
         )
@@ -57,18 +66,27 @@ def make_project(
     write_json(folder / "build/data/card.json", build_card("0123456789abcdef0123456789abcdef.dir", **parts))
     pretrained = folder / "build/pretrained"
     pretrained.mkdir()
+    torch.manual_seed(0)
+    size = Description("convnet_tiny", tuple(names), channels, SIZE)
+    save_network(pretrained, Network(size))
     write_json(pretrained / "metrics.json", {"n_train": 54, "n_validation": 6, "accuracy": 0.9, "steps": 60})
     pool = load_split(folder / "build/data/pool")
     for strategy, count in steps.items():
-        for seed in seeds:
-            write_trial(folder / f"build/trials/{strategy}-{seed}", pool, strategy, seed, count)
+        for labels in (0,) if strategy in LABEL_FREE else budgets:
+            for seed in seeds:
+                entry = Entry(strategy, labels, seed)
+                # Fewer labels: a network that learned for less long.
+                learned = count * labels // max(budgets) if labels else count
+                write_trial(folder / "build/trials" / entry.name, pool, entry, learned)
+    write_forecast(folder)
     return folder
 
 
-def write_trial(folder: Path, pool: Split, strategy: str, seed: int, steps: int) -> None:
+def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
     """A network that learned `steps` steps on the pool, as `finetune` leaves it."""
     folder.mkdir(parents=True)
-    torch.manual_seed(seed)
+    torch.set_num_threads(1)  # more of them only wait for one another with so small a network
+    torch.manual_seed(entry.seed)
     network = Network(Description("convnet_tiny", pool.classes, pool.images.shape[1], SIZE)).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=0.001)
     for _ in range(steps):
@@ -82,11 +100,11 @@ def write_trial(folder: Path, pool: Split, strategy: str, seed: int, steps: int)
     write_json(
         folder / "metrics.json",
         {
-            "strategy": strategy,
-            "seed": seed,
-            "labels_per_class": 4,
+            "strategy": entry.strategy,
+            "seed": entry.seed,
+            "labels_per_class": entry.labels,
             "validation_per_class": 2,
-            "n_train": 4 * len(pool.classes),
+            "n_train": entry.labels * len(pool.classes),
             "n_validation": 2 * len(pool.classes),
             "parameters": 100,
             "trainable_parameters": 100 if steps else 0,
@@ -95,8 +113,19 @@ def write_trial(folder: Path, pool: Split, strategy: str, seed: int, steps: int)
             "selected_step": steps,
             "keep": "last",
             "validation": {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "nll": found.nll},
+            "companions": {},
         },
     )
+
+
+def add_companion(trial: Path, name: str, like: Path) -> None:
+    """A network that was trained beside a trial to be measured: that of another trial."""
+    folder = trial / "companions" / name
+    folder.mkdir(parents=True)
+    for file in ("model.safetensors", "model.json"):
+        shutil.copy(like / file, folder)
+    companions = json.loads((trial / "metrics.json").read_text())["companions"]
+    edit_trial(trial, companions={**companions, name: {"accuracy": 0.5}})
 
 
 def blocks(n: int, classes: int, channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ from tasks.artifacts import load_network, save_network, save_split
 from tasks.datasets.pictures import fit
 from tasks.executor import warm
 from tasks.mlflow_settings import read_mlflow_settings
+from tasks.plan import Entry
 from tasks.records.mlflow_client import find_experiment, open_client
 
 CLASSES = ["dark", "grey", "light"]
@@ -50,7 +51,7 @@ def make_project(root: Path, *, test_seed: int = 0) -> Path:
     for strategy in STRATEGIES:
         for seed in SEEDS:
             trained = network(seed=seed, steps=0 if strategy == "scratch" else 60)
-            write_network(root / f"build/trials/{strategy}-{seed}", trained, trial_metrics(strategy, seed))
+            write_network(root / f"build/trials/{strategy}-10-{seed}", trained, trial_metrics(strategy, seed))
     write_lock(root)
     evaluate(root)
     return root
@@ -99,8 +100,10 @@ def write_network(folder: Path, net: Network, metrics: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_network(folder, net)
     write_json(folder / "metrics.json", metrics)
-    rows = [f"{step},0.003,{1 / step:.4f},{1.1 / step:.4f},0.{step}" for step in (10, 20, 30)]
-    (folder / "curve.csv").write_text("\n".join(["step,learning_rate,train_loss,val_loss,val_accuracy", *rows, ""]))
+    rows = [f"{step},0.003,{1 / step:.4f},{1.1 / step:.4f},0.{step}," for step in (10, 20, 30)]
+    (folder / "curve.csv").write_text(
+        "\n".join(["step,learning_rate,train_loss,val_loss,val_accuracy,label_free", *rows, ""])
+    )
 
 
 def trial_metrics(strategy: str, seed: int) -> dict[str, Any]:
@@ -119,6 +122,7 @@ def trial_metrics(strategy: str, seed: int) -> dict[str, Any]:
         "selected_step": 30,
         "keep": "best_validation",
         "validation": {"accuracy": 0.9, "macro_f1": 0.9, "nll": 0.3},
+        "companions": {},
     }
 
 
@@ -135,8 +139,8 @@ def write_lock(root: Path, **changes: str) -> None:
     stages["prepare"]["outs"] = test
     for strategy in STRATEGIES:
         for seed in SEEDS:
-            command = f"python -m tasks.finetune --strategy {strategy} --seed {seed}"
-            stages[f"finetune@{strategy}-{seed}"] = {"cmd": command}
+            entry = Entry(strategy, 10, seed)
+            stages[entry.stage] = {"cmd": entry.command}
     stages["evaluate"] = {"cmd": "python -m tasks.evaluate", "deps": test}
     for name, value in changes.items():
         for stage in stages:
@@ -145,11 +149,11 @@ def write_lock(root: Path, **changes: str) -> None:
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
 
 
-def evaluate(root: Path, verdict: str = "positive", candidate: str = "fine_tune-1") -> None:
+def evaluate(root: Path, verdict: str = "positive", candidate: str = "fine_tune-10-1") -> None:
     """Write build/evaluation and reports/ with what the networks really predict; the verdict is as given."""
     images = torch.from_numpy(np.load(root / "build/data/test/images.npy"))
     labels = np.load(root / "build/data/test/labels.npy")
-    names = [f"{strategy}-{seed}" for strategy in STRATEGIES for seed in SEEDS]
+    names = [f"{strategy}-10-{seed}" for strategy in STRATEGIES for seed in SEEDS]
     found = np.stack([predict(load_network(root / "build/trials" / name), images)[0].numpy() for name in names])
     (root / "build/evaluation").mkdir(parents=True, exist_ok=True)
     np.savez(root / "build/evaluation/predictions.npz", labels=labels, trials=np.array(names), probabilities=found)
@@ -160,11 +164,13 @@ def evaluate(root: Path, verdict: str = "positive", candidate: str = "fine_tune-
 
 
 def report(accuracies: dict[str, list[float]], verdict: str, candidate: str) -> dict[str, Any]:
-    strategy, _, seed = candidate.rpartition("-")
+    strategy, _, seed = candidate.split("-")
     chosen = {"trial": candidate, "strategy": strategy, "seed": int(seed), "chosen_by": "mean validation accuracy"}
     verdicts = dict.fromkeys(STRATEGIES, verdict) | {"scratch": "baseline"}
     strategies = {
         name: {
+            "labels_per_class": 10,
+            "rank": {"best": 1, "worst": 2},
             **{metric: _spread(accuracies[name]) for metric in ("accuracy", "balanced_accuracy", "macro_f1")},
             **{metric: _spread([0.2] * len(SEEDS)) for metric in ("nll", "calibration_error")},
             "per_class_recall": dict.fromkeys(CLASSES, 0.5),
@@ -177,7 +183,8 @@ def report(accuracies: dict[str, list[float]], verdict: str, candidate: str) -> 
     }
     budget = {"labels_per_class": 10, "validation_per_class": 5, "seeds": list(SEEDS)}
     test = {"n": 45, "classes": CLASSES}
-    return {"candidate": chosen, "test": test, "budget": budget, "strategies": strategies}
+    empty: dict[str, Any] = {"smaller_budgets": {}, "companions": {}}
+    return {"candidate": chosen, "test": test, "budget": budget, "strategies": strategies, **empty}
 
 
 def change_report(root: Path, **values: Any) -> None:

@@ -52,7 +52,7 @@ def test_all_faults_are_told_at_once(root: Path) -> None:
     one(
         "data/target (pool):",
         "class 'one' has 9 labels",
-        "finetune.labels_per_class 8 + finetune.validation_per_class 2 need 10",
+        "the largest of label_budgets, 8 + finetune.validation_per_class 2 need 10",
     )
     one("data/target (pool):", "class 'two' has 9 labels")
     assert len(said) == 9

@@ -56,10 +56,10 @@ def test_scores_follow_from_the_predictions(evaluated: Path) -> None:
     labels, names = predictions["labels"], predictions["trials"].tolist()
     assert predictions["probabilities"].shape == (9, 50, 3)
     assert predictions["probabilities"].dtype == np.float32
-    assert names == [f"{s}-{n}" for s in ("fine_tune", "scratch", "source_only") for n in range(3)]
+    assert names == [f"{s}-{n}" for s in ("fine_tune-4", "scratch-4", "source_only-0") for n in range(3)]
     found = metrics(evaluated)["strategies"]
     for name, probabilities in zip(names, predictions["probabilities"], strict=True):
-        strategy, seed = name.rsplit("-", 1)
+        strategy, _, seed = name.split("-")
         accuracy = sklearn.metrics.accuracy_score(labels, probabilities.argmax(axis=1))
         assert found[strategy]["accuracy"]["seeds"][int(seed)] == round(accuracy, 4)
     for row in found.values():
@@ -90,12 +90,15 @@ def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
 def test_the_test_split_never_chooses(project: Path) -> None:
     # On test scratch is far worse than fine_tune, and its seed 1 is no better than the others.
     for trial in (project / "build/trials").iterdir():
-        accuracy = {"scratch-0": 0.9, "scratch-1": 0.95, "scratch-2": 0.95}.get(trial.name, 0.9)
-        nll = 0.1 if trial.name == "scratch-2" else 0.2
+        accuracy = {"scratch-4-0": 0.9, "scratch-4-1": 0.95, "scratch-4-2": 0.95}.get(trial.name, 0.9)
+        nll = 0.1 if trial.name == "scratch-4-2" else 0.2
         edit_trial(trial, validation={"accuracy": accuracy, "macro_f1": 0.9, "nll": nll})
     evaluate(SETTINGS)
     candidate = metrics(project)["candidate"]
-    assert (candidate["trial"], candidate["validation_accuracy"]) == ("scratch-2", 0.95)  # lower loss of two equal ones
+    assert (candidate["trial"], candidate["validation_accuracy"]) == (
+        "scratch-4-2",
+        0.95,
+    )  # lower loss of two equal ones
     assert "validation chose scratch" in (project / "reports/index.html").read_text()
 
 
@@ -107,11 +110,11 @@ def test_again_gives_the_same_bytes(evaluated: Path, project: Path) -> None:
 
 def test_trials_no_longer_asked_for_are_swept(project: Path) -> None:
     content = yaml.safe_load((project / "params.yaml").read_text())
-    del content["strategies"]["source_only"]
+    del content["label_free"]["source_only"]
     (project / "params.yaml").write_text(yaml.safe_dump({**content, "seeds": [0, 1]}))
     evaluate(SETTINGS)
     left = sorted(path.name for path in (project / "build/trials").iterdir())
-    assert left == ["fine_tune-0", "fine_tune-1", "scratch-0", "scratch-1"]
+    assert left == ["fine_tune-4-0", "fine_tune-4-1", "scratch-4-0", "scratch-4-1"]
     rows = metrics(project)["strategies"]
     assert sorted(rows) == ["fine_tune", "scratch"]
     assert rows["fine_tune"]["gain_over_source_only"] is None
@@ -130,31 +133,32 @@ def test_one_seed_gives_no_interval_and_no_evidence(project: Path) -> None:
 
 
 def test_every_missing_trial_is_named_with_its_command(project: Path) -> None:
-    shutil.rmtree(project / "build/trials/scratch-1")
-    (project / "build/trials/fine_tune-2/curve.csv").unlink()
-    (project / "build/trials/fine_tune-0/metrics.json").write_text("{")
+    shutil.rmtree(project / "build/trials/scratch-4-1")
+    (project / "build/trials/fine_tune-4-2/curve.csv").unlink()
+    (project / "build/trials/fine_tune-4-0/metrics.json").write_text("{")
     with pytest.raises(GraftError) as caught:
         evaluate(SETTINGS)
     assert len(caught.value.problems) == 3
+    by_hand = "python -m tasks.finetune --strategy"
     for expected in (
-        "scratch-1: metrics.json is missing; make it: python -m tasks.finetune --strategy scratch --seed 1",
-        "fine_tune-2: curve.csv is missing; make it: python -m tasks.finetune --strategy fine_tune --seed 2",
-        "fine_tune-0: cannot be read: JSONDecodeError",
+        f"scratch-4-1: metrics.json is missing; make it: {by_hand} scratch --labels 4 --seed 1",
+        f"fine_tune-4-2: curve.csv is missing; make it: {by_hand} fine_tune --labels 4 --seed 2",
+        "fine_tune-4-0: cannot be read: JSONDecodeError",
     ):
         assert expected in str(caught.value)
     assert written(project) == []
 
 
 def test_trials_with_another_budget_are_not_compared(project: Path) -> None:
-    edit_trial(project / "build/trials/scratch-1", labels_per_class=9)
-    with pytest.raises(GraftError, match=r"scratch-1: labels_per_class is 9, but 4 in fine_tune-0"):
+    edit_trial(project / "build/trials/scratch-4-1", training={"steps": 9})
+    with pytest.raises(GraftError, match=r"scratch-4-1: training is .*9.*, but .*60.* in fine_tune-4-0"):
         evaluate(SETTINGS)
 
 
 def test_a_trial_that_answers_in_other_classes_is_refused(project: Path) -> None:
-    path = project / "build/trials/scratch-0/model.json"
+    path = project / "build/trials/scratch-4-0/model.json"
     path.write_text(path.read_text().replace("bee", "wasp"))
-    with pytest.raises(GraftError, match=r"scratch-0: predicts ant, wasp, cat, but the test split has ant, bee, cat"):
+    with pytest.raises(GraftError, match=r"scratch-4-0: predicts ant, wasp, cat, but the test split has ant, bee, cat"):
         evaluate(SETTINGS)
     assert written(project) == []
 

@@ -116,7 +116,9 @@ class TestTheProjectsParameters:
             edit(
                 seeds=[0, 0, 1],
                 strategies={"finetune": {}, "mixed_training": {"source_share": 2}, "linear_probe": {"rate": 1}},
-                finetune={"labels_per_class": 5, "validation_per_class": 6},
+                label_budgets=[5, 0],
+                label_free={"linear_probe": {}, "fine_tune": {}},
+                finetune={"labels_per_class": 5},
                 pretran={},
             )
         )
@@ -125,7 +127,9 @@ class TestTheProjectsParameters:
         assert "'scratch' is missing" in found
         assert "strategies.mixed_training.source_share: input should be less than or equal to 1, got 2" in found
         assert "strategies.linear_probe.rate: unknown key" in found
-        assert "validation_per_class: 6 is more than labels_per_class (5)" in found
+        assert "label_budgets.1: input should be greater than or equal to 1, got 0" in found
+        assert "label_free.fine_tune: learns from labels: move it to `strategies`" in found
+        assert "finetune.labels_per_class: unknown key" in found
         assert "unknown section 'pretran'; did you mean 'pretrain'?" in found
 
     @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def champion(registered: Path) -> Any:
 
 def test_the_champion_answers_for_raw_pictures_as_it_was_evaluated(registered: Path, champion: Any) -> None:
     answers = champion.predict(raw_test_pictures(registered))
-    expected = evaluated(registered, "fine_tune-1")
+    expected = evaluated(registered, "fine_tune-10-1")
     assert list(answers["label"]) == [CLASSES[best] for best in expected.argmax(axis=1)]
     np.testing.assert_allclose(answers["confidence"], expected.max(axis=1), atol=1e-6)
     np.testing.assert_allclose(pd.DataFrame(answers["probabilities"].tolist())[CLASSES], expected, atol=1e-6)
@@ -151,7 +151,7 @@ def test_the_champion_answers_over_rest(registered: Path, champion: Any) -> None
     response = asyncio.run(post())
     assert response.status_code == 200, response.text
     (answer,) = response.json()["predictions"]
-    expected = evaluated(registered, "fine_tune-1")[0]
+    expected = evaluated(registered, "fine_tune-10-1")[0]
     assert answer["label"] == CLASSES[expected.argmax()]
     assert answer["probabilities"] == pytest.approx(dict(zip(CLASSES, map(float, expected), strict=True)), abs=1e-6)
 
@@ -244,7 +244,7 @@ def test_on_another_test_set_the_champion_is_measured_once(project: Path) -> Non
     labels = np.load(project / "build/data/test/labels.npy")
     labels[:9] = (labels[:9] + 1) % 3  # nine of 45 are wrong for any sensible network
     np.save(project / "build/data/test/labels.npy", labels)
-    write_network(project / "build/trials/fine_tune-1", network(seed=1, steps=0), trial_metrics("fine_tune", 1))
+    write_network(project / "build/trials/fine_tune-10-1", network(seed=1, steps=0), trial_metrics("fine_tune", 1))
     evaluate(project)
     write_lock(project, finetune="new", evaluate="new")
     found = publish(project)
@@ -276,7 +276,7 @@ def test_a_model_that_a_crash_left_unfinished_is_replaced(project: Path) -> None
     client.create_logged_model(experiment_of(project), "half", source_run_id=run_of_candidate(project), tags=tags)
     assert publish(project).version == "1"
     names = [model.name for model in client.search_logged_models([experiment_of(project)])]
-    assert names == ["fine_tune-1"]
+    assert names == ["fine_tune-10-1"]
 
 
 @pytest.mark.parametrize("held_out", [False, True])
@@ -301,7 +301,7 @@ def new_folder(path: Path) -> Path:
 
 def test_without_a_run_nothing_is_registered_and_it_is_said(project: Path) -> None:
     found = register(project)
-    assert "fine_tune-1 has no run in MLflow yet" in found.problem
+    assert "fine_tune-10-1 has no run in MLflow yet" in found.problem
     assert str(found).startswith("Not registered: ")
 
 

@@ -34,7 +34,7 @@ from tests.tasks.mlflow_fixture import (
     write_lock,
 )
 
-TRIALS = [f"{strategy}-{seed}" for strategy in STRATEGIES for seed in SEEDS]
+TRIALS = [f"{strategy}-10-{seed}" for strategy in STRATEGIES for seed in SEEDS]
 EVERYTHING = len(TRIALS) + 2
 
 
@@ -76,7 +76,7 @@ def test_a_trial_shows_what_it_was_given_how_it_learned_and_how_good_it_is(proje
     assert record(project).written == EVERYTHING
     trials = by_name(project, "trial")
     assert sorted(trials) == sorted(TRIALS)
-    run = trials["fine_tune-1"]
+    run = trials["fine_tune-10-1"]
     params = run.data.params
     assert (params["strategy"], params["seed"], params["labels_per_class"]) == ("fine_tune", "1", "10")
     assert (params["learning_rate"], params["steps"], params["batch_size"]) == ("0.01", "60", "16")
@@ -98,7 +98,7 @@ def test_the_flow_s_run_shows_the_result_and_leads_to_its_trials(project: Path) 
     recorded = record(project)
     flow = flow_of(project)
     assert recorded.run_id == flow.info.run_id
-    assert flow.data.params["candidate"] == "fine_tune-1"
+    assert flow.data.params["candidate"] == "fine_tune-10-1"
     assert flow.data.tags["verdict"] == "positive"
     assert artifact(project, flow, "report/index.html") == (project / "reports/index.html").read_text()
     leaderboard = json.loads(artifact(project, flow, "leaderboard.json"))
@@ -107,7 +107,7 @@ def test_the_flow_s_run_shows_the_result_and_leads_to_its_trials(project: Path) 
     run_ids = {name: run.info.run_id for name, run in by_name(project, "trial").items()}
     assert {row[0]: row[table["columns"].index("run_id")] for row in table["data"]} == run_ids
     note = flow.data.tags["mlflow.note.content"]
-    assert "**Candidate: `fine_tune-1`**" in note
+    assert "**Candidate: `fine_tune-10-1`**" in note
     assert all(f"/runs/{run_id}" in note for run_id in run_ids.values())
     assert [table["path"] for table in json.loads(flow.data.tags["mlflow.loggedArtifacts"])] == [
         "leaderboard.json",
@@ -129,15 +129,15 @@ def test_a_changed_trial_makes_a_new_result_that_links_the_old_runs(project: Pat
     first = flow_of(project)
     old = by_name(project, "trial")
     lock = (project / "dvc.lock").read_text()
-    write_lock(project, **{"finetune@fine_tune-1": "new", "evaluate": "new"})
+    write_lock(project, **{"finetune@fine_tune-10-1": "new", "evaluate": "new"})
     recorded = record(project)
     assert (recorded.written, recorded.found) == (2, EVERYTHING - 2)
     runs = {run.info.run_id: run for run in runs_of(project)}
     assert len(runs) == EVERYTHING + 2
     second = runs[recorded.run_id]
     linked = second.data.tags[RUNS].split()
-    assert {old[name].info.run_id for name in TRIALS if name != "fine_tune-1"} <= set(linked)
-    assert old["fine_tune-1"].info.run_id not in linked
+    assert {old[name].info.run_id for name in TRIALS if name != "fine_tune-10-1"} <= set(linked)
+    assert old["fine_tune-10-1"].info.run_id not in linked
     for run_id in linked:
         is_new = run_id not in first.data.tags[RUNS].split()
         assert runs[run_id].data.tags[PARENT] == (second if is_new else first).info.run_id
@@ -147,23 +147,23 @@ def test_a_changed_trial_makes_a_new_result_that_links_the_old_runs(project: Pat
 
 def test_a_new_evaluation_of_the_same_trial_shows_its_new_test_metrics(project: Path) -> None:
     record(project)
-    run_id = by_name(project, "trial")["fine_tune-1"].info.run_id
+    run_id = by_name(project, "trial")["fine_tune-10-1"].info.run_id
     change_report(project, strategies__fine_tune__accuracy__seeds=[1.0, 0.5])
     write_lock(project, evaluate="another test")
     assert record(project).written == 1
-    assert by_name(project, "trial")["fine_tune-1"].info.run_id == run_id
-    assert by_name(project, "trial")["fine_tune-1"].data.metrics["test/accuracy"] == 0.5
+    assert by_name(project, "trial")["fine_tune-10-1"].info.run_id == run_id
+    assert by_name(project, "trial")["fine_tune-10-1"].data.metrics["test/accuracy"] == 0.5
     assert record(project).written == 0
 
 
 def test_numbers_that_are_none_never_reach_mlflow(project: Path) -> None:
-    curve = project / "build/trials/fine_tune-1/curve.csv"
+    curve = project / "build/trials/fine_tune-10-1/curve.csv"
     curve.write_text("step,learning_rate,train_loss,val_loss,val_accuracy\n1,0.1,nan,inf,0.5\n2,0.1,0.4,-inf,0.6\n")
-    metrics = json.loads((project / "build/trials/fine_tune-1/metrics.json").read_text())
+    metrics = json.loads((project / "build/trials/fine_tune-10-1/metrics.json").read_text())
     metrics["validation"]["nll"] = None
-    write_json(project / "build/trials/fine_tune-1/metrics.json", metrics)
+    write_json(project / "build/trials/fine_tune-10-1/metrics.json", metrics)
     assert not record(project).problem
-    found = by_name(project, "trial")["fine_tune-1"].data.metrics
+    found = by_name(project, "trial")["fine_tune-10-1"].data.metrics
     assert found["train_loss"] == 0.4
     assert found["val_accuracy"] == 0.6
     assert not {"val_loss", "validation/nll"} & set(found)
@@ -172,9 +172,9 @@ def test_numbers_that_are_none_never_reach_mlflow(project: Path) -> None:
 def test_more_points_than_one_request_takes_arrive_all(project: Path) -> None:
     rows = "".join(f"{step},0.1,{step},0.2,0.5\n" for step in range(1, 401))
     header = "step,learning_rate,train_loss,val_loss,val_accuracy\n"
-    (project / "build/trials/fine_tune-1/curve.csv").write_text(header + rows)
+    (project / "build/trials/fine_tune-10-1/curve.csv").write_text(header + rows)
     record(project)
-    run = by_name(project, "trial")["fine_tune-1"]
+    run = by_name(project, "trial")["fine_tune-10-1"]
     history = client_of(project).get_metric_history(run.info.run_id, "train_loss")
     assert [point.step for point in history] == list(range(1, 401))
 
@@ -212,14 +212,14 @@ def test_what_was_deleted_or_doubled_by_others_is_mended(project: Path) -> None:
     record(project)
     client = client_of(project)
     trials = by_name(project, "trial")
-    client.delete_run(trials["scratch-0"].info.run_id)
+    client.delete_run(trials["scratch-10-0"].info.run_id)
     assert record(project).written == 1
     assert_mirrored(project)
     client.delete_run(flow_of(project).info.run_id)
     assert record(project).written == 1
     assert_mirrored(project)
-    tags = {name: value for name, value in trials["scratch-1"].data.tags.items() if not name.startswith("mlflow.")}
-    double = client.create_run(trials["scratch-1"].info.experiment_id, tags={**tags, COMPLETE: "true"})
+    tags = {name: value for name, value in trials["scratch-10-1"].data.tags.items() if not name.startswith("mlflow.")}
+    double = client.create_run(trials["scratch-10-1"].info.experiment_id, tags={**tags, COMPLETE: "true"})
     client.set_terminated(double.info.run_id)
     client.delete_run(flow_of(project).info.run_id)
     record(project)
@@ -272,8 +272,8 @@ def test_a_server_that_never_answers_is_given_up(project: Path, monkeypatch: pyt
 
 
 def test_results_that_are_not_complete_are_named(project: Path) -> None:
-    (project / "build/trials/scratch-0/metrics.json").unlink()
-    assert "scratch-0/metrics.json" in record(project).problem
+    (project / "build/trials/scratch-10-0/metrics.json").unlink()
+    assert "scratch-10-0/metrics.json" in record(project).problem
     shutil.copytree(template() / "build", project / "build", dirs_exist_ok=True)
     (project / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     assert "dvc.lock" in record(project).problem

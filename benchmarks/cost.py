@@ -1,0 +1,135 @@
+"""What each strategy costs: seconds and peak memory against fine_tune, and what distillation saves.
+
+    python -m benchmarks.cost [--rounds 3]
+
+On the demo's data at 10 labels a class, with the demo's budget, each trial alone in a process with one thread.
+Expected: 20 epochs of the linear probe cost <= 1.2 x one forward pass over the pictures that it learns from.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from graft.strategies.distill import Distill
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import study
+from benchmarks.projects import clone, graft, run
+from graft.cost import multiply_adds, parameters
+from graft.loop import train
+from graft.network import Network, predict
+from graft.settings import Training
+from graft.split import Domains
+from graft.strategies import strategy_names
+from graft.strategies.linear_probe import LinearProbe
+from tasks.artifacts import load_network, load_split
+from tasks.parameters import read_section
+from tasks.settings.finetune import FinetuneSettings
+
+LABELS = 10
+EPOCHS = 20
+MOST = 1.2
+"""Forward passes that 20 epochs of the probe may cost."""
+
+
+def main() -> None:
+    """Measure, print the tables, and exit with 1 if the promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        project = clone(Path(folder, "project"))
+        graft(project, "data", "demo")
+        run(project, "dvc", "repro", "--quiet", "pretrain")
+        parts = [load_split(project / "build/data" / name) for name in ("pool", "test", "source")]
+        problem = study.Problem(load_network(project / "build/pretrained"), *parts)
+        training = read_section(project / "params.yaml", "finetune", FinetuneSettings).training
+        study.save(problem, Path(folder, "problem"))
+        strategies(Path(folder, "problem"), training, given.rounds)
+        kept = probe(Path(folder, "problem"))
+        student(Path(folder, "problem"))
+    sys.exit(0 if kept else 1)
+
+
+def strategies(folder: Path, training: Training, rounds: int) -> None:
+    """Every strategy's seconds and memory, as multiples of fine_tune's."""
+    asked = {name: {} for name in strategy_names()}
+    rows = [
+        row
+        for _ in range(rounds)  # rounds take turns, so that a machine whose speed drifts does not favour one
+        for row in study.run(folder, asked, [LABELS], [0], training, jobs=1, alone=True)
+    ]
+    measured = {
+        name: (
+            statistics.median(row.seconds for row in rows if row.strategy == name),
+            statistics.median(row.megabytes for row in rows if row.strategy == name),
+        )
+        for name in asked
+    }
+    unit = measured["fine_tune"]
+    table = Table(title=f"Cost of a trial, {training.steps} steps, median of {rounds}")
+    for heading in ("strategy", "CPU seconds", "x fine_tune", "peak memory, MB", "x fine_tune"):
+        table.add_column(heading, justify="left" if heading == "strategy" else "right")
+    for name, (seconds, megabytes) in sorted(measured.items(), key=lambda item: item[1]):
+        ratios = (seconds / unit[0], megabytes / unit[1])
+        table.add_row(name, f"{seconds:.2f}", f"{ratios[0]:.2f}", f"{megabytes:.0f}", f"{ratios[1]:.2f}")
+    Console().print(table)
+
+
+def probe(folder: Path) -> bool:
+    """The linear probe against one forward pass over the same pictures."""
+    pictures = load_split(folder / "source").take(torch.arange(4000))
+    steps = EPOCHS * len(pictures) // 64
+    none = pictures.take(torch.arange(20))
+
+    def once() -> None:
+        network = load_network(folder / "pretrained")
+        predict(network, pictures.images)
+
+    def learn() -> None:
+        strategy = LinearProbe()
+        network = strategy.adapt(load_network(folder / "pretrained"), pictures.classes)
+        train(network, strategy, Domains(pictures, none), Training(steps=steps, batch_size=64, evaluations=1))
+
+    ratio = statistics.median(seconds(learn) / seconds(once) for _ in range(5))
+    Console().print(f"{EPOCHS} epochs of linear_probe: {ratio:.2f} x one forward pass (at most {MOST})")
+    return ratio <= MOST
+
+
+def student(folder: Path) -> None:
+    """What a distilled network costs in use, against its teacher."""
+    teacher = load_network(folder / "pretrained")
+    pupil = Distill().finish(Distill().adapt(load_network(folder / "pretrained"), teacher.description.classes)).eval()
+    table = Table(title="In use: teacher and distilled student")
+    for heading in ("network", "parameters", "multiply-adds a picture", "ms a picture", "ms a batch of 64"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for name, network in (("teacher", teacher), (f"student ({pupil.description.backbone})", pupil)):
+        latencies = (f"{latency(network, size):.2f}" for size in (1, 64))
+        table.add_row(name, f"{parameters(network):,}", f"{multiply_adds(network):,}", *latencies)
+    Console().print(table)
+
+
+@torch.inference_mode()
+def latency(network: Network, size: int) -> float:
+    """Median milliseconds of a batch."""
+    how = network.description
+    images = torch.rand(size, how.channels, how.image_size, how.image_size)
+    return 1000 * statistics.median(seconds(lambda: network(images)) for _ in range(50))
+
+
+def seconds(what: Callable[[], object]) -> float:
+    """Of CPU."""
+    start = time.process_time()
+    what()
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Photos: PACS photo -> art, cartoon, sketch, and ants against bees, from EfficientNet-Lite0's ImageNet weights.
+
+    python -m benchmarks.photos --data FOLDER [--cases hymenoptera art_painting cartoon sketch] [--seeds 0 1 2]
+
+FOLDER holds pacs/DOMAIN/{train,test}/CLASS/*, hymenoptera_256/{train,val}/CLASS/*, and
+weights_efficientnet_lite0/*.pth. Every strategy that applies runs at 5 and 20 labels a class, beside frozen features
+with scikit-learn's logistic regression on the same labels. For PACS the ImageNet weights are fine-tuned on the
+photo domain first, which is the source; for ants and bees the weights are all there is of the source.
+
+Expected: in each case, at each budget, the best strategy beats frozen features + logistic regression.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks import study
+from graft.comparison import accuracy_gains, seed_interval, verdict
+from graft.efficientnet_lite import MEAN, STD, from_published
+from graft.loop import train
+from graft.network import Description, Network, predict
+from graft.sampling import draw_labels, hold_out
+from graft.settings import Augmentation, Training
+from graft.split import Domains, Split
+from graft.strategies import strategy_names
+from graft.strategies.fine_tune import FineTune
+from tasks.datasets.pictures import fit, read_picture
+
+CASES = ("hymenoptera", "art_painting", "cartoon", "sketch")
+SIZES = {"hymenoptera": 224}
+"""Pixels; others see 128."""
+BUDGETS = [5, 20]
+TRAINING = Training(
+    steps=40,
+    batch_size=16,
+    learning_rate=1e-3,
+    evaluations=4,
+    precision="float32",
+    augmentation=Augmentation(flip=0.5, scale=0.1, crop=8),
+)
+KNOBS = {"distill": {"student": "efficientnet_lite0"}}
+"""A student that sees photos: the default one is for 8-32 px."""
+
+
+def main() -> None:
+    """Run every case, print its table, and exit with 1 if a promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--strategies", nargs="+", choices=strategy_names(), default=strategy_names())
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    kept = True
+    for case in given.cases:
+        problem = hymenoptera(given.data) if case == "hymenoptera" else pacs(given.data, case)
+        with tempfile.TemporaryDirectory() as folder:
+            study.save(problem, Path(folder, case))
+            strategies = {name: KNOBS.get(name, {}) for name in given.strategies}
+            rows = list(study.run(Path(folder, case), strategies, BUDGETS, given.seeds, TRAINING))
+        probe = logistic_regression(problem, imagenet(given.data, problem.pool), given.seeds)
+        kept &= show(case, rows, probe, given.seeds)
+    sys.exit(0 if kept else 1)
+
+
+def imagenet(data: Path, pictures: Split) -> Network:
+    """EfficientNet-Lite0 with its ImageNet weights, for pictures of that size."""
+    (path,) = (data / "weights_efficientnet_lite0").glob("*.pth")
+    names = tuple(f"ImageNet {index}" for index in range(1000))
+    description = Description("efficientnet_lite0", names, 3, pictures.images.shape[2], MEAN, STD)
+    network = Network(description)
+    network.load_state_dict(from_published(torch.load(path, map_location="cpu", weights_only=True)))
+    return network.eval()
+
+
+def hymenoptera(data: Path) -> study.Problem:
+    """Ants and bees; the source is ImageNet, whose pictures are not there."""
+    size = SIZES["hymenoptera"]
+    pool, test = (read_folder(data / "hymenoptera_256" / part, size) for part in ("train", "val"))
+    return study.Problem(imagenet(data, pool), pool, test, None)
+
+
+def pacs(data: Path, target: str, size: int = 128) -> study.Problem:
+    """A domain of PACS; the source is its photo domain, learned from the ImageNet weights."""
+    source, pool, test = (
+        read_folder(data / "pacs" / part, size) for part in ("photo/train", f"{target}/train", f"{target}/test")
+    )
+    strategy = FineTune(backbone_rate=0.1)
+    network = strategy.adapt(imagenet(data, source), source.classes)
+    training, validation = hold_out(source, 0.1, seed=0)
+    train(network, strategy, Domains(training, validation), replace(TRAINING, steps=100))
+    return study.Problem(network, pool, test, source)
+
+
+def read_folder(folder: Path, size: int) -> Split:
+    """CLASS/FILE, in colour, stretched to a square of `size` pixels."""
+    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    paths = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).iterdir())]
+    images = np.stack([fit(read_picture(path, 3), size) for path, _ in paths])
+    return Split(torch.from_numpy(images), torch.tensor([label for _, label in paths]), classes)
+
+
+def logistic_regression(problem: study.Problem, network: Network, seeds: Iterable[int]) -> dict[int, list[float]]:
+    """Test accuracy by label budget, a value a seed, of scikit-learn's classifier on frozen ImageNet features."""
+    pool, test = (predict(network, split.images, 64)[1] for split in (problem.pool, problem.test))
+    indexed = Split(torch.arange(len(pool)), problem.pool.labels, problem.pool.classes)
+    found: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
+    for budget in BUDGETS:
+        for seed in seeds:
+            drawn = draw_labels(indexed, budget, min(budget, 10), seed).training
+            classifier = LogisticRegression(max_iter=2000).fit(pool[drawn.images].numpy(), drawn.labels.numpy())
+            found[budget].append(float(classifier.score(test.numpy(), problem.test.labels.numpy())))
+    return found
+
+
+def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds: list[int]) -> bool:
+    """Print a case's table; whether the best strategy beats the logistic regression at each budget."""
+    kept = True
+    why_not = {row.strategy: row.why_not for row in rows if row.why_not}
+    for budget in BUDGETS:
+        names = sorted({row.strategy for row in rows if row.labels in (0, budget)} - why_not.keys())
+        correct = torch.stack(
+            [torch.stack([r.correct for r in rows if r.strategy == name and r.labels in (0, budget)]) for name in names]
+        )
+        gains = accuracy_gains(correct, names.index("scratch"), confidence=0.95, resamples=10_000, seed=0)
+        table = Table(title=f"{case}, {budget} labels a class, test accuracy %, mean of {len(seeds)} seeds")
+        for heading in ("strategy", "accuracy", "gain over scratch", "verdict", "s a trial"):
+            table.add_column(heading, justify="left" if heading == "strategy" else "right")
+        scores = {name: correct[i].double().mean(dim=1).tolist() for i, name in enumerate(names)}
+        for name in sorted(names, key=lambda name: -fmean(scores[name])):
+            gain, seconds = gains[names.index(name)], [r.seconds for r in rows if r.strategy == name]
+            table.add_row(
+                name,
+                in_percent(scores[name]),
+                "" if name == "scratch" or gain.low is None or gain.high is None
+                else f"{100 * gain.mean:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]",
+                "" if name == "scratch" else verdict(gain),
+                f"{fmean(seconds):.0f}",
+            )  # fmt: skip
+        table.add_row("logistic regression", in_percent(probe[budget]), "", "frozen ImageNet features", "")
+        Console().print(table)
+        best = max(fmean(values) for values in scores.values())
+        kept &= best > fmean(probe[budget])
+    for name, reason in why_not.items():
+        Console().print(f"{name} does not apply: {reason}")
+    Console().print("promise kept" if kept else "promise NOT KEPT")
+    return kept
+
+
+def in_percent(values: list[float]) -> str:
+    """Mean and half the interval over seeds."""
+    found = seed_interval(values, 0.95)
+    half = "" if found.low is None or found.high is None else f" ± {50 * (found.high - found.low):.1f}"
+    return f"{100 * found.mean:.1f}{half}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Projects for benchmarks: fresh clones of this repository with other data and parameters, run as a user runs them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+_TOOK = re.compile(r"✓ (\S+): done, ([\d.]+) s")
+
+
+def clone(folder: Path) -> Path:
+    """A fresh clone of the last commit, without data, caches or state."""
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    return folder
+
+
+def set_parameters(project: Path, **sections: Any) -> None:
+    """Replace sections of a project's params.yaml."""
+    path = project / "params.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump(content | sections, sort_keys=False), encoding="utf-8")
+
+
+def graft(project: Path, *arguments: str) -> str:
+    """What the `graft` command prints; its faults end the benchmark."""
+    return run(project, sys.executable, "-m", "flows.cli", *arguments)
+
+
+def run(project: Path, *command: str) -> str:
+    """What a command prints, run in a project with this environment's Python first on the path."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment |= {"PATH": path, "COLUMNS": "200"}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed in {project}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def stage_seconds(output: str) -> dict[str, float]:
+    """Seconds that each stage took, from what `graft run` printed."""
+    return {name: float(seconds) for name, seconds in _TOOK.findall(output)}
+
+
+def result(project: Path) -> dict[str, Any]:
+    """The project's reports/metrics.json."""
+    content: dict[str, Any] = json.loads((project / "reports/metrics.json").read_text(encoding="utf-8"))
+    return content

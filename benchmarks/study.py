@@ -1,0 +1,125 @@
+"""Trials outside a project: strategies, label budgets and seeds on one problem, two processes at a time.
+
+For problems whose pretrained weights do not come from a source stage. What a trial does is what the stage `finetune`
+does with the same settings.
+"""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graft.loop import train
+from graft.network import Network, predict
+from graft.sampling import draw_labels
+from graft.settings import Training
+from graft.split import Domains, Split
+from graft.strategies import strategy_class
+from tasks.artifacts import load_network, load_split, save_network, save_split
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A target domain with its label pool and test split, and a network to transfer from."""
+
+    pretrained: Network
+    pool: Split
+    test: Split
+    source: Split | None
+    """None where only the source's weights are at hand."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial, measured on the test split."""
+
+    strategy: str
+    labels: int
+    seed: int
+    correct: torch.Tensor
+    """(N,), whether each test picture is right; empty for a strategy that cannot work here."""
+    seconds: float
+    """Of CPU, for adapting and training."""
+    megabytes: float
+    """Peak memory of the process beyond what it held before."""
+    why_not: str = ""
+
+    @property
+    def accuracy(self) -> float:
+        """On the test split."""
+        return self.correct.double().mean().item()
+
+
+def save(problem: Problem, folder: Path) -> None:
+    """Write a problem where the processes find it."""
+    parts = {"pool": problem.pool, "test": problem.test} | ({"source": problem.source} if problem.source else {})
+    for name, split in parts.items():
+        (folder / name).mkdir(parents=True)
+        save_split(folder / name, split.images.numpy(), split.labels.numpy(), list(split.classes))
+    (folder / "pretrained").mkdir()
+    save_network(folder / "pretrained", problem.pretrained)
+
+
+def run(
+    folder: Path,
+    strategies: dict[str, dict[str, Any]],
+    budgets: list[int],
+    seeds: list[int],
+    training: Training,
+    *,
+    jobs: int = 2,
+    alone: bool = False,
+) -> Iterator[Row]:
+    """Every trial of the saved problem, as it ends. `alone`: each in its own process, so that memory is its own."""
+    asked = [
+        (name, knobs, labels, seed)
+        for name, knobs in strategies.items()
+        for labels in (budgets if strategy_class(name).uses_labels else [0])
+        for seed in seeds
+    ]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, max_tasks_per_child=1 if alone else None) as pool:
+        columns = zip(*((folder, training, max(budgets), *one) for one in asked), strict=True)
+        yield from pool.map(_trial, *columns)
+
+
+def _trial(
+    folder: Path, training: Training, most: int, name: str, knobs: dict[str, Any], labels: int, seed: int
+) -> Row:
+    torch.set_num_threads(1)
+    problem = _load(folder)
+    strategy = strategy_class(name)(**knobs)
+    budget = labels or most
+    labelled = draw_labels(problem.pool, budget, min(budget, 10), seed)
+    target = labelled.training if strategy.uses_labels else labelled.unlabelled
+    domains = Domains(target, labelled.validation, problem.source, labelled.unlabelled)
+    torch.manual_seed(seed)
+    before, start = _peak(), time.process_time()
+    try:
+        network = strategy.adapt(load_network(folder / "pretrained"), domains.validation.classes)
+        train(network, strategy, domains, training, seed=seed)
+    except ValueError as error:
+        return Row(name, labels, seed, torch.empty(0), 0.0, 0.0, str(error))
+    network = strategy.finish(network)
+    seconds, megabytes = time.process_time() - start, _peak() - before
+    probabilities, _ = predict(network, problem.test.images, batch_size=64)
+    return Row(name, labels, seed, probabilities.argmax(dim=1) == problem.test.labels, seconds, megabytes)
+
+
+@lru_cache(maxsize=1)
+def _load(folder: Path) -> Problem:
+    source = load_split(folder / "source") if (folder / "source").exists() else None
+    return Problem(
+        load_network(folder / "pretrained"), load_split(folder / "pool"), load_split(folder / "test"), source
+    )
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,37 @@
+"""Unlabelled target: batch norm counts on the target's statistics."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from graft.batch_norm import batch_norms, estimate_statistics
+from graft.heads import matched_head, require_known_classes
+from graft.network import Network
+from graft.split import Domains
+from graft.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Adabn(Strategy):
+    """Replace the source's batch-norm statistics by those of the target's pictures; train nothing.
+
+    Each layer normalises by mean and variance of what the target's unlabelled pictures make of it, x' = γ (x - μ_t) /
+    σ_t + β, with the source's weights as they are (Li et al. 2016, 'Revisiting Batch Normalization For Practical Domain
+    Adaptation'). One forward pass. It fails when the target's classes are in other proportions than the source's, for
+    the statistics then differ without any shift, and when the domains differ in more than the scale of their features.
+    """
+
+    uses_labels: ClassVar[bool] = False
+    optimises: ClassVar[bool] = False
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """The source network with its head's rows in the order of the target's classes."""
+        require_known_classes(source, classes, "adabn predicts with the source's head")
+        if not batch_norms(source.backbone):
+            name = source.description.backbone
+            raise ValueError(f"adabn estimates batch-norm statistics, and the backbone {name!r} has no batch norm")
+        matched_head(source, classes)
+        return source
+
+    def begin(self, network: Network, domains: Domains) -> None:
+        """Estimate the statistics on the target's training pictures."""
+        estimate_statistics(network, domains.target.images)

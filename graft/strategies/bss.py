@@ -1,0 +1,52 @@
+"""Against forgetting: directions of the features that transfer badly are given up.
+
+Legend: B batch, D features.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from graft.heads import fresh_head
+from graft.network import Network
+from graft.settings import Fraction, Searched
+from graft.strategies.base import Step, Strategy
+
+
+@dataclass(frozen=True)
+class Bss(Strategy):
+    """Fine-tune with a penalty on the weakest directions of a batch's features.
+
+    Minimises L + eta * (sum of the k smallest s_i^2) / (sum of all s_i^2), where s_i are the singular values of the
+    features F (B, D) (Chen, Wang, Fu, Long & Wang 2019, 'Catastrophic Forgetting Meets Negative Transfer: Batch
+    Spectral Shrinkage for Safe Transfer Learning'). Directions with small singular values transfer worst, and few
+    labels cannot correct them. The paper has the sum alone, with k = 1 and eta = 0.001: that grows with B, D and the
+    features' size, shrinks when all features do, and is next to nothing where features are few and correlated, as in
+    small networks. Hence the share of the whole, and k as a share of the min(B, D) directions. It fails when the weak
+    directions are what tells the target's classes apart, and on CUDA each step waits for the decomposition.
+    """
+
+    eta: Annotated[float, Ge(0.0), Searched(1.0, 100.0)] = 10.0
+    """Weight of the penalty."""
+    share: Fraction = 0.5
+    """Share of the directions that count as weak; at least one does."""
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """The source network with a fresh head."""
+        fresh_head(source, classes)
+        return source
+
+    def loss(self, network: Network, step: Step) -> Tensor:
+        """Cross-entropy and the penalty on the same features."""
+        features = network.features(step.target.images)
+        k = max(1, round(self.share * min(features.shape)))
+        return step.target.cross_entropy(network.head(features)) + self.eta * weak_share(features, k)
+
+
+def weak_share(features: Tensor, k: int) -> Tensor:
+    """The k smallest of the squared singular values of features (B, D), as a share of all; in float32."""
+    squares: Tensor = torch.linalg.svdvals(features.float()).square()
+    return squares[-k:].sum() / squares.sum().clamp_min(1e-12)

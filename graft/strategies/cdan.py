@@ -1,0 +1,44 @@
+"""Unlabelled target: the domain cannot be told from features and predictions together."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from graft.alignment.base import Alignment
+from graft.alignment.cdan import CdanAlignment
+from graft.label_free import Rule
+from graft.settings import Searched
+from graft.unlabelled import Unlabelled
+
+
+@dataclass(frozen=True)
+class Cdan(Unlabelled):
+    """Learn from the source's labels while a discriminator cannot tell the domains apart within each predicted class.
+
+    As `dann`, with a discriminator on the outer product f ⊗ g of features and predictions (a random map of it where it
+    has more than 4,096 entries); with entropy conditioning (CDAN+E) a picture counts 1 + exp(-H(g)) (Long et al. 2018,
+    'Conditional Adversarial Domain Adaptation'). It fails when the first predictions are mostly wrong, for these are
+    the classes that it matches.
+    """
+
+    weight: Annotated[float, Ge(0.0), Searched(0.1, 3.0)] = 1.0
+    """Weight of the discriminator's loss beside the source's cross-entropy."""
+    entropy_conditioning: bool = True
+    """Whether sure predictions count more than unsure ones (CDAN+E)."""
+    discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
+    """Learning rate of the discriminator, relative to the network's."""
+    selection: Rule = "last"
+    """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
+    batch_norm: Literal["apart", "together"] = "apart"
+    """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
+    those of the mixture."""
+
+    @property
+    def alignment_rate(self) -> float:
+        """The discriminator's."""
+        return self.discriminator_rate
+
+    def alignment(self, feature_size: int, classes: int) -> Alignment:
+        """A discriminator on features and predictions, its gradient reversed."""
+        return CdanAlignment(feature_size, classes, entropy_weights=self.entropy_conditioning)

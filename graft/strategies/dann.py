@@ -1,0 +1,42 @@
+"""Unlabelled target: the domain cannot be told from the features."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from graft.alignment.base import Alignment
+from graft.alignment.dann import DannAlignment
+from graft.label_free import Rule
+from graft.settings import Searched
+from graft.unlabelled import Unlabelled
+
+
+@dataclass(frozen=True)
+class Dann(Unlabelled):
+    """Learn from the source's labels while a discriminator cannot tell the domains' features apart.
+
+    Minimises the source's cross-entropy - `weight` * λ(p) * the cross-entropy of a discriminator that is trained to
+    tell source from target, by reversing its gradient; λ(p) = 2 / (1 + exp(-10 p)) - 1 over the progress p (Ganin et
+    al. 2016, 'Domain-Adversarial Training of Neural Networks'). It fails when the classes are in other proportions in
+    the target, or when the features fool the discriminator with classes matched wrongly: nothing tells it.
+    """
+
+    weight: Annotated[float, Ge(0.0), Searched(0.1, 3.0)] = 1.0
+    """Weight of the discriminator's loss beside the source's cross-entropy."""
+    discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
+    """Learning rate of the discriminator, relative to the network's."""
+    selection: Rule = "last"
+    """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
+    batch_norm: Literal["apart", "together"] = "apart"
+    """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
+    those of the mixture."""
+
+    @property
+    def alignment_rate(self) -> float:
+        """The discriminator's."""
+        return self.discriminator_rate
+
+    def alignment(self, feature_size: int, classes: int) -> Alignment:
+        """A discriminator on the features, its gradient reversed."""
+        return DannAlignment(feature_size)

@@ -1,0 +1,48 @@
+"""Against forgetting: the source's weights are where a penalty pulls to."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from graft.heads import fresh_head
+from graft.network import Frozen, Network
+from graft.regularisers import half_square, half_squared_distance
+from graft.settings import Searched
+from graft.strategies.base import ParameterGroup, Step, Strategy
+
+
+@dataclass(frozen=True)
+class L2Sp(Strategy):
+    """Fine-tune with a penalty on the distance of the weights from the source's.
+
+    Minimises L + alpha/2 ||w - w0||^2 + beta/2 ||v||^2 over the backbone's weights w, which start at the source's w0,
+    and the head's v (Li, Grandvalet & Davoine 2018, 'Explicit inductive bias for transfer learning with convolutional
+    networks', equation 3). Weight decay pulls to zero, which is far from anything useful; here the penalties replace
+    it. Squares are summed, not averaged, so that the pull on one weight is the same in a small and in a large network.
+    It fails when the source's weights are a bad place to be, and it holds weights, not what the network computes: a
+    small step of an early one can change every feature.
+    """
+
+    alpha: Annotated[float, Ge(0.0), Searched(0.0001, 0.1)] = 0.001
+    """Pull of the backbone's weights towards the source's."""
+    beta: Annotated[float, Ge(0.0)] = 0.001
+    """Pull of the head's weights towards zero."""
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """The source network with a fresh head, and a copy of its backbone to compare with."""
+        fresh_head(source, classes)
+        source.extras["start"] = Frozen(deepcopy(source.backbone))
+        return source
+
+    def parameter_groups(self, network: Network) -> list[ParameterGroup]:
+        """Backbone and head, without weight decay."""
+        return [ParameterGroup([*network.backbone.parameters(), *network.head.parameters()], decay=0.0)]
+
+    def loss(self, network: Network, step: Step) -> Tensor:
+        """Cross-entropy and both penalties."""
+        start = cast(nn.Module, network.extras["start"].module)
+        penalty = self.alpha * half_squared_distance(network.backbone, start) + self.beta * half_square(network.head)
+        return super().loss(network, step) + penalty

@@ -1,0 +1,90 @@
+"""Feature level: some layers come from the source, the rest start anew."""
+
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Le
+
+from graft.layers import Kind, Layer, layers
+from graft.network import Network
+from graft.settings import Searched
+from graft.stages import keep_frozen_statistics, stages
+from graft.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class LayerTransfer(Strategy):
+    """Take chosen layers from the source, frozen or tuned, and start all others afresh.
+
+    A network 'AnB': of N stages the first n = depth x N hold the source's weights, the rest random ones (Yosinski et
+    al. 2014, 'How transferable are features in deep neural networks?'); a sweep over n shows how transferable each
+    stage is. Source-side augmentation (flip, crop, grey dilation) belongs to the pretraining that the layers come from:
+    `flip`, `crop` and `morphology` of `pretrain.training.augmentation` in params.yaml. It fails when the cut parts
+    layers that had grown to fit each other, or when more stages start anew than the labels can teach.
+    """
+
+    depth: Annotated[float, Ge(0.0), Le(1.0), Searched(0.2, 1.0)] = 0.7
+    """Share of the stages that are transferred, rounded to whole ones and at least one. 0 transfers nothing
+    (`scratch`), 1 with `tuned` everything (`fine_tune`)."""
+    which: Literal["first", "last"] = "first"
+    """Whether these are the stages next to the picture, or those next to the head."""
+    kinds: Literal["all", "convolutional", "linear", "embedding"] = "all"
+    """Only layers of this kind are transferred: convolutions, fully connected layers (attention among them), or
+    embeddings (class tokens, positions); each with its norms."""
+    tuned: bool = True
+    """Whether the transferred layers learn further; otherwise they are frozen, batch-norm statistics included."""
+    sweep: bool = False
+    """Also train, beside this one, a network for each depth from none to all stages: measured, never chosen."""
+
+    def companions(self, source: Network) -> dict[str, Strategy]:
+        """With `sweep`, this strategy at every depth."""
+        if not self.sweep:
+            return {}
+        count = len(stages(source.backbone))
+        return {f"depth {depth}": replace(self, depth=depth / count, sweep=False) for depth in range(count + 1)}
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """A new network with the source's weights in the chosen layers."""
+        network = Network(replace(source.description, classes=classes))
+        for theirs, ours in zip(self._chosen(source), self._chosen(network), strict=True):
+            _copy(theirs, ours)
+            for parameter in ours.module.parameters(recurse=False):
+                parameter.requires_grad_(self.tuned)
+        return network
+
+    def train_mode(self, network: Network) -> None:
+        """Training mode; frozen layers keep the source's batch-norm statistics."""
+        network.train()
+        keep_frozen_statistics(network.backbone)
+
+    def _chosen(self, network: Network) -> list[Layer]:
+        """The layers to transfer.
+
+        Raises:
+            ValueError: the chosen stages have none of that kind; says which they have.
+        """
+        count = len(stages(network.backbone))
+        depth = max(1, round(self.depth * count)) if self.depth else 0
+        wanted = range(depth) if self.which == "first" else range(count - depth, count)
+        near = [layer for layer in layers(network.backbone) if layer.stage in wanted]
+        chosen = [layer for layer in near if self.kinds in ("all", layer.kind)]
+        if near and not chosen:
+            there: list[Kind] = sorted({layer.kind for layer in near})
+            raise ValueError(
+                f"layer_transfer: the {self.which} {depth} of {count} stages of {network.description.backbone} have no "
+                f"{self.kinds} layers; they have: {', '.join(there)}"
+            )
+        return chosen
+
+
+@torch.no_grad()
+def _copy(source: Layer, target: Layer) -> None:
+    """The layer's own weights and statistics."""
+    for read, write in zip(_tensors(source), _tensors(target), strict=True):
+        write.copy_(read)
+
+
+def _tensors(layer: Layer) -> list[torch.Tensor]:
+    return list(chain(layer.module.parameters(recurse=False), layer.module.buffers(recurse=False)))

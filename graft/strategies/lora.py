@@ -1,0 +1,52 @@
+"""Shared architecture: small changes of every weight, on top of frozen ones."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt
+
+from graft.heads import fresh_head
+from graft.low_rank import add_low_rank, merge_low_rank
+from graft.network import Network
+from graft.settings import Searched
+from graft.stages import NORMS, keep_frozen_statistics
+from graft.strategies.base import Strategy
+
+
+@dataclass(frozen=True)
+class Lora(Strategy):
+    """Freeze the source's weights and learn an update of low rank for each, which is merged in the end.
+
+    W + alpha / r B A with B (O, r), A (r, I) and r small, in linear, attention and convolution layers (a kernel counts
+    as a matrix of outputs x inputs); B starts at zero (Hu et al. 2021, 'LoRA: Low-Rank Adaptation of Large Language
+    Models'). The network keeps its architecture and costs nothing more when it is used. It fails when the target asks
+    for new features, as X-rays do of a network for photographs: they need more than a few directions.
+    """
+
+    rank: Annotated[int, Ge(1), Searched(1, 64)] = 16
+    """Rank r of the updates; more moves further, and overfits sooner."""
+    alpha: Annotated[float, Gt(0.0)] = 8.0
+    """Weight of the updates, which are multiplied by alpha / rank; it acts like a learning rate of theirs."""
+    norms: Literal["frozen", "statistics", "trained"] = "trained"
+    """Norm layers: `frozen`, batch-norm `statistics` follow the target, or scale and shift are `trained` as well."""
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """The source network with an update in every layer of its body, and a fresh head."""
+        add_low_rank(source.backbone, self.rank, self.alpha)
+        if self.norms == "trained":
+            for module in source.backbone.modules():
+                if isinstance(module, NORMS):
+                    module.requires_grad_(True)
+        fresh_head(source, classes)
+        return source
+
+    def train_mode(self, network: Network) -> None:
+        """Training mode; frozen norms keep the source's statistics."""
+        network.train()
+        if self.norms == "frozen":
+            keep_frozen_statistics(network.backbone)
+
+    def finish(self, network: Network) -> Network:
+        """The network with every update merged into its weight."""
+        merge_low_rank(network.backbone)
+        return super().finish(network)

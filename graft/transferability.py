@@ -1,0 +1,153 @@
+"""How well a source model's features and answers suit a target, from one forward pass over labelled target pictures.
+
+No score trains a network. All of them rank: what they say about one model means little without another beside it, such
+as a random body of the same architecture. Computed in float64.
+
+Legend: N pictures, D features, R = min(N, D), S source classes, K target classes that occur.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+_ITERATIONS = 100
+_TOLERANCE = 1e-5
+_FARTHEST = 1e8
+"""The evidence is taken here where it still grows as the ratio of the precisions leaves this range, on either side."""
+
+
+def logme(features: Tensor, labels: Tensor) -> float:
+    """Log evidence a picture of Bayesian linear regression from features (N, D) to labels (N,), mean over classes.
+
+    You et al. 2021, 'LogME: Practical Assessment of Pre-trained Models for Transfer Learning': for each class, y = Fw
+    + noise with w ~ N(0, 1/a), noise ~ N(0, 1/b), and a, b as the evidence wants them. It marks down a fit that needs
+    large weights, so it can be asked with fewer pictures than features. Found by the fixed-point iteration of You et
+    al. 2022 ('Ranking and Tuning Pre-trained Models'), here over t = a / b alone: the best b for a given t is known,
+    and with it the evidence is exact at every t. The scale of the features plays no part.
+
+    Raises:
+        ValueError: shapes that do not fit, or fewer than two classes among the labels.
+    """
+    _check(features, labels)
+    f = features.double()
+    f = f / f.square().mean().sqrt().clamp_min(1e-30)
+    y = _one_hot(labels)
+    left, sizes, _ = torch.linalg.svd(f, full_matrices=False)
+    strength = sizes.square()[:, None]  # (R, 1)
+    inside = (left.T @ y).square()  # (R, K): how much of each class's labels lies along each direction of the features
+    outside = (y.sum(dim=0) - inside.sum(dim=0)).clamp_min(0)  # (K,)
+    n = len(y)
+    ratio = torch.ones_like(outside)
+    for _ in range(_ITERATIONS):
+        used = (strength / (strength + ratio)).sum(dim=0)  # gamma: directions that the labels settle
+        weights = (strength * inside / (strength + ratio).square()).sum(dim=0)  # |m|^2
+        errors = (inside * (ratio / (strength + ratio)).square()).sum(dim=0) + outside  # |Fm - y|^2
+        found = (used * errors / (weights * (n - used)).clamp_min(1e-30)).clamp(1 / _FARTHEST, _FARTHEST)
+        settled = bool(((found - ratio).abs() <= _TOLERANCE * ratio).all())
+        ratio = found
+        if settled:
+            break
+    spread = (inside * ratio / (strength + ratio)).sum(dim=0) + outside  # y' (I + FF'/t)^-1 y
+    log_b = math.log(n) - spread.clamp_min(1e-30).log()
+    evidence = n / 2 * (log_b - math.log(2 * math.pi) - 1) - (strength / ratio).log1p().sum(dim=0) / 2
+    return float(evidence.mean() / n)
+
+
+def h_score(features: Tensor, labels: Tensor, *, shrink: bool = True) -> float:
+    """Share of the features' variation that lies between classes, summed over directions: tr(cov(F)^-1 cov(E[F|y])).
+
+    Bao et al. 2019, 'An Information-Theoretic Approach to Transferability in Task Transfer Learning'; between 0 and
+    min(D, K - 1). With few pictures the covariance cannot be inverted or is mostly chance, so by default it is shrunk
+    towards a multiple of the identity by Ledoit's and Wolf's (2004) share, and the other covariance by the same
+    (Ibrahim et al. 2021, 'Newer is not always better'). With one picture a class nothing tells a class from a picture:
+    only the shrinkage keeps the score from being K - 1 for any features.
+
+    Raises:
+        ValueError: shapes that do not fit, or fewer than two classes among the labels.
+    """
+    _check(features, labels)
+    centred = features.double() - features.double().mean(dim=0)
+    y = _one_hot(labels)
+    counts = y.sum(dim=0)
+    means = (y / counts).T @ centred  # (K, D)
+    between = means * (counts / len(y)).sqrt()[:, None]  # its square is cov(E[F|y])
+    covariance = centred.T @ centred / len(y)
+    if not shrink:
+        return float(torch.einsum("kd,de,ke->", between, torch.linalg.pinv(covariance, hermitian=True), between))
+    level = covariance.diagonal().mean()
+    if level == 0:
+        return 0.0
+    share = _shrinkage(centred, covariance)
+    shrunk = (1 - share) * covariance + share * level * torch.eye(len(covariance), dtype=torch.double)
+    return float((1 - share) * (between * torch.linalg.solve(shrunk, between.T).T).sum())
+
+
+def leep(probabilities: Tensor, labels: Tensor) -> float:
+    """Mean log-likelihood of the target's labels under p(y) = sum over z of P(y | z) p(z), z the source's classes.
+
+    Nguyen et al. 2020, 'LEEP: A New Measure to Evaluate Transferability of Learned Representations'. `probabilities`
+    (N, S) are the source head's, P(y | z) is counted with them on the same pictures; the classes of source and target
+    may be altogether different. At most 0; with few pictures it is too high, as it is judged where it was counted.
+    """
+    _check(probabilities, labels)
+    p = probabilities.double()
+    y = _one_hot(labels)
+    joint = y.T @ p / len(p)  # (K, S)
+    given = joint / joint.sum(dim=0).clamp_min(1e-30)
+    return float((y * (p @ given.T)).sum(dim=1).clamp_min(1e-30).log().mean())
+
+
+def nce(probabilities: Tensor, labels: Tensor) -> float:
+    """Negative conditional entropy -H(Y | Z), in nats, of the labels given the source head's first choice.
+
+    Tran, Nguyen & Hassner 2019, 'Transferability and Hardness of Supervised Classification Tasks'. `probabilities` are
+    (N, S). At most 0, and with few pictures too high for the same reason as LEEP.
+    """
+    _check(probabilities, labels)
+    answers = torch.nn.functional.one_hot(probabilities.argmax(dim=1), probabilities.shape[1]).double()
+    joint = _one_hot(labels).T @ answers / len(labels)
+    given = joint / joint.sum(dim=0).clamp_min(1e-30)
+    return float((joint * given.clamp_min(1e-30).log()).sum())
+
+
+def probe_accuracy(features: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor) -> float:
+    """Share of other pictures (M, D) that ridge regression from features (N, D) to one-hot labels (N,) gets right.
+
+    Closed form, and without a knob: the penalty is the mean variance of a feature. What a linear probe would reach.
+
+    Raises:
+        ValueError: shapes that do not fit, or fewer than two classes among the labels.
+    """
+    _check(features, labels)
+    f, y = features.double(), _one_hot(labels)
+    mean = f.mean(dim=0)
+    centred = f - mean
+    covariance = centred.T @ centred / len(f)
+    penalty = covariance.diagonal().mean().clamp_min(1e-30)
+    ridge = covariance + penalty * torch.eye(len(covariance), dtype=torch.double)
+    weights = torch.linalg.solve(ridge, centred.T @ y / len(f))  # (D, K)
+    answers = labels.unique()[((held.double() - mean) @ weights + y.mean(dim=0)).argmax(dim=1)]
+    return float((answers == held_labels).double().mean())
+
+
+def _one_hot(labels: Tensor) -> Tensor:
+    """(N, K) float64, a column for each class that occurs."""
+    found: Tensor = labels[:, None] == labels.unique()
+    return found.double()
+
+
+def _shrinkage(centred: Tensor, covariance: Tensor) -> float:
+    """Ledoit's and Wolf's share of the identity, for centred features (N, D) and their covariance (D, D)."""
+    n, d = centred.shape
+    size = covariance.square().sum()
+    noise = (centred.square().sum(dim=1).square().mean() - size) / n
+    distance = size - d * covariance.diagonal().mean().square()
+    return float((noise / distance).clamp(0, 1)) if distance > 0 else 1.0
+
+
+def _check(values: Tensor, labels: Tensor) -> None:
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(f"expected a row of numbers a label, got {tuple(values.shape)} and {tuple(labels.shape)}")
+    if len(labels.unique()) < 2:
+        raise ValueError("a transferability score needs pictures of at least two classes")

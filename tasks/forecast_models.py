@@ -1,0 +1,81 @@
+"""Source models: where they lie, and what they make of the target's pictures.
+
+Legend: N pictures, C channels, H W height and width, D features, S source classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from graft.device import choose_device
+from graft.network import Description, Network, predict
+from graft.split import Split
+from tasks.errors import GraftError
+from tasks.settings.forecast import OWN, ForecastSettings
+
+PRETRAINED = Path("build/pretrained")
+
+_GREY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (ITU-R BT.601), as Pillow has them."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures of the pool as a network sees them, from one forward pass.
+
+    Attributes:
+        places: (N,) in the pool, ascending.
+        features: (N, D).
+        probabilities: (N, S).
+    """
+
+    places: Tensor
+    features: Tensor
+    probabilities: Tensor
+
+    def at(self, values: Tensor, places: Tensor) -> Tensor:
+        """The rows of `values` (N, …) that belong to some places in the pool."""
+        return values[torch.searchsorted(self.places, places)]
+
+
+def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
+    """The pretrained network's folder and those of `forecast.models`, by name.
+
+    Raises:
+        GraftError: a name is taken, or a folder lies outside the project or holds no model; all of them.
+    """
+    problems = []
+    for name, folder in settings.models.items():
+        where = f"params.yaml: forecast.models.{name}"
+        if name == OWN:
+            problems.append(f"{where}: {OWN!r} is the project's own model, in {PRETRAINED}; choose another name")
+        if not (project / folder).resolve().is_relative_to(project.resolve()):
+            problems.append(f"{where}: {folder!r} lies outside the project")
+        elif not (project / folder / "model.json").is_file():
+            problems.append(f"{where}: {folder!r} holds no model.json")
+    if problems:
+        raise GraftError(problems)
+    return {OWN: project / PRETRAINED, **{name: project / folder for name, folder in settings.models.items()}}
+
+
+def look(network: Network, pool: Split, places: Tensor) -> Seen:
+    """The pictures at `places` (M,) in the pool through a network, each once."""
+    places = places.unique()
+    pictures = fit_pictures(pool.images[places], network.description)
+    probabilities, features = predict(network.to(choose_device()), pictures)
+    return Seen(places, features, probabilities)
+
+
+def fit_pictures(images: Tensor, description: Description) -> Tensor:
+    """Pictures (N, C, H, W) uint8 in the channels and the size that a network takes, as `prepare` would make them."""
+    if images.shape[1] > description.channels:
+        grey = (images * torch.tensor(_GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+        images = grey.round().to(torch.uint8)
+    size = (description.image_size, description.image_size)
+    if tuple(images.shape[2:]) != size:
+        resized = interpolate(images.float(), size, mode="bicubic", antialias=True)
+        images = resized.round().clamp(0, 255).to(torch.uint8)
+    return images.expand(-1, description.channels, -1, -1)

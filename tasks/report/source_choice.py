@@ -1,0 +1,87 @@
+"""Which source pictures a strategy drew often, and which hardly ever.
+
+Legend: S seeds, N source pictures, K classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graft.split import Split
+from tasks.report.thumbnails import strip
+
+SHOWN = 100
+"""Pictures in each of the two sheets."""
+
+MOST_CLASSES = 12
+
+CARRIED = 0.9
+"""How many of all draws the pictures carry that are counted."""
+
+
+@dataclass(frozen=True)
+class ClassShare:
+    """A source class among all pictures, and among the draws."""
+
+    name: str
+    of_pictures: float
+    of_draws: float
+
+
+@dataclass(frozen=True)
+class SourceChoice:
+    """What the report shows of a strategy that does not draw all source pictures alike."""
+
+    strategy: str
+    most: str
+    """The pictures that are drawn most, as the `src` of an image."""
+    least: str
+    carrying: float
+    """The share of the source that nine draws of ten come from, mean over seeds."""
+    classes: tuple[ClassShare, ...]
+    """The classes that are drawn most, in relation to how many pictures they have, first."""
+    classes_left_out: int
+
+
+def source_choice(strategy: str, weights: Tensor, source: Split) -> SourceChoice:
+    """The choice that `weights` (S, N), one row a seed, stand for."""
+    shares = weights.double() / weights.double().sum(dim=1, keepdim=True)
+    mean = shares.mean(dim=0)
+    order = mean.argsort(descending=True, stable=True)
+    classes = class_shares(mean, source)
+    return SourceChoice(
+        strategy,
+        most=strip(source.take(order[:SHOWN])),
+        least=strip(source.take(_least(mean, order))),
+        carrying=sum(carrying_share(row) for row in shares) / len(shares),
+        classes=tuple(classes[:MOST_CLASSES]),
+        classes_left_out=max(0, len(classes) - MOST_CLASSES),
+    )
+
+
+def carrying_share(shares: Tensor) -> float:
+    """How many of the pictures, those drawn most, make up `CARRIED` of all draws; shares (N,) sum to 1."""
+    cumulative = shares.sort(descending=True).values.cumsum(dim=0)
+    return (int((cumulative < CARRIED - 1e-9).sum()) + 1) / len(shares)
+
+
+def class_shares(shares: Tensor, source: Split) -> list[ClassShare]:
+    """Each class with pictures, those that are drawn more than their number would let expect first."""
+    count = len(source.classes)
+    draws = torch.zeros(count, dtype=torch.double).index_add(0, source.labels, shares.double()).tolist()
+    pictures = (torch.bincount(source.labels, minlength=count) / len(source)).tolist()
+    found = [
+        ClassShare(name, of_pictures, of_draws)
+        for name, of_pictures, of_draws in zip(source.classes, pictures, draws, strict=True)
+        if of_pictures
+    ]
+    return sorted(found, key=lambda share: -share.of_draws / share.of_pictures)
+
+
+def _least(shares: Tensor, order: Tensor) -> Tensor:
+    """The pictures that are drawn least; where many are not drawn at all, some evenly from all of these."""
+    never = (shares == 0).nonzero().flatten()
+    if len(never) <= SHOWN:
+        return order[-SHOWN:].flip(0)
+    return never[torch.arange(SHOWN) * len(never) // SHOWN]

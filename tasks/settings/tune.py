@@ -1,0 +1,20 @@
+"""Section `tune` of `params.yaml`: a small search, the same for every strategy."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+from graft.settings import Positive
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How often each trial is trained to find its learning rate and its strategy's main knob."""
+
+    trials: Annotated[int, Ge(0)] = 0
+    """Trainings a trial; the first takes the settings as they are given. 0: no search."""
+    lowest_rate: Positive = 0.1
+    """Lowest learning rate that is tried, as a multiple of `finetune.training.learning_rate`."""
+    highest_rate: Positive = 10.0
+    """Highest learning rate that is tried, as a multiple of the same."""

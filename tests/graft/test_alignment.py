@@ -1,0 +1,370 @@
+import copy
+import math
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from graft.alignment import build_alignment
+from graft.alignment.adversarial import Discriminator, reversal_strength, reverse_gradient
+from graft.alignment.base import Outputs
+from graft.alignment.cdan import CdanAlignment
+from graft.alignment.coral import coral
+from graft.alignment.mcc import class_confusion
+from graft.alignment.mmd import FACTORS, mmd
+from graft.batch_norm import batch_norms, estimate_statistics, statistics_kept
+from graft.loop import train
+from graft.network import Network, predict
+from graft.settings import Training
+from graft.split import Domains, Split
+from graft.strategies import strategy_class
+from graft.strategies.adabn import Adabn
+from graft.strategies.base import Batch, Step
+from graft.strategies.mixed_training import MixedTraining
+from graft.strategies.mmd import Mmd
+from graft.strategies.scratch import Scratch
+from graft.unlabelled import Unlabelled
+from tests.graft.pictures import CLASSES, bars, tiny_network
+
+NAMES = ["mmd", "coral", "dann", "cdan", "mcc"]
+BRIEF = Training(steps=40, batch_size=24, learning_rate=0.01, evaluations=2)
+REORDERED_PART = ("right", "left")
+
+
+def normal(n: int, d: int, *, shift: float = 0.0, scale: float = 1.0, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(shift, scale, (n, d))
+
+
+def outputs(n: int = 8, d: int = 6, classes: int = 3, seed: int = 0, shift: float = 0.0) -> Outputs:
+    features = torch.from_numpy(normal(n, d, seed=seed, shift=shift)).float().requires_grad_()
+    return Outputs(features, torch.from_numpy(normal(n, classes, seed=seed + 100)).float().requires_grad_())
+
+
+def dimmed(split: Split) -> Split:
+    """Another domain: the same bars at a quarter of the brightness."""
+    return Split(split.images // 4, split.labels, split.classes)
+
+
+def accuracy(network: Network, split: Split) -> float:
+    return (predict(network, split.images)[0].argmax(1) == split.labels).double().mean().item()
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Network:
+    network = tiny_network(seed=3)
+    how = Training(steps=60, batch_size=16, learning_rate=0.02)
+    train(network, Scratch(), Domains(bars(90), bars(30, seed=1)), how)
+    return network
+
+
+# The losses, against independent computations
+
+
+def test_mmd_agrees_with_pairs_counted_one_by_one() -> None:
+    source, target = normal(5, 3), normal(7, 3, shift=0.5, seed=1)
+    both = np.concatenate([source, target])
+    distances = [((a - b) ** 2).sum() for i, a in enumerate(both) for j, b in enumerate(both) if i != j]
+    bandwidth = np.mean(distances)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.mean([np.exp(-((a - b) ** 2).sum() / (factor * bandwidth)) for factor in FACTORS]))
+
+    within = [
+        np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j]) for x in (source, target)
+    ]
+    across = np.mean([kernel(a, b) for a in source for b in target])
+    expected = within[0] + within[1] - 2 * across
+    assert mmd(torch.from_numpy(source), torch.from_numpy(target)).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_mmd_is_unbiased_and_grows_with_the_distance_of_the_domains() -> None:
+    def average(shift: float) -> float:
+        draws = [(normal(20, 4, seed=2 * i), normal(20, 4, shift=shift, seed=2 * i + 1)) for i in range(200)]
+        return float(np.mean([mmd(torch.from_numpy(a), torch.from_numpy(b)).item() for a, b in draws]))
+
+    assert abs(average(0.0)) < 0.004  # a biased estimate is near 0.06
+    assert 0.01 < average(0.5) < average(1.0)
+
+
+def test_coral_agrees_with_numpys_covariances_and_ignores_the_means() -> None:
+    source, target = normal(9, 4), normal(6, 4, shift=3, scale=2, seed=1)
+    difference = np.cov(source, rowvar=False) - np.cov(target, rowvar=False)
+    expected = (difference**2).sum() / (4 * 4**2)
+    assert coral(torch.from_numpy(source), torch.from_numpy(target)).item() == pytest.approx(expected, rel=1e-9)
+    assert coral(torch.from_numpy(source), torch.from_numpy(source + 5)).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_class_confusion_agrees_with_the_papers_steps_in_numpy() -> None:
+    logits, temperature = normal(10, 4, scale=3), 2.5
+    p = np.exp(logits / temperature)
+    p /= p.sum(axis=1, keepdims=True)
+    certainty = 1 + np.exp((p * np.log(p)).sum(axis=1))
+    weights = 10 * certainty / certainty.sum()
+    correlation = np.array([[sum(weights * p[:, i] * p[:, j]) for j in range(4)] for i in range(4)])
+    shares = correlation / correlation.sum(axis=1, keepdims=True)
+    expected = sum(shares[i, j] for i in range(4) for j in range(4) if i != j) / 4
+    assert class_confusion(torch.from_numpy(logits), temperature).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_sure_predictions_confuse_no_classes_and_unsure_ones_all() -> None:
+    assert class_confusion(100 * torch.eye(4), 1.0).item() == pytest.approx(0, abs=1e-6)
+    assert class_confusion(torch.zeros(5, 4), 1.0).item() == pytest.approx(3 / 4)
+
+
+# The reversed gradient and the discriminators
+
+
+def test_a_reversed_gradient_worked_by_hand() -> None:
+    x = torch.tensor([2.0], requires_grad=True)
+    y = reverse_gradient(3 * x, 0.5)
+    assert y.item() == 6.0  # unchanged on the way there
+    (y**2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.item() == -0.5 * (2 * 6) * 3  # d(y²)/dy = 12, times -0.5 on the way back, times dy/dx = 3
+
+
+def test_the_reversal_grows_from_nothing_to_one() -> None:
+    assert reversal_strength(0.0) == 0.0
+    assert reversal_strength(0.1) == pytest.approx((math.e - 1) / (math.e + 1))
+    assert reversal_strength(1.0) == pytest.approx(1, abs=1e-4)
+
+
+def test_dann_trains_the_discriminator_forwards_and_the_features_backwards() -> None:
+    torch.manual_seed(0)
+    dann = build_alignment("dann", 6, 3)
+    source, target = outputs(), outputs(seed=1, shift=1.0)
+    loss = dann(source, target, 0.2)
+    features = [source.features, target.features]
+    reversed_, learned = torch.autograd.grad(loss, features, retain_graph=True), list(dann.parameters())
+    forwards = torch.autograd.grad(loss, learned)
+
+    discriminator = cast(Discriminator, dann.discriminator)
+    logits = discriminator.layers(torch.cat(features)).flatten()
+    is_target = torch.tensor([0.0] * 8 + [1.0] * 8)
+    plain = nn.functional.binary_cross_entropy_with_logits(logits, is_target)
+    torch.testing.assert_close(loss, plain)
+    for ours, theirs in zip(reversed_, torch.autograd.grad(plain, features, retain_graph=True), strict=True):
+        torch.testing.assert_close(ours, -reversal_strength(0.2) * theirs)
+    for ours, theirs in zip(forwards, torch.autograd.grad(plain, learned), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_discriminator_counts_pictures_by_their_weights_and_both_domains_alike() -> None:
+    discriminator = Discriminator(1)
+    discriminator.layers = nn.Identity()  # the inputs are the logits
+    source, target = torch.tensor([[0.5], [-1.0]]), torch.tensor([[2.0], [0.0], [-3.0]])
+    weights = torch.tensor([1.0, 3.0]), torch.tensor([2.0, 1.0, 1.0])
+    of_source = [-math.log(1 - 1 / (1 + math.exp(-x))) for x in (0.5, -1.0)]
+    of_target = [-math.log(1 / (1 + math.exp(-x))) for x in (2.0, 0.0, -3.0)]
+    expected = (np.average(of_source, weights=[1, 3]) + np.average(of_target, weights=[2, 1, 1])) / 2
+    assert discriminator(source, target, weights).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_cdan_shows_the_discriminator_the_outer_product() -> None:
+    cdan = CdanAlignment(6, 3)
+    f, g = normal(2, 6), normal(2, 3, seed=1)
+    product = cdan.product(torch.from_numpy(f), torch.from_numpy(g))
+    np.testing.assert_allclose(product.numpy(), [np.outer(a, b).flatten() for a, b in zip(f, g, strict=True)])
+
+
+def test_cdans_random_map_keeps_inner_products_of_large_outer_products() -> None:
+    torch.manual_seed(0)
+    cdan = CdanAlignment(500, 10)
+    assert cast(nn.Linear, cdan.discriminator.layers[0]).in_features == 1024
+    f, g = torch.randn(2, 500), torch.rand(2, 10)
+    f[1] = f[0] + 0.3 * f[1]
+    mapped = cdan.product(f, g)
+    assert (mapped[0] @ mapped[1]).item() == pytest.approx((f[0] @ f[1] * (g[0] @ g[1])).item(), rel=0.25)
+
+
+def test_cdan_with_entropy_weights_counts_sure_pictures_more() -> None:
+    source, target = outputs(), outputs(seed=1, shift=1.0)
+    sure = replace(target, logits=target.logits.detach() * torch.tensor([50.0] * 4 + [0.0] * 4)[:, None])
+
+    def loss(entropy_weights: bool) -> float:
+        torch.manual_seed(0)
+        return CdanAlignment(6, 3, entropy_weights=entropy_weights)(source, sure).item()
+
+    assert loss(True) != loss(False)
+    torch.manual_seed(0)
+    cdan = CdanAlignment(6, 3, entropy_weights=False)
+    seen = [cdan.product(o.features, o.logits.softmax(dim=1)) for o in (source, sure)]
+    p = source.logits.detach().softmax(dim=1).numpy()
+    weights = torch.from_numpy(1 + np.exp((p * np.log(p)).sum(axis=1)))
+    of_target = torch.tensor([2.0] * 4 + [1 + 1 / 3] * 4)  # entropies 0 and log 3
+    assert loss(True) == pytest.approx(cdan.discriminator(*seen, (weights, of_target)).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_alignment_computes_in_float32_whatever_autocast_says(name: Any) -> None:
+    torch.manual_seed(0)
+    loss, source, target = build_alignment(name, 6, 3), outputs(), outputs(seed=1)
+    expected = loss(source, target, 0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(source, target, 0.5)
+    assert found.dtype == torch.float32
+    assert found.item() == expected.item()
+
+
+# Batch norm
+
+
+def test_kept_statistics_do_not_move_while_batches_are_normalised_by_their_own() -> None:
+    network = tiny_network()
+    images = bars(12).images
+    before = copy.deepcopy(network.backbone.state_dict())
+    network.train()
+    with statistics_kept(network.backbone):
+        kept = network(images)
+    for layer, name in ((layer, name) for layer in batch_norms(network) for name in ("running_mean", "running_var")):
+        assert torch.equal(getattr(layer, name), torch.full_like(getattr(layer, name), float(name == "running_var")))
+    torch.testing.assert_close(network(images), kept)
+    assert not torch.equal(network.backbone.state_dict()["0.2.running_mean"], before["0.2.running_mean"])
+
+
+def test_estimated_statistics_are_those_of_the_pictures() -> None:
+    network, images = tiny_network(), bars(40).images
+    first = cast(nn.Sequential, network.backbone[0])  # convolution, pooling, norm
+    with torch.no_grad():
+        inputs = first[1](first[0]((images.float() / 255 - network.mean) / network.std)).double().numpy()
+    estimate_statistics(network, images, batch_size=20)
+    np.testing.assert_allclose(first[2].running_mean, inputs.mean(axis=(0, 2, 3)), atol=1e-5)
+    halves = [inputs[part].var(axis=(0, 2, 3), ddof=1) for part in (slice(20), slice(20, 40))]
+    np.testing.assert_allclose(first[2].running_var, np.mean(halves, axis=0), rtol=1e-4)
+    assert first[2].momentum == 0.1
+    assert not network.training
+
+
+def test_adabn_repairs_a_change_of_brightness(pretrained: Network) -> None:
+    target = dimmed(bars(60, seed=5))
+    before = accuracy(pretrained, target)
+    network = Adabn().adapt(copy.deepcopy(pretrained), CLASSES)
+    train(network, Adabn(), Domains(target, target), BRIEF)
+    assert before < 0.7
+    assert accuracy(network, target) > 0.95
+
+
+def test_adabn_refuses_a_network_without_batch_norm(pretrained: Network) -> None:
+    network = copy.deepcopy(pretrained)
+    network.backbone[0][2], network.backbone[1][2] = nn.Identity(), nn.Identity()
+    with pytest.raises(ValueError, match="'convnet_tiny' has no batch norm"):
+        Adabn().adapt(network, CLASSES)
+
+
+# The strategies
+
+
+def adapt(strategy: Unlabelled, pretrained: Network, target: Split, source: Split | None = None) -> Network:
+    torch.manual_seed(0)
+    network = strategy.adapt(copy.deepcopy(pretrained), target.classes)
+    train(network, strategy, Domains(target, target, source or bars(90)), BRIEF, seed=1)
+    return strategy.finish(network)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unlabelled_target_is_learned_without_its_labels(name: str, pretrained: Network) -> None:
+    target = dimmed(bars(90, seed=5))
+    strategy = cast(Unlabelled, strategy_class(name)())
+    network = adapt(strategy, pretrained, target)
+    assert accuracy(network, dimmed(bars(60, seed=6))) > 0.9
+
+
+def test_the_target_may_have_a_part_of_the_classes_in_another_order(pretrained: Network) -> None:
+    """Labels of the source index its own classes, and pictures of classes that the target lacks are left out."""
+    target = dimmed(bars(90, seed=5))
+    places = {0: 1, 2: 0}  # left and right
+    part = target.take((target.labels != 1).nonzero().flatten())
+    part = Split(part.images, torch.tensor([places[int(label)] for label in part.labels]), REORDERED_PART)
+    strategy = Mmd()
+    network = adapt(strategy, pretrained, part)
+    assert network.description.classes == REORDERED_PART
+    assert accuracy(network, part) > 0.95
+    torch.manual_seed(0)
+    adapted = strategy.adapt(copy.deepcopy(pretrained), REORDERED_PART)
+    weights = strategy.source_weights(adapted, Domains(part, part, bars(6)))
+    assert weights is not None
+    assert weights.tolist() == [1, 0, 1, 1, 0, 1]
+
+
+def test_running_statistics_are_the_targets_where_the_domains_pass_apart(pretrained: Network) -> None:
+    def mean_after_a_step(batch_norm: str, source: Split) -> Tensor:
+        strategy = replace(Mmd(), batch_norm=batch_norm)
+        network = strategy.adapt(copy.deepcopy(pretrained), CLASSES)
+        target = Batch(bars(12, seed=2).images.float() / 255, torch.full((12,), -1))
+        network.train()
+        strategy.loss(network, Step(target, 0.5, Batch(source.images.float() / 255, source.labels)))
+        return batch_norms(network)[0].running_mean
+
+    bright, dim = bars(12, seed=1), dimmed(bars(12, seed=1))
+    assert torch.equal(mean_after_a_step("apart", bright), mean_after_a_step("apart", dim))
+    assert not torch.equal(mean_after_a_step("together", bright), mean_after_a_step("together", dim))
+
+
+# Alignment within mixed training
+
+
+def mixed_loss(strategy: MixedTraining, network: Network) -> Tensor:
+    def batch(split: Split) -> Batch:
+        return Batch(split.images.float() / 255, split.labels)
+
+    unlabelled = batch(dimmed(bars(12, seed=9)).without_labels()) if strategy.uses_unlabelled else None
+    return strategy.loss(network, Step(batch(dimmed(bars(12, seed=8))), 0.5, batch(bars(12, seed=7)), unlabelled))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("align_on", ["labelled", "unlabelled"])
+def test_mixed_training_adds_the_alignment_it_is_asked_for(name: Any, align_on: Any, pretrained: Network) -> None:
+    plain = MixedTraining()
+    aligned = MixedTraining(alignment=name, alignment_weight=2.0, align_on=align_on)
+    assert aligned.uses_unlabelled == (align_on == "unlabelled")
+    torch.manual_seed(0)
+    network = aligned.adapt(copy.deepcopy(pretrained), CLASSES).eval()
+    source, target = (bars(12, seed=7), dimmed(bars(12, seed=8 if align_on == "labelled" else 9)))
+    seen = [Outputs(f, network.head(f)) for f in (network.features(split.images) for split in (source, target))]
+    added = mixed_loss(aligned, network) - mixed_loss(plain, network)
+    torch.testing.assert_close(added, 2 * network.extras["alignment"](*seen, 0.5))
+
+
+def test_mixed_training_trains_a_discriminator_at_its_own_rate(pretrained: Network) -> None:
+    strategy = MixedTraining(alignment="dann", discriminator_rate=0.5)
+    network = strategy.adapt(copy.deepcopy(pretrained), CLASSES)
+    groups = strategy.parameter_groups(network)
+    assert [group.rate for group in groups] == [1.0, 0.5]
+    assert sum(len(list(group.parameters)) for group in groups) == len(list(network.parameters()))
+    assert {id(p) for p in groups[1].parameters} == {id(p) for p in network.extras["alignment"].parameters()}
+
+
+def test_mixed_training_draws_the_share_and_the_number_of_source_pictures_as_asked(pretrained: Network) -> None:
+    def shares(schedule: Any) -> list[float]:
+        strategy = MixedTraining(source_share=0.8, final_source_share=0.2, schedule=schedule)
+        return [round(strategy.share(progress), 3) for progress in (0, 0.25, 0.5, 1)]
+
+    assert shares("linear") == [0.8, 0.65, 0.5, 0.2]
+    assert shares("constant") == [0.8] * 4
+    assert shares("cosine") == [0.8, round(0.5 + 0.3 * math.cos(math.pi / 4), 3), 0.5, 0.2]
+    strategy = MixedTraining(source_share=1.0, final_source_share=1.0, ratio=0.25)
+    network = strategy.adapt(copy.deepcopy(pretrained), CLASSES).eval()
+    three = bars(12, seed=7).take(torch.arange(3))
+    expected = nn.functional.cross_entropy(network(three.images), three.labels)
+    torch.testing.assert_close(mixed_loss(strategy, network), expected)
+
+
+def test_mixed_training_has_as_many_heads_as_asked(pretrained: Network) -> None:
+    def heads(heads: Any, classes: tuple[str, ...]) -> Network:
+        return MixedTraining(heads=heads).adapt(copy.deepcopy(pretrained), classes)
+
+    assert "source_head" not in heads("auto", CLASSES).extras
+    assert "source_head" not in heads("auto", CLASSES[::-1]).extras
+    assert "source_head" in heads("two", CLASSES).extras
+    assert "source_head" in heads("auto", REORDERED_PART).extras
+    one = heads("one", ("right", "elsewhere", "left"))
+    assert "source_head" not in one.extras
+    weights = MixedTraining(heads="one").source_weights(one, Domains(bars(3), bars(3), bars(3)))
+    assert weights is not None
+    assert weights.tolist() == [1, 0, 1]
+    assert one.extras["source_labels"](torch.tensor([0, 2])).tolist() == [2, 0]
+    with pytest.raises(ValueError, match="share none: up, down"):
+        heads("one", ("up", "down"))

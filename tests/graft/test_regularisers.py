@@ -1,0 +1,392 @@
+"""Fine-tuning against forgetting and overfitting: each penalty against NumPy or a case worked by hand."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from graft.loop import train
+from graft.network import Description, Network, predict
+from graft.regularisers import features_and_maps, mean_by_channel
+from graft.settings import Training
+from graft.split import Domains, Split
+from graft.strategies.base import Batch, Step, Strategy
+from graft.strategies.bss import Bss, weak_share
+from graft.strategies.co_tuning import CoTuning, relationship
+from graft.strategies.delta import Delta, MapDistance, fit_probe
+from graft.strategies.l2_sp import L2Sp
+from graft.strategies.scratch import Scratch
+from graft.strategies.stoch_norm import StochasticNorm, StochNorm
+from tests.graft.pictures import CLASSES, bars, tiny_network
+
+BRIEF = Training(steps=8, batch_size=9, learning_rate=0.01, evaluations=2)
+OTHER_CLASSES = ("elsewhere", "right")
+
+all_of_them = pytest.mark.parametrize("strategy", [L2Sp(), Delta(), Bss(), StochNorm(), CoTuning()], ids=repr)
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Network:
+    network = tiny_network(seed=3)
+    budget = Training(steps=40, batch_size=16, learning_rate=0.02)
+    train(network, Scratch(), Domains(bars(90), bars(30, seed=1)), budget)
+    return network
+
+
+def begun(strategy: Strategy, source: Network, target: Split) -> Network:
+    """The network as it is before the first step, in evaluation mode."""
+    torch.manual_seed(0)
+    network = strategy.adapt(copy.deepcopy(source), target.classes)
+    strategy.begin(network, Domains(target, target))
+    return network.eval()
+
+
+def step_on(split: Split) -> Step:
+    return Step(Batch(split.images.float() / 255, split.labels))
+
+
+def shaken(network: Network) -> Network:
+    """The network with every weight of its own moved a little."""
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for weight in [*network.backbone.parameters(), *network.head.parameters()]:
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    return network
+
+
+def numpy_cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    values = logits.detach().double().numpy()
+    values = values - values.max(axis=1, keepdims=True)
+    log_probabilities = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+    return float(-log_probabilities[np.arange(len(labels)), labels.numpy()].mean())
+
+
+def numpy_weights(module: nn.Module) -> list[np.ndarray]:
+    return [weight.detach().double().numpy() for weight in module.parameters()]
+
+
+# Every one of them
+
+
+@all_of_them
+def test_nothing_decays_the_weights_of_a_penalised_network_twice(strategy: Strategy, pretrained: Network) -> None:
+    network = begun(strategy, pretrained, bars(9))
+    decays = {group.decay for group in strategy.parameter_groups(network)}
+    assert decays == ({0.0} if isinstance(strategy, (L2Sp, Delta)) else {1.0})
+
+
+@all_of_them
+def test_bfloat16_autocast_gives_nearly_the_loss_of_float32(strategy: Strategy, pretrained: Network) -> None:
+    network, step = shaken(begun(strategy, pretrained, bars(18))), step_on(bars(18, seed=2))
+    exact = strategy.loss(network, step)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = strategy.loss(network, step)
+    torch.testing.assert_close(rounded.float(), exact, rtol=0.03, atol=0.03)
+
+
+# L2-SP
+
+
+def test_l2_sp_is_the_cross_entropy_and_both_penalties_of_a_numpy_computation(pretrained: Network) -> None:
+    network, pictures = shaken(begun(L2Sp(), pretrained, bars(9))), bars(12, seed=2)
+    distance = sum(
+        ((w - w0) ** 2).sum()
+        for w, w0 in zip(numpy_weights(network.backbone), numpy_weights(pretrained.backbone), strict=True)
+    )
+    size = sum((v**2).sum() for v in numpy_weights(network.head))
+    expected = numpy_cross_entropy(network(pictures.images), pictures.labels) + 0.3 / 2 * distance + 0.7 / 2 * size
+    assert L2Sp(alpha=0.3, beta=0.7).loss(network, step_on(pictures)).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_l2_sp_pulls_every_weight_back_by_its_own_distance(pretrained: Network) -> None:
+    network, step = shaken(begun(L2Sp(), pretrained, bars(9))), step_on(bars(12, seed=2))
+    weights = [*network.backbone.parameters(), *network.head.parameters()]
+    with_penalty = torch.autograd.grad(L2Sp(alpha=0.3, beta=0.7).loss(network, step), weights)
+    without = torch.autograd.grad(L2Sp(alpha=0.0, beta=0.0).loss(network, step), weights)
+    origins = numpy_weights(pretrained.backbone)
+    for weight, origin, full, plain in zip(network.backbone.parameters(), origins, with_penalty, without, strict=False):
+        expected = 0.3 * (weight.detach().double().numpy() - origin)
+        np.testing.assert_allclose((full - plain).numpy(), expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose((with_penalty[-1] - without[-1]).numpy(), 0.7 * network.head.bias.detach(), atol=1e-5)
+
+
+def test_l2_sp_stays_nearer_to_the_source_the_harder_it_pulls(pretrained: Network) -> None:
+    def distance(alpha: float) -> float:
+        network, strategy = begun(L2Sp(), pretrained, bars(9)), L2Sp(alpha=alpha)
+        train(network, strategy, Domains(bars(18, seed=7), bars(9, seed=8)), BRIEF, seed=1)
+        pairs = zip(network.backbone.parameters(), pretrained.backbone.parameters(), strict=True)
+        return sum((a - b).detach().square().sum().item() for a, b in pairs)
+
+    assert distance(10.0) < distance(0.0) / 2
+
+
+# BSS
+
+
+def numpy_weak_share(features: np.ndarray, k: int) -> float:
+    squares = np.sort(np.linalg.svd(features, compute_uv=False) ** 2)
+    return float(squares[:k].sum() / squares.sum())
+
+
+@pytest.mark.parametrize("shape", [(8, 20), (20, 8)])
+@pytest.mark.parametrize("k", [1, 3, 50])
+def test_bss_is_the_share_of_the_smallest_squared_singular_values(shape: tuple[int, int], k: int) -> None:
+    features = torch.randn(shape, generator=torch.Generator().manual_seed(k))
+    assert weak_share(features, k).item() == pytest.approx(numpy_weak_share(features.double().numpy(), k), rel=1e-4)
+
+
+def test_bss_has_the_gradient_of_central_differences() -> None:
+    features = torch.randn(5, 7, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    values = features.detach().double().numpy()
+    expected = np.zeros((5, 7))
+    for place in np.ndindex(5, 7):
+        moved = np.zeros((5, 7))
+        moved[place] = 1e-5
+        expected[place] = (numpy_weak_share(values + moved, 2) - numpy_weak_share(values - moved, 2)) / 2e-5
+    weak_share(features, 2).backward()
+    assert features.grad is not None
+    np.testing.assert_allclose(features.grad.numpy(), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_bss_adds_eta_times_the_share_of_the_weaker_directions_to_the_cross_entropy(pretrained: Network) -> None:
+    network, pictures = begun(Bss(), pretrained, bars(9)), bars(20, seed=2)
+    features = predict(network, pictures.images)[1].double().numpy()
+    expected = numpy_cross_entropy(network(pictures.images), pictures.labels) + 30.0 * numpy_weak_share(features, 15)
+    found = Bss(eta=30.0, share=0.75).loss(network, step_on(pictures))
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_bss_copes_with_a_batch_that_repeats_its_pictures() -> None:
+    features = torch.randn(4, 10, generator=torch.Generator().manual_seed(1)).repeat(3, 1).requires_grad_(True)
+    weak_share(features, 6).backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
+# Stochastic normalisation
+
+
+def two_channels() -> tuple[nn.BatchNorm2d, Tensor]:
+    """A batch norm whose moving statistics are mean (1, 0) and variance (4, 1); a batch of two pictures, one place."""
+    norm = nn.BatchNorm2d(2, eps=1e-12, momentum=0.5)
+    norm.load_state_dict(
+        {
+            "weight": torch.tensor([3.0, 1.0]),
+            "bias": torch.tensor([10.0, 0.0]),
+            "running_mean": torch.tensor([1.0, 0.0]),
+            "running_var": torch.tensor([4.0, 1.0]),
+            "num_batches_tracked": torch.tensor(0),
+        }
+    )
+    return norm, torch.tensor([[[[3.0]], [[-1.0]]], [[[7.0]], [[1.0]]]])
+
+
+def test_stoch_norm_with_p_of_one_is_batch_norm_in_training_mode() -> None:
+    norm, batch = two_channels()
+    found = StochasticNorm(copy.deepcopy(norm), p=1.0).train()(batch)
+    torch.testing.assert_close(found, norm.train()(batch))
+    # By hand: channel 1 has mean 5 and deviation 2, so 3 -> -1 -> 3 * -1 + 10.
+    torch.testing.assert_close(found[:, 0].flatten(), torch.tensor([7.0, 13.0]))
+
+
+def test_stoch_norm_with_p_of_zero_normalises_by_the_moving_statistics_and_still_moves_them() -> None:
+    norm, batch = two_channels()
+    layer = StochasticNorm(norm, p=0.0).train()
+    # By hand: (3 - 1) / 2 * 3 + 10 and (7 - 1) / 2 * 3 + 10; the other channel passes as it is.
+    found = layer(batch)
+    assert found[:, 0].flatten().tolist() == [13.0, 19.0]
+    assert found[:, 1].flatten().tolist() == [-1.0, 1.0]
+    # Half way to the batch's mean 5 and unbiased variance 8; and to 0 and 2.
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean.tolist() == [3.0, 0.0]
+    assert norm.running_var.tolist() == [6.0, 1.5]
+
+
+def test_stoch_norm_differentiates_by_the_statistics_that_it_used() -> None:
+    norm, batch = two_channels()
+    batch.requires_grad_(True)
+    StochasticNorm(norm, p=0.0).train()(batch).sum().backward()
+    assert batch.grad is not None
+    torch.testing.assert_close(batch.grad.flatten(), torch.tensor([1.5, 1.0, 1.5, 1.0]))  # gamma / sigma: 3 / 2, 1 / 1
+
+
+def test_stoch_norm_draws_for_each_channel_and_each_pass_anew() -> None:
+    torch.manual_seed(0)
+    batch = torch.randn(16, 200, 2, 2) + 1
+    by_moving, by_batch = batch / (1 + 1e-5) ** 0.5, nn.BatchNorm2d(200).train()(batch)
+    draws = []
+    for _ in range(2):
+        found = StochasticNorm(nn.BatchNorm2d(200), p=0.7).train()(batch)
+        of_batch = (found - by_batch).abs().amax(dim=(0, 2, 3)) < 1e-4
+        of_moving = (found - by_moving).abs().amax(dim=(0, 2, 3)) < 1e-4
+        assert (of_batch ^ of_moving).all(), "a channel is normalised in one way or the other, for all pictures"
+        assert 0.6 < of_batch.float().mean() < 0.8
+        draws.append(of_batch)
+    assert not torch.equal(*draws)
+
+
+def test_stoch_norm_is_the_source_in_evaluation_and_leaves_plain_batch_norm(pretrained: Network) -> None:
+    images = bars(12, seed=5).images
+    network = begun(StochNorm(), pretrained, bars(9))
+    torch.testing.assert_close(network.features(images), pretrained.eval().features(images))
+    before = shaken(network)(images)
+    finished = StochNorm().finish(network)
+    assert not any(isinstance(module, StochasticNorm) for module in finished.modules())
+    torch.testing.assert_close(finished(images), before)
+
+
+def test_stoch_norm_refuses_a_backbone_without_batch_norm(pretrained: Network) -> None:
+    network = copy.deepcopy(pretrained)
+    for name in ("0.2", "1.2"):
+        network.backbone.set_submodule(name, nn.Identity())
+    with pytest.raises(ValueError, match="backbone convnet_tiny has none"):
+        StochNorm().adapt(network, OTHER_CLASSES)
+
+
+# Co-tuning
+
+
+def test_co_tuning_relates_classes_by_the_sources_mean_prediction() -> None:
+    probabilities = torch.tensor([[0.8, 0.2, 0.0], [0.1, 0.1, 0.8], [0.4, 0.6, 0.0]])
+    found = relationship(probabilities, torch.tensor([0, 2, 0]), 3)
+    torch.testing.assert_close(found, torch.tensor([[0.6, 0.4, 0.0], [0.0, 0.0, 0.0], [0.1, 0.1, 0.8]]))
+
+
+def test_co_tuning_learns_the_relationship_from_softened_predictions_of_the_source(pretrained: Network) -> None:
+    target = bars(10, seed=4, classes=OTHER_CLASSES)
+    network = begun(CoTuning(temperature=2.0), pretrained, target)
+    logits = pretrained.eval()(target.images).detach().double().numpy() / 2
+    softened = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    for label in range(2):
+        expected = softened[target.labels.numpy() == label].mean(axis=0)
+        found = network.extras["relationship"](torch.tensor([label]))[0]
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
+
+
+def test_co_tuning_supervises_both_heads(pretrained: Network) -> None:
+    target = bars(10, seed=4, classes=OTHER_CLASSES)
+    network = begun(CoTuning(), pretrained, target)
+    table = network.extras["relationship"](torch.arange(2)).double().numpy()
+    logits = pretrained.eval()(target.images).detach().double().numpy()
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    of_source = -(table[target.labels.numpy()] * log_probabilities).sum(axis=1).mean()
+    of_target = numpy_cross_entropy(network(target.images), target.labels)
+    found = CoTuning(weight=3.0).loss(network, step_on(target))
+    assert found.item() == pytest.approx(of_target + 3.0 * of_source, rel=1e-4)
+    found.backward()
+    for head in (network.head, network.extras["source_head"]):
+        assert head.weight.grad is not None
+        assert head.weight.grad.abs().sum() > 0
+
+
+# DELTA
+
+
+def test_delta_weighs_squared_differences_by_channel_and_averages_over_stages() -> None:
+    generator = np.random.default_rng(0)
+    picture, source_picture = generator.normal(size=(2, 4, 3, 5, 5)).astype(np.float32)
+    tokens, source_tokens = generator.normal(size=(2, 4, 6, 2)).astype(np.float32)
+    weights = [np.array([0.2, 0.3, 0.5]), np.array([1.0, 2.0])]
+    first = (weights[0] * ((picture - source_picture) ** 2).mean(axis=(0, 2, 3))).sum()
+    second = (weights[1] * ((tokens - source_tokens) ** 2).mean(axis=(0, 1))).sum()
+    distance = MapDistance(["first", "second"], [torch.from_numpy(values).float() for values in weights])
+    maps = [torch.from_numpy(values) for values in (picture, tokens)]
+    source_maps = [torch.from_numpy(values) for values in (source_picture, source_tokens)]
+    assert distance(maps, source_maps).item() == pytest.approx((first + second) / 2, rel=1e-5)
+
+
+def test_delta_finds_the_channels_of_maps_that_end_in_them() -> None:
+    swin = torch.arange(3.0).expand(2, 4, 4, 3)
+    assert mean_by_channel(swin).tolist() == [0.0, 1.0, 2.0]
+
+
+def test_delta_is_zero_at_the_source_and_one_where_the_maps_vanish(pretrained: Network) -> None:
+    pictures = bars(18, seed=2)
+    network = begun(Delta(), pretrained, pictures)
+    step = step_on(pictures)
+
+    def penalty() -> float:
+        return (Delta(alpha=1.0, beta=0.0).loss(network, step) - Delta(alpha=0.0, beta=0.0).loss(network, step)).item()
+
+    assert penalty() == pytest.approx(0.0, abs=1e-6)
+    with torch.no_grad():
+        for name, weight in network.backbone.named_parameters():
+            if name.endswith(("2.weight", "2.bias")):  # batch norm: the map after it is zero
+                weight.zero_()
+    assert penalty() == pytest.approx(1.0, rel=1e-3)
+
+
+def test_delta_attends_to_channels_in_the_order_of_what_their_loss_costs(pretrained: Network) -> None:
+    target = bars(30, seed=2)
+    network, even = begun(Delta(), pretrained, target), begun(Delta(attention="even"), pretrained, target)
+    attention = network.extras["distance"].weights[0] / even.extras["distance"].weights[0]
+    probe = fit_probe(predict(network, target.images)[1], target.labels, len(CLASSES))
+
+    def loss_without(channel: int | None) -> float:
+        def switch_off(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+            output = output.clone()
+            if channel is not None:
+                output[:, channel] = -1e3  # nothing passes the ReLU that follows
+            return output
+
+        handle = network.backbone.get_submodule("0.2").register_forward_hook(switch_off)
+        logits = probe(network.features(target.images))
+        handle.remove()
+        return numpy_cross_entropy(logits, target.labels)
+
+    costs = [loss_without(channel) - loss_without(None) for channel in range(len(attention))]
+    assert spearmanr(attention.numpy(), costs).statistic > 0.8
+
+
+def test_delta_leaves_no_hook_behind_and_says_which_stage_has_no_map(pretrained: Network) -> None:
+    images = bars(3).images
+    _, maps = features_and_maps(pretrained.eval(), images, ["0.2", "1.2"])
+    assert [tuple(found.shape) for found in maps] == [(3, 16, 4, 4), (3, 32, 2, 2)]
+    unused = copy.deepcopy(pretrained)
+    unused.backbone.add_module("aside", nn.ModuleList([nn.Linear(2, 2)]))
+    unused.backbone.forward = lambda pictures: pretrained.backbone(pictures)
+    with pytest.raises(ValueError, match=r"no feature map comes from aside\.0 of backbone convnet_tiny"):
+        features_and_maps(unused, images, ["aside.0"])
+    assert not any(module._forward_hooks for module in [*pretrained.modules(), *unused.modules()])
+
+
+class Tokens(nn.Module):
+    """A transformer body in small: two tokens a row of the picture, (B, 1, 8, 8) -> (B, T, D) -> (B, D)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(8, 16)
+        self.blocks = nn.ModuleList(nn.TransformerEncoderLayer(16, 2, 16, 0.0, batch_first=True) for _ in range(2))
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.embed(images[:, 0])
+        for block in self.blocks:
+            tokens = block(tokens)
+        return tokens.mean(dim=1)
+
+
+def resnet() -> Network:
+    return Network(Description("torchvision:resnet18", CLASSES, 1, 16))
+
+
+def transformer() -> Network:
+    network = tiny_network()
+    network.backbone, network.feature_size = Tokens(), 16
+    network.head = nn.Linear(16, 3)
+    return network
+
+
+@pytest.mark.parametrize("make", [resnet, transformer])
+def test_delta_compares_the_maps_of_residual_networks_and_of_transformers(make: Callable[[], Network]) -> None:
+    torch.manual_seed(0)
+    target = bars(6, size=8 if make is transformer else 16)
+    network = begun(Delta(), make(), target)
+    step = step_on(target)
+    apart = shaken(network)
+    assert Delta(alpha=1.0).loss(apart, step) > Delta(alpha=0.0).loss(apart, step) + 0.01
+    train(network, Delta(), Domains(target, target), Training(steps=2, batch_size=6, evaluations=1))

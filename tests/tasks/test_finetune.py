@@ -1,0 +1,123 @@
+"""The stage `finetune` on a tiny project: what a trial leaves, and what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from graft.network import Description, Network
+from tasks.artifacts import load_network, load_split, save_network
+from tasks.errors import GraftError
+from tasks.finetune import finetune
+from tasks.plan import Entry
+from tests.tasks.evaluation_fixture import SIZE, make_project
+
+TRAINING = {"steps": 6, "batch_size": 8, "evaluations": 2}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch) -> Path:
+    """A project before its trials; the current folder."""
+    folder = make_project(tmp_path, steps={}, budgets=(2, 4))
+    torch.manual_seed(0)
+    save_network(folder / "build/pretrained", Network(Description("convnet_tiny", ("ant", "bee", "cat"), 1, SIZE)))
+    ask(folder, strategies={"scratch": {}, "fine_tune": {}}, label_free={"source_only": {}, "mcc": {}})
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def ask(folder: Path, **sections: Any) -> None:
+    path = folder / "params.yaml"
+    content = yaml.safe_load(path.read_text()) | {"finetune": {"validation_per_class": 3, "training": TRAINING}}
+    path.write_text(yaml.safe_dump(content | sections))
+
+
+def trial(folder: Path, entry: Entry) -> tuple[Path, dict[str, Any]]:
+    finetune(entry)
+    path = folder / "build/trials" / entry.name
+    return path, json.loads((path / "metrics.json").read_text())
+
+
+def test_a_trial_states_its_budget_and_validation_never_costs_more_than_training(project: Path) -> None:
+    path, metrics = trial(project, Entry("fine_tune", 2, 0))
+    assert path.name == "fine_tune-2-0"
+    assert (metrics["labels_per_class"], metrics["validation_per_class"]) == (2, 2)
+    assert (metrics["n_train"], metrics["n_validation"]) == (6, 6)
+    assert metrics["search"] == []
+    assert metrics["companions"] == {}
+    assert load_network(path).description.classes == ("ant", "bee", "cat")
+    assert trial(project, Entry("fine_tune", 4, 0))[1]["validation_per_class"] == 3
+
+
+def test_a_trial_without_labels_keeps_its_oracle_apart(project: Path) -> None:
+    path, metrics = trial(project, Entry("mcc", 0, 1))
+    assert path.name == "mcc-0-1"
+    assert (metrics["labels_per_class"], metrics["n_train"], metrics["validation_per_class"]) == (0, 0, 3)
+    assert set(metrics["companions"]) == {"oracle"}
+    assert metrics["companions"]["oracle"]["accuracy"] >= metrics["validation"]["accuracy"]
+    assert load_network(path / "companions/oracle").description == load_network(path).description
+
+
+def test_a_search_is_recorded_and_its_best_is_kept(project: Path) -> None:
+    ask(project, tune={"trials": 3})
+    _, metrics = trial(project, Entry("fine_tune", 4, 0))
+    rates = [attempt["learning_rate"] for attempt in metrics["search"]]
+    objectives = [attempt["objective"] for attempt in metrics["search"]]
+    best = objectives.index(min(objectives))
+    assert len(rates) == 3
+    assert rates[0] == metrics["training"]["learning_rate"]
+    assert metrics["learning_rate"] == rates[best]
+    assert metrics["knobs"]["backbone_rate"] == metrics["search"][best]["backbone_rate"]
+
+
+def test_a_search_without_labels_never_asks_for_one(project: Path) -> None:
+    ask(project, tune={"trials": 2}, label_free={"mcc": {"selection": "entropy"}})
+    path, metrics = trial(project, Entry("mcc", 0, 0))
+    best = min(attempt["objective"] for attempt in metrics["search"])
+    scores = [float(row.split(",")[-1]) for row in (path / "curve.csv").read_text().split()[1:]]
+    assert -best == pytest.approx(max(scores), rel=1e-4)
+
+
+def test_source_pictures_that_were_chosen_are_kept_for_the_report(project: Path) -> None:
+    ask(project, strategies={"scratch": {}, "adaptive_sampling": {}})
+    path, _ = trial(project, Entry("adaptive_sampling", 4, 0))
+    weights = np.load(path / "source_weights.npy")
+    assert weights.shape == (len(load_split(project / "build/data/source")),)
+    assert (weights >= 0).all()
+    assert weights.max() > weights.min()
+
+
+def test_a_sweep_leaves_a_network_for_each_depth(project: Path) -> None:
+    ask(project, strategies={"scratch": {}, "layer_transfer": {"sweep": True}})
+    path, metrics = trial(project, Entry("layer_transfer", 2, 0))
+    assert sorted(metrics["companions"]) == ["depth 0", "depth 1", "depth 2"]
+    for name in metrics["companions"]:
+        assert load_network(path / "companions" / name).description.backbone == "convnet_tiny"
+
+
+def test_the_same_trial_has_the_same_bytes(project: Path) -> None:
+    def files() -> dict[str, bytes]:
+        path, _ = trial(project, Entry("fine_tune", 4, 1))
+        return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+    assert files() == files()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (Entry("mcc", 4, 0), "strategies.mcc: needs no labels: move it to `label_free`"),
+        (Entry("fine_tune", 0, 0), "label_free.fine_tune: learns from labels: move it to `strategies`"),
+        (Entry("fine_tune", 40, 0), "trial fine_tune-40-0: 43 labels a class are asked for"),
+        (Entry("finetune", 4, 0), "unknown strategy 'finetune'; did you mean 'fine_tune'"),
+    ],
+)
+def test_what_cannot_be_had_is_said_and_nothing_is_left(project: Path, entry: Entry, message: str) -> None:
+    with pytest.raises(GraftError) as caught:
+        finetune(entry)
+    assert message in str(caught.value)
+    assert not (project / "build/trials").exists()

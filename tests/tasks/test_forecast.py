@@ -1,0 +1,334 @@
+"""The stage `forecast` on a tiny project, its words, and how it is judged afterwards."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from graft.network import Description, predict
+from graft.sampling import draw_labels
+from graft.transferability import leep, logme, probe_accuracy
+from tasks import forecasting
+from tasks.artifacts import load_network, load_split, save_split
+from tasks.datasets.pictures import convert, fit
+from tasks.errors import GraftError
+from tasks.forecast import forecast, ranked_by, write_forecast
+from tasks.forecast_models import fit_pictures
+from tasks.forecast_score import rank_correlation, realised_gains, score_forecast, score_ranking
+from tasks.report import words
+from tasks.report.forecast_figures import outlook
+from tasks.settings.forecast import ForecastSettings
+from tests.house.imports import ROOT
+from tests.tasks.forecast_fixture import CLASSES, change, make_project, rows, write_model
+
+SETTINGS = ForecastSettings(pictures=100, permutations=99, untrained=2)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A project; read only."""
+    return make_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def found(made: Path) -> dict[str, Any]:
+    """Its forecast; read only."""
+    return forecast(made, SETTINGS)
+
+
+@pytest.fixture
+def project(made: Path, tmp_path: Path) -> Path:
+    """The same project, to change."""
+    shutil.copytree(made, tmp_path / "project")
+    return tmp_path / "project"
+
+
+class TestStage:
+    def test_scores_are_those_of_the_pictures_that_each_trial_learns_from(self, made: Path, found) -> None:
+        network, pool = load_network(made / "build/pretrained"), load_split(made / "build/data/pool")
+        cells = found["models"]["pretrained"]["cells"]
+        assert [(cell["labels"], cell["seed"]) for cell in cells] == [(n, s) for n in (2, 5) for s in range(3)]
+        for cell in cells:
+            training = draw_labels(pool, cell["labels"], min(4, cell["labels"]), cell["seed"]).training
+            held = draw_labels(pool, 5, 4, cell["seed"]).validation
+            probabilities, features = predict(network, training.images)
+            probe = probe_accuracy(features, training.labels, predict(network, held.images)[1], held.labels)
+            assert cell["source"]["probe"] == pytest.approx(probe, abs=1e-4)
+            assert cell["source"]["logme"] == pytest.approx(logme(features, training.labels), rel=1e-3)
+            assert cell["source"]["leep"] == pytest.approx(leep(probabilities, training.labels), rel=1e-3)
+
+    def test_means_lifts_and_expectations_follow_from_the_cells(self, found) -> None:
+        model = found["models"]["pretrained"]
+        assert [row["labels"] for row in model["budgets"]] == [2, 5]
+        for row in model["budgets"]:
+            cells = [cell for cell in model["cells"] if cell["labels"] == row["labels"]]
+            lifts = [cell["source"]["probe"] - cell["random"]["probe"] for cell in cells]
+            assert row["source"]["probe"] == pytest.approx(np.mean([c["source"]["probe"] for c in cells]), abs=1e-3)
+            assert row["lift"]["probe"]["mean"] == pytest.approx(np.mean(lifts), abs=1e-3)
+            low, high = row["lift"]["probe"]["low"], row["lift"]["probe"]["high"]
+            assert row["expected"] == ("positive" if low > 0 else "negative" if high < 0 else "no evidence")
+
+    def test_a_source_that_fits_is_ahead_of_untrained_bodies(self, found) -> None:
+        for row in found["models"]["pretrained"]["budgets"]:
+            assert row["lift"]["probe"]["mean"] > 0.05
+            assert row["lift"]["logme"]["mean"] > 0.2
+            assert row["source"]["leep"] > -1.2  # chance: -log 4 = -1.39
+
+    def test_it_is_written_alike_each_time_and_needs_no_test_split(self, project: Path) -> None:
+        change(project, forecast={"pictures": 50, "permutations": 99, "untrained": 2})
+        assert not (project / "build/data/test").exists()
+        write_forecast(project)
+        first = (project / "build/forecast/forecast.json").read_bytes()
+        torch.manual_seed(99)
+        write_forecast(project)
+        assert (project / "build/forecast/forecast.json").read_bytes() == first
+        assert json.loads(first)["gap"]["pictures"] == 50
+
+    def test_a_gap_is_seen_and_none_where_there_is_none(self, project: Path, found) -> None:
+        assert forecasting.gap_size(found["gap"]) == "large"
+        images, labels = rows(160, seed=9)
+        save_split(project / "build/data/pool", images, labels, CLASSES)
+        assert forecasting.gap_size(forecast(project, SETTINGS)["gap"]) == "small"
+
+    def test_too_few_pictures_give_no_gap_and_words_that_say_so(self, project: Path) -> None:
+        images, labels = rows(8, seed=0)
+        save_split(project / "build/data/source", images, labels, CLASSES)
+        gap = forecast(project, SETTINGS)["gap"]
+        assert gap is None
+        assert "too few pictures" in forecasting.gap_in_words(gap)
+
+    def test_source_models_of_other_classes_sizes_and_channels_are_ranked(self, project: Path, tmp_path: Path) -> None:
+        source = load_split(project / "build/data/source")
+        write_model(project / "models/idle", source, steps=0)
+        write_model(tmp_path / "colour", source, size=12, channels=3)
+        wild = load_split(project / "build/data/pool")
+        save_split(project / "build/data/pool", wild.images.numpy(), wild.labels.numpy(), ["w", "x", "y", "z"])
+        settings = ForecastSettings(models={"idle": "models/idle"}, pictures=50, permutations=99, untrained=1)
+        found = forecast(project, settings, {"colour": tmp_path / "colour"})
+        assert set(found["ranking"][:2]) == {"pretrained", "colour"}
+        assert found["ranking"][2] == "idle"
+        assert found["models"]["colour"]["input"] == [3, 12, 12]
+        assert "Best of 3 source models" in forecasting.ranking_in_words(found)
+
+    def test_every_model_that_cannot_be_used_is_named(self, project: Path) -> None:
+        models = {"pretrained": "build/pretrained", "away": "../elsewhere", "none": "models/none"}
+        with pytest.raises(GraftError) as caught:
+            forecast(project, ForecastSettings(models=models))
+        assert len(caught.value.problems) == 3
+        for part in (
+            "'pretrained' is the project's own",
+            "'../elsewhere' lies outside",
+            "'models/none' holds no model",
+        ):
+            assert part in str(caught.value)
+
+    def test_a_budget_that_cannot_be_had_is_refused(self, project: Path) -> None:
+        change(project, label_budgets=[1, 40])
+        with pytest.raises(GraftError, match=r"label_budgets: 44 labels a class are asked for.*ant \(30\)"):
+            forecast(project, SETTINGS)
+
+
+@pytest.mark.parametrize(("channels", "wanted", "size"), [(3, 1, 20), (1, 3, 20), (3, 3, 9), (1, 1, 33), (3, 1, 12)])
+def test_pictures_are_brought_to_a_models_input_as_the_pipeline_would(channels: int, wanted: int, size: int) -> None:
+    rough = torch.randint(0, 256, (5, channels, 6, 6), generator=torch.Generator().manual_seed(0)).float()
+    pictures = torch.nn.functional.interpolate(rough, (20, 20), mode="bicubic").clamp(0, 255).to(torch.uint8)
+    found = fit_pictures(pictures, Description("convnet_tiny", ("a", "b"), wanted, size))
+    assert found.dtype == torch.uint8
+    for ours, picture in zip(found.numpy(), pictures.numpy(), strict=True):
+        image = Image.fromarray(picture[0] if channels == 1 else picture.transpose(1, 2, 0))
+        theirs = fit(convert(image, wanted), size)
+        assert ours.shape == theirs.shape
+        assert np.abs(ours.astype(int) - theirs).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("error", "size", "distance"),
+    [(0.5, "small", 0.0), (0.35, "small", 0.6), (0.2, "moderate", 1.2), (0.05, "large", 1.8)],
+)
+def test_the_gap_in_words_and_numbers(error: float, size: str, distance: float) -> None:
+    gap = {
+        "pictures": 300,
+        "domain_error": error,
+        "proxy_a_distance": distance,
+        "mmd": 0.0123,
+        "mmd_p_value": 0.005,
+        "frechet": 22.64,
+        "frechet_within": 3.4,
+    }
+    said = forecasting.gap_in_words(gap)
+    assert said.startswith(f"{size.capitalize()} domain gap")
+    assert f"{100 * (1 - error):.0f} % of held-out pictures" in said
+    numbers = forecasting.gap_in_numbers(gap)
+    assert f"Proxy A-distance {distance:.2f}, of 0 to 2" in numbers
+    assert "Fréchet distance 22.6, 3.4 within a domain" in numbers
+
+
+def by_hand(lifts: dict[tuple[int, int], float], expected: str = "positive", error: float = 0.3) -> dict[str, Any]:
+    """A forecast with these lifts of the probe by labels and seed; LogME's are the other way round."""
+    cells = [
+        {
+            "labels": labels,
+            "seed": seed,
+            "source": {"logme": -lift, "h_score": 1.0, "leep": -1.0, "nce": -1.0, "probe": 0.5 + lift},
+            "random": {"logme": 0.0, "h_score": 0.5, "probe": 0.5},
+        }
+        for (labels, seed), lift in lifts.items()
+    ]
+    rows = [
+        {
+            "labels": labels,
+            "source": cells[0]["source"],
+            "random": cells[0]["random"],
+            "lift": {name: {"mean": 0.2, "low": 0.1, "high": 0.3} for name in ("logme", "h_score", "probe")},
+            "expected": expected,
+        }
+        for labels in sorted({labels for labels, _ in lifts})
+    ]
+    gap = {
+        "pictures": 300,
+        "domain_error": error,
+        "proxy_a_distance": 2 * (1 - 2 * error),
+        "mmd": 0.05,
+        "mmd_p_value": 0.01,
+        "frechet": 9.0,
+        "frechet_within": 1.0,
+    }
+    models = {"pretrained": {"cells": cells, "budgets": rows}}
+    return {"gap": gap, "models": models, "ranking": ["pretrained"], "ranked_by": "logme"}
+
+
+LIFTS = {(1, 0): 0.4, (1, 1): 0.3, (5, 0): 0.1, (5, 1): -0.05}
+
+
+class TestWarning:
+    def test_a_large_gap_warns_of_negative_transfer(self) -> None:
+        said = forecasting.warning(by_hand(LIFTS, error=0.04))
+        assert said.startswith("A large gap warns of negative transfer, but")
+        assert forecasting.warning(by_hand(LIFTS, error=0.3)) == ""
+
+    def test_features_behind_untrained_ones_warn_whatever_the_gap(self) -> None:
+        for error in (0.04, 0.4):
+            said = forecasting.warning(by_hand(LIFTS, expected="negative", error=error))
+            assert (
+                "With 1 and 5 labels a class expect negative transfer: the source's features are behind untrained ones"
+                in said
+            )
+            assert ", but" not in said
+        without_gap = {**by_hand(LIFTS, expected="negative"), "gap": None}
+        assert "expect negative transfer" in forecasting.warning(without_gap)
+
+    def test_a_modest_lift_does_not_carry_a_frozen_body(self) -> None:
+        forecast = by_hand(LIFTS)
+        forecast["models"]["pretrained"]["budgets"][1]["lift"] = {"probe": {"mean": 0.06, "low": 0.02, "high": 0.1}}
+        said = forecasting.warning(forecast)
+        assert said.startswith("With 5 labels a class expect linear_probe near scratch or below it")
+        assert "less than 10 points" in said
+
+    def test_with_few_labels_logme_ranks_nothing(self) -> None:
+        assert [ranked_by(labels) for labels in (1, 2, 3, 10)] == ["probe", "probe", "logme", "logme"]
+
+
+class TestScore:
+    def test_order_and_signs_by_hand(self) -> None:
+        gains = {(1, 0): 0.2, (1, 1): 0.1, (5, 0): -0.03, (5, 1): -0.02}
+        score = score_forecast(by_hand(LIFTS), gains)
+        assert (score["n"], score["gained"]) == (4, 2)
+        assert score["right_sign"]["probe_lift"] == 3
+        assert score["right_sign"]["logme_lift"] == 1
+        # Of six pairs of cells one, (5, 0) and (5, 1), is in the wrong order: (5 - 1) / 6. Rho: 1 - 6 * 2 / 60.
+        assert score["rank"]["probe_lift"]["kendall"] == pytest.approx(4 / 6, abs=1e-3)
+        assert score["rank"]["probe_lift"]["spearman"] == pytest.approx(0.8)
+        assert score["rank"]["logme_lift"]["kendall"] == pytest.approx(-4 / 6, abs=1e-3)
+        assert score["rank"]["leep"] is None  # all tied
+        assert score["optimism"] == pytest.approx(0.1875 - 0.0625)
+        assert json.loads(json.dumps(score, allow_nan=False)) == score
+        said = forecasting.rightness("fine_tune", score)
+        assert "sign right in 3 of 4 cells, 2 of which gained" in said
+        assert "tau +0.67" in said
+
+    def test_only_cells_that_ran_count_and_few_have_no_order(self) -> None:
+        score = score_forecast(by_hand(LIFTS), {(1, 0): 0.2, (5, 0): 0.1, (7, 0): 0.3})
+        assert score["n"] == 2
+        assert score["rank"]["probe_lift"] is None
+        assert "tau" not in forecasting.rightness("fine_tune", score)
+        assert score_forecast(by_hand(LIFTS), {})["n"] == 0
+
+    def test_a_rank_correlation_tells_chance_from_order(self) -> None:
+        rising = rank_correlation(range(10), range(10))
+        assert rising is not None
+        assert rising["kendall"] == rising["spearman"] == 1.0
+        assert rising["kendall_p"] < 0.001
+        assert rank_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
+        assert rank_correlation([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]) is None
+
+    def test_gains_are_read_from_the_result(self) -> None:
+        gains = realised_gains(summary(), "fine_tune")
+        assert gains == {(1, 0): 0.2, (1, 1): 0.1, (5, 0): -0.03, (5, 1): -0.02}
+
+    def test_several_models_are_judged_by_what_they_reached(self) -> None:
+        models = {}
+        for name, value in (("pretrained", 0.1), ("b", 0.2), ("c", 0.3), ("unknown", 0.9)):
+            models[name] = by_hand({(5, 0): value})["models"]["pretrained"]
+        judged = score_ranking({"models": models}, {"pretrained": 0.9, "b": 0.8, "c": 0.95})
+        assert judged["n"] == 3
+        assert judged["rank"]["probe"]["kendall"] == pytest.approx(1 / 3, abs=1e-3)
+        assert judged["rank"]["logme"]["kendall"] == pytest.approx(-1 / 3, abs=1e-3)
+
+
+def summary() -> dict[str, Any]:
+    """A result in which fine_tune gains 20, 10, -3 and -2 points."""
+
+    def rows(scratch: list[float], fine_tune: list[float]) -> dict[str, Any]:
+        values = {"scratch": scratch, "fine_tune": fine_tune}
+        return {name: {"accuracy": {"mean": sum(seeds) / 2, "seeds": seeds}} for name, seeds in values.items()}
+
+    return {
+        "candidate": {"strategy": "fine_tune"},
+        "budget": {"labels_per_class": 5, "seeds": [0, 1]},
+        "strategies": rows([0.9, 0.9], [0.87, 0.88]),
+        "smaller_budgets": {"1": rows([0.6, 0.7], [0.8, 0.8])},
+    }
+
+
+class TestReport:
+    def render(self, forecast: dict[str, Any], result: dict[str, Any]) -> str:
+        environment = Environment(
+            loader=FileSystemLoader(ROOT / "tasks/report"), autoescape=True, undefined=StrictUndefined
+        )
+        for filter_ in (words.percent, words.points, words.interval, words.short):
+            environment.filters[filter_.__name__] = filter_
+        template = environment.get_template("forecast.html.j2")
+        return template.render(outlook=outlook(forecast, result), symbols=words.SYMBOLS)
+
+    def test_words_numbers_and_what_came_of_it(self) -> None:
+        forecast, result = by_hand(LIFTS, error=0.04), summary()
+        result["forecast"] = {"fine_tune": score_forecast(forecast, realised_gains(result, "fine_tune"))}
+        page = self.render(forecast, result)
+        assert "Large domain gap" in page
+        assert "warns of negative transfer" in page
+        assert "+15.0" in page  # the mean gain with 1 label a class
+        assert "3 of 4" in page
+        assert "+0.67" in page
+        assert page.count("<svg") == 1
+        assert "Source models" not in page
+
+    def test_names_of_models_cannot_run(self) -> None:
+        forecast = by_hand(LIFTS)
+        nasty = "<script>alert(1)</script>"
+        forecast["models"][nasty] = forecast["models"]["pretrained"]
+        forecast["ranking"] = [nasty, "pretrained"]
+        page = self.render(forecast, summary())
+        assert nasty not in page
+        assert "&lt;script&gt;" in page
+
+    def test_without_a_strategy_that_transfers_there_is_nothing_to_compare(self) -> None:
+        result = summary()
+        del result["strategies"]["fine_tune"], result["smaller_budgets"]["1"]["fine_tune"]
+        result["candidate"]["strategy"] = "scratch"
+        assert "<svg" not in self.render(by_hand(LIFTS), result)
