@@ -26,7 +26,7 @@ from benchmarks.projects import clone, graft, result, set_parameters, stage_seco
 
 LABEL_FREE: dict[str, Any] = {name: {} for name in ("source_only", "adabn", "coral", "mmd", "dann", "cdan", "mcc")}
 LABELLED: dict[str, Any] = {"scratch": {}, "fine_tune": {}}
-AUGMENTATION = {"crop": 1, "rotate": 10, "scale": 0.1, "shear": 10}
+AUGMENTATION = {"crop": 2, "rotate": 15, "scale": 0.2, "shear": 10}
 SETTINGS: dict[str, Any] = {
     "label_budgets": [1, 5, 10],
     "strategies": LABELLED,
@@ -38,7 +38,13 @@ SETTINGS: dict[str, Any] = {
     },
     "finetune": {
         "validation_per_class": 10,
-        "training": {"steps": 600, "batch_size": 128, "learning_rate": 0.003, "augmentation": AUGMENTATION},
+        "training": {
+            "steps": 600,
+            "batch_size": 128,
+            "learning_rate": 0.003,
+            "evaluations": 6,
+            "augmentation": AUGMENTATION,
+        },
     },
 }
 LEAST = {("mnist", "usps"): 0.975, ("usps", "mnist"): 0.980}

@@ -23,10 +23,12 @@ def show_cost(root: Path, console: Console) -> None:
 
 def cost_view(found: list[InUse]) -> RenderableType:
     """A row a network, the pretrained one (of `distill` the teacher) first; then the smallest."""
-    table = Table(title="Networks in use, on this machine", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("network")
-    for heading in ("parameters", "multiply-adds", *(f"ms for {size}" for size in BATCHES), "accuracy %"):
-        table.add_column(heading, justify="right")
+    table = Table(
+        title="Networks in use, on this machine", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False
+    )
+    table.add_column("network", no_wrap=True)
+    for heading in ("parameters", "operations", *(f"ms / {size}" for size in BATCHES), "accuracy %"):
+        table.add_column(heading, justify="right", no_wrap=True)
     first, *others = found
     for one in (first, *sorted(others, key=lambda one: (one.parameters, one.multiply_adds, one.name))):
         table.add_row(

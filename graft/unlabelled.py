@@ -1,7 +1,4 @@
-"""What the strategies for an unlabelled target share: learn from the source's labels, and align the domains.
-
-Legend: B batch, N source pictures, K classes.
-"""
+"""What the strategies for an unlabelled target share: learn from the source's labels, and align the domains."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
@@ -31,7 +28,7 @@ class Unlabelled(Strategy):
 
     weight: float = 1.0
     """Of the alignment."""
-    selection: Rule = "last"
+    selection: Rule = "snd"
     """How the weights are chosen."""
     batch_norm: Literal["apart", "together"] = "apart"
     """How the domains pass."""
@@ -91,7 +88,11 @@ class Unlabelled(Strategy):
         return supervised + self.weight * aligned
 
     def outputs(self, network: Network, source: Tensor, target: Tensor) -> tuple[Outputs, Outputs]:
-        """What the network makes of two batches of pictures; the running statistics are the target's if apart."""
+        """What the network makes of two batches of pictures.
+
+        Where they pass apart, running statistics are the target's alone: in evaluation it is as in training. A mixture
+        would fit neither domain.
+        """
         if self.batch_norm == "together":
             features = network.features(torch.cat([source, target])).split([len(source), len(target)])
         else:

@@ -46,6 +46,7 @@ def measure(root: Path) -> list[InUse]:
         rows = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))["strategies"]
     except (OSError, ValueError, KeyError) as error:
         raise GraftError(f"reports/metrics.json: no result that can be read: {error}", "Make it: graft run") from None
+    torch.set_num_threads(1)  # more only wait for one another with a single picture
     plan = read_plan(root / "params.yaml")
     found = [_measure("pretrained", root / "build/pretrained", None)]
     for name, labels in plan.compared(plan.budget):
@@ -65,7 +66,7 @@ def _measure(name: str, folder: Path, accuracy: float | None) -> InUse:
 
 @torch.inference_mode()
 def _latency(network: Network, batch: int) -> float:
-    """Median milliseconds, the picture's way to the device included."""
+    """Median milliseconds, the picture's way to the device and back included."""
     how, device = network.description, next(network.parameters()).device
     images = torch.randint(0, 256, (batch, how.channels, how.image_size, how.image_size), dtype=torch.uint8)
     took = []

@@ -29,7 +29,7 @@ class Bss(Strategy):
     directions are what tells the target's classes apart, and on CUDA each step waits for the decomposition.
     """
 
-    eta: Annotated[float, Ge(0.0), Searched(1.0, 100.0)] = 10.0
+    eta: Annotated[float, Ge(0.0), Searched(0.1, 30.0)] = 1.0
     """Weight of the penalty."""
     share: Fraction = 0.5
     """Share of the directions that count as weak; at least one does."""

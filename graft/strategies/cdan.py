@@ -22,13 +22,13 @@ class Cdan(Unlabelled):
     the classes that it matches.
     """
 
-    weight: Annotated[float, Ge(0.0), Searched(0.1, 3.0)] = 1.0
+    weight: Annotated[float, Ge(0.0), Searched(0.03, 3.0)] = 0.3
     """Weight of the discriminator's loss beside the source's cross-entropy."""
     entropy_conditioning: bool = True
     """Whether sure predictions count more than unsure ones (CDAN+E)."""
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
-    selection: Rule = "last"
+    selection: Rule = "snd"
     """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by

@@ -22,11 +22,11 @@ class Dann(Unlabelled):
     the target, or when the features fool the discriminator with classes matched wrongly: nothing tells it.
     """
 
-    weight: Annotated[float, Ge(0.0), Searched(0.1, 3.0)] = 1.0
+    weight: Annotated[float, Ge(0.0), Searched(0.03, 1.0)] = 0.1
     """Weight of the discriminator's loss beside the source's cross-entropy."""
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
-    selection: Rule = "last"
+    selection: Rule = "snd"
     """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by

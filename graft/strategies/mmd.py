@@ -24,7 +24,7 @@ class Mmd(Unlabelled):
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the squared MMD beside the source's cross-entropy."""
-    selection: Rule = "last"
+    selection: Rule = "snd"
     """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by

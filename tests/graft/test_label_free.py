@@ -7,7 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from graft.label_free import (
+    GUARD,
     MOST_PICTURES,
+    guarded_density,
     held_out,
     label_free_score,
     mean_entropy,
@@ -50,8 +52,23 @@ def test_snd_counts_the_neighbours_within_clusters_worked_by_hand() -> None:
     """Two clusters of four sure pictures: each has three neighbours alike, and four that are e^-20 as near."""
     two_clusters = torch.eye(2).repeat_interleave(4, dim=0)
     assert soft_neighborhood_density(two_clusters) == pytest.approx(math.log(3), abs=1e-5)
-    one_cluster = torch.tensor([[1.0, 0.0]]).expand(8, 2)  # its failure: classes that merged score higher
+    one_cluster = torch.tensor([[1.0, 0.0]]).expand(8, 2)
     assert soft_neighborhood_density(one_cluster) == pytest.approx(math.log(7), abs=1e-5)
+
+
+def test_the_guarded_density_prefers_classes_to_a_collapse_and_to_indecision() -> None:
+    sure = noisy_predictions(200, 5, 8.0)
+    collapsed, undecided = torch.eye(5)[torch.zeros(200).long()], torch.full((200, 5), 0.2)
+    for alike in (collapsed, undecided):
+        assert soft_neighborhood_density(alike) > soft_neighborhood_density(sure)  # what the guard is for
+        assert guarded_density(alike) < guarded_density(sure)
+    two_clusters = torch.eye(2).repeat_interleave(4, dim=0)
+    assert guarded_density(two_clusters) == pytest.approx(math.log(3) + GUARD * math.log(2), abs=1e-5)
+
+
+def test_the_rule_snd_is_guarded(trained: Network) -> None:
+    target = bars(60, seed=5)
+    assert of_domains(trained, "snd", target) == guarded_density(predict(trained, target.images)[0])
 
 
 def test_entropy_is_log_k_where_nothing_is_known_and_zero_where_all_is_sure() -> None:
@@ -85,7 +102,7 @@ def test_sure_and_clustered_predictions_score_higher_than_scattered_ones(rule: s
     assert score(clustered) > score(scattered)
 
 
-@pytest.mark.parametrize("rule", ["entropy", "dev"])
+@pytest.mark.parametrize("rule", ["snd", "entropy", "dev"])
 def test_a_network_that_knows_the_domain_scores_higher_than_a_fresh_one(rule: str, trained: Network) -> None:
     target, source = bars(60, seed=5), bars(90)
     assert of_domains(trained, rule, target, source) > of_domains(tiny_network(seed=3), rule, target, source)
