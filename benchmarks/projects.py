@@ -21,10 +21,13 @@ def clone(folder: Path) -> Path:
 
 
 def set_parameters(project: Path, **sections: Any) -> None:
-    """Replace sections of a project's params.yaml."""
+    """Change a project's params.yaml: lists of trials are replaced, settings merged key by key."""
     path = project / "params.yaml"
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    path.write_text(yaml.safe_dump(content | sections, sort_keys=False), encoding="utf-8")
+    for name, values in sections.items():
+        replaced = name in ("strategies", "label_free") or not isinstance(values, dict)
+        content[name] = values if replaced else content[name] | values
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def graft(project: Path, *arguments: str) -> str:

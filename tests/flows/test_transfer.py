@@ -255,7 +255,8 @@ def test_the_report_is_printed_and_its_absence_said(project: Project) -> None:
 
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["run", "--help"], ["status", "--help"], ["report", "--help"], ["ui", "--help"],
-                  ["strategies", "--help"], ["data", "demo", "--help"], ["data", "check", "--help"]],
+                  ["strategies", "--help"], ["forecast", "--help"], ["cost", "--help"],
+                  ["data", "demo", "--help"], ["data", "check", "--help"]],
 )  # fmt: skip
 def test_every_command_explains_itself(arguments: list[str]) -> None:
     from typer.testing import CliRunner
