@@ -48,7 +48,7 @@ lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: $(STAMP)
-	@for each in executor loop demo; do $(BIN)/python -m benchmarks.$$each || exit 1; done
+	@for each in executor loop demo strategies cost; do $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 lock: $(STAMP)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-header \

@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.projects import clone, graft, result, set_parameters, stage_seconds
 
 LABEL_FREE: dict[str, Any] = {name: {} for name in ("source_only", "adabn", "coral", "mmd", "dann", "cdan", "mcc")}
-LABELLED: dict[str, Any] = {"scratch": {}, "fine_tune": {}}
+LABELLED: dict[str, Any] = {"scratch": {}, "fine_tune": {"head": "matched"}}
 AUGMENTATION = {"crop": 2, "rotate": 15, "scale": 0.2, "shear": 10}
 SETTINGS: dict[str, Any] = {
     "label_budgets": [1, 5, 10],
@@ -119,10 +119,11 @@ def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: 
                 "worse" if gain["high"] < 0 else "better" if gain["low"] > 0 else "no evidence",
                 f"{took:.0f}",
             )
-    Console().print(table)
+    console = Console(width=110)
+    console.print(table)
     best = max(row["accuracy"]["mean"] for row in rows[0].values())
     kept = slowest <= MOST_SECONDS and (case == "plain" or best >= LEAST[source, target])
-    Console().print(
+    console.print(
         f"best without labels {100 * best:.1f} %, slowest trial {slowest:.0f} s: {'kept' if kept else 'NOT KEPT'}"
     )
     return kept

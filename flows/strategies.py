@@ -17,7 +17,7 @@ FAMILIES = (
     "Changed architecture",
     "Feature level",
     "Model level",
-    "Against forgetting",
+    "Against forgetting and overfitting",
     "Unlabelled target",
 )
 """The order in which families are listed; a strategy's file begins with the name of its own."""

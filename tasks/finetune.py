@@ -28,7 +28,7 @@ from tasks.curves import announce, write_curve
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import load_yaml, parse, read_section
-from tasks.plan import Entry, wrong_section
+from tasks.plan import ORACLE, Entry, wrong_section
 from tasks.search import search
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.tune import TuneSettings
@@ -38,9 +38,6 @@ PARAMS = Path("params.yaml")
 DATA = Path("build/data")
 PRETRAINED = Path("build/pretrained")
 TRIALS = Path("build/trials")
-
-ORACLE = "oracle"
-"""Name of the companion whose weights the validation labels chose, beside a strategy that must not know them."""
 
 
 def finetune(entry: Entry) -> None:

@@ -13,6 +13,9 @@ from tasks.parameters import load_yaml, parse
 BASELINE = "scratch"
 """The strategy that every gain is counted from."""
 
+ORACLE = "oracle"
+"""Name of the companion whose weights the validation labels chose, beside a strategy that must not know them."""
+
 PLAN_SECTIONS: dict[str, Any] = {
     "seeds": list[Seed],
     "label_budgets": list[Count],

@@ -1,4 +1,4 @@
-"""Against forgetting: directions of the features that transfer badly are given up.
+"""Against forgetting and overfitting: directions of the features that transfer badly are given up.
 
 Legend: B batch, D features.
 """

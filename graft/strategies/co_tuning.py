@@ -1,4 +1,4 @@
-"""Against forgetting: the source's head learns on, from target labels translated into source classes.
+"""Against forgetting and overfitting: the source's head learns on, from target labels translated into source classes.
 
 Legend: N pictures, D features, K classes of the target, S classes of the source.
 """

@@ -1,4 +1,4 @@
-"""Against forgetting: what the network computes stays near what the source's network computes.
+"""Against forgetting and overfitting: what the network computes stays near what the source's network computes.
 
 Legend: N pictures, B batch, C channels of a feature map, D features, K classes.
 """

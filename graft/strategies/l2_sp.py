@@ -1,4 +1,4 @@
-"""Against forgetting: the source's weights are where a penalty pulls to."""
+"""Against forgetting and overfitting: the source's weights are where a penalty pulls to."""
 
 from copy import deepcopy
 from dataclasses import dataclass

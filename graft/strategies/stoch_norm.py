@@ -1,4 +1,4 @@
-"""Against overfitting: batch norm that now and then trusts the moving statistics."""
+"""Against forgetting and overfitting: batch norm that now and then trusts the moving statistics."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast

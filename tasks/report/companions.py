@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-ORACLE = "oracle"
-"""The companion whose weights validation labels chose, beside a strategy that must not know them."""
+from tasks.plan import ORACLE
 
 _DEPTH = re.compile(r"depth (\d+)\b")
 
