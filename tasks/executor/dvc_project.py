@@ -107,7 +107,7 @@ class Project:
             graph = self._graph()
             names = {stage: self._name(stage) for stage in graph}
             active = get_active_graph(graph)
-            needed = set(plan_repro(active, self._wanted(sorted(names.values()), targets)))
+            needed = set(plan_repro(active, self._wanted(names, targets)))
             active.remove_nodes_from([stage for stage in graph if stage not in needed])
             steps = plan_repro(active)  # of a graph of its own: in part of another, stock's order depends on hashes
             self._stages = {names[stage]: stage for stage in steps}
@@ -242,16 +242,21 @@ class Project:
             return file
         return str(stage.name) if file == PIPELINE_FILE else f"{file}:{stage.name}"
 
-    def _wanted(self, names: list[str], targets: Iterable[str]) -> list[Any]:
-        """The stages that are asked for, without what they need."""
+    def _wanted(self, names: dict[Any, str], targets: Iterable[str]) -> list[Any]:
+        """The stages that are asked for, without what they need; `names` are those of all stages of the graph."""
         wanted: list[Any] = []
         for target in list(targets) or [PIPELINE_FILE]:
             path, name = parse_target(target)
             file = self.root / (path or PIPELINE_FILE)
+            # To have DVC read a file of fifty stages again takes as long as the rest of `graft status`.
+            if known := [stage for stage in names if _is_member(stage, file, name)]:
+                wanted += known
+                continue
             try:
                 wanted += self._repo.stage.load_all(path=str(file), name=name)
             except StageNotFound as error:
-                raise GraftError(f"There is no stage {target!r}", f"There are: {', '.join(names)}.") from error
+                there = ", ".join(sorted(names.values()))
+                raise GraftError(f"There is no stage {target!r}", f"There are: {there}.") from error
         return wanted
 
     def _save(self, name: str, stage: Any, inputs: list[Any] | None = None) -> None:
@@ -277,3 +282,10 @@ class Project:
         if changed:
             context.track_file(os.path.relpath(changed))  # staged if the project asks for it (core.autostage)
         self._stages[name] = stage
+
+
+def _is_member(stage: Any, file: Path, name: str | None) -> bool:
+    """Whether a stage is defined in `file` and is `name`, or a member of that group; any if no name is given."""
+    own = getattr(stage, "name", None)  # what `dvc add` made has none
+    named = name is None or own == name or (own or "").startswith(f"{name}@")
+    return Path(stage.path) == file and named
