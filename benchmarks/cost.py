@@ -82,7 +82,7 @@ def strategies(folder: Path, training: Training, rounds: int) -> None:
     for name, (seconds, megabytes) in sorted(measured.items(), key=lambda item: item[1]):
         ratios = (seconds / unit[0], megabytes / unit[1])
         table.add_row(name, f"{seconds:.2f}", f"{ratios[0]:.2f}", f"{megabytes:.0f}", f"{ratios[1]:.2f}")
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 def probe() -> bool:
@@ -113,7 +113,7 @@ def student(folder: Path) -> None:
     for name, network in (("teacher", teacher), (f"student ({pupil.description.backbone})", pupil)):
         latencies = (f"{latency(network, size):.2f}" for size in (1, 64))
         table.add_row(name, f"{parameters(network):,}", f"{multiply_adds(network):,}", *latencies)
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 @torch.inference_mode()

@@ -129,9 +129,8 @@ def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds:
     why_not = {row.strategy: row.why_not for row in rows if row.why_not}
     for budget in BUDGETS:
         names = sorted({row.strategy for row in rows if row.labels in (0, budget)} - why_not.keys())
-        correct = torch.stack(
-            [torch.stack([r.correct for r in rows if r.strategy == name and r.labels in (0, budget)]) for name in names]
-        )
+        right = [[r.correct for r in rows if r.strategy == name and r.labels in (0, budget)] for name in names]
+        correct = torch.from_numpy(np.array(right))
         gains = accuracy_gains(correct, names.index("scratch"), confidence=0.95, resamples=10_000, seed=0)
         table = Table(title=f"{case}, {budget} labels a class, test accuracy %, mean of {len(seeds)} seeds")
         for heading in ("strategy", "accuracy", "gain over scratch", "verdict", "s a trial"):

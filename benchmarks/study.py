@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from graft.loop import train
@@ -43,7 +44,7 @@ class Row:
     strategy: str
     labels: int
     seed: int
-    correct: torch.Tensor
+    correct: np.ndarray
     """(N,), whether each test picture is right; empty for a strategy that cannot work here."""
     seconds: float
     """Of CPU, for adapting and training."""
@@ -54,7 +55,7 @@ class Row:
     @property
     def accuracy(self) -> float:
         """On the test split."""
-        return self.correct.double().mean().item()
+        return float(self.correct.mean())
 
 
 def save(problem: Problem, folder: Path) -> None:
@@ -106,11 +107,12 @@ def _trial(
         network = strategy.adapt(load_network(folder / "pretrained"), domains.validation.classes)
         train(network, strategy, domains, training, seed=seed)
     except ValueError as error:
-        return Row(name, labels, seed, torch.empty(0), 0.0, 0.0, str(error))
+        return Row(name, labels, seed, np.empty(0), 0.0, 0.0, str(error))
     network = strategy.finish(network)
     seconds, megabytes = time.process_time() - start, _peak() - before
     probabilities, _ = predict(network, problem.test.images, batch_size=64)
-    return Row(name, labels, seed, probabilities.argmax(dim=1) == problem.test.labels, seconds, megabytes)
+    correct = (probabilities.argmax(dim=1) == problem.test.labels).numpy()  # a tensor would be shared, not sent
+    return Row(name, labels, seed, correct, seconds, megabytes)
 
 
 @lru_cache(maxsize=1)
