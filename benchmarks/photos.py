@@ -36,6 +36,7 @@ from graft.strategies import strategy_names
 from graft.strategies.fine_tune import FineTune
 from tasks.datasets.pictures import fit, read_picture
 
+CONSOLE = Console(width=110)
 CASES = ("hymenoptera", "art_painting", "cartoon", "sketch")
 SIZES = {"hymenoptera": 224}
 """Pixels; others see 128."""
@@ -147,12 +148,12 @@ def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds:
                 f"{fmean(seconds):.0f}",
             )  # fmt: skip
         table.add_row("logistic regression", in_percent(probe[budget]), "", "frozen ImageNet features", "")
-        Console().print(table)
+        CONSOLE.print(table)
         best = max(fmean(values) for values in scores.values())
         kept &= best > fmean(probe[budget])
     for name, reason in why_not.items():
-        Console().print(f"{name} does not apply: {reason}")
-    Console().print("promise kept" if kept else "promise NOT KEPT")
+        CONSOLE.print(f"{name} does not apply: {reason}")
+    CONSOLE.print("promise kept" if kept else "promise NOT KEPT")
     return kept
 
 
