@@ -21,6 +21,7 @@ from rich.table import Table
 
 from benchmarks.projects import clone, graft, result, set_parameters
 from graft.strategies import strategy_class, strategy_names
+from tasks.report.companions import depth_sweep
 from tasks.summary_view import budgets
 
 LEAST = {1: 0.80, 5: 0.93, 10: 0.97}
@@ -87,13 +88,13 @@ def show(console: Console, summary: dict[str, Any]) -> bool:
 
 def sweep(console: Console, summary: dict[str, Any]) -> None:
     """How transferable each layer is: accuracy by the number of stages that come from the source."""
-    by_budget = summary["companions"]["layer_transfer"]
+    by_budget = depth_sweep(summary, "layer_transfer")
     table = Table(title="layer_transfer, test accuracy % by transferred stages")
     table.add_column("labels a class", justify="right")
     for depth in next(iter(by_budget.values())):
-        table.add_column(depth, justify="right")
+        table.add_column(str(depth), justify="right")
     for labels, depths in by_budget.items():
-        table.add_row(labels, *(f"{100 * value['mean']:.1f}" for value in depths.values()))
+        table.add_row(str(labels), *(f"{100 * value['mean']:.1f}" for value in depths.values()))
     console.print(table)
 
 

@@ -10,7 +10,7 @@ import torch
 from graft.loop import train
 from graft.network import Network
 from graft.settings import Training
-from graft.split import Domains
+from graft.split import Domains, Split
 from graft.strategies import strategy_class, strategy_names
 from graft.strategies.base import Strategy
 from graft.strategies.fine_tune import FineTune
@@ -86,6 +86,20 @@ def test_other_target_classes_work_or_are_refused_with_the_reason(name: str, pre
     else:
         assert network.description.classes == OTHER_CLASSES
         assert network.eval()(bars(4).images).shape == (4, len(OTHER_CLASSES))
+
+
+@every_strategy
+def test_colour_pictures_of_another_size_work_like_grey_ones(name: str) -> None:
+    def colour(split: Split) -> Split:
+        return Split(torch.cat([split.images, 255 - split.images, split.images // 2], dim=1), split.labels, CLASSES)
+
+    strategy = strategy_class(name)()
+    network = adapted(strategy, tiny_network(channels=3, size=12))
+    target = colour(bars(36, seed=7, size=12))
+    train(network, strategy, Domains(target, target, colour(bars(30, size=12)), target), BRIEF, seed=1)
+    network = strategy.finish(network)
+    assert (network.description.channels, network.description.image_size) == (3, 12)
+    assert network.eval()(target.images).isfinite().all()
 
 
 @every_strategy
