@@ -113,7 +113,7 @@ def read_folder(folder: Path, size: int) -> Split:
 
 def logistic_regression(problem: study.Problem, network: Network, seeds: Iterable[int]) -> dict[int, list[float]]:
     """Test accuracy by label budget, a value a seed, of scikit-learn's classifier on frozen ImageNet features."""
-    pool, test = (predict(network, split.images, 64)[1] for split in (problem.pool, problem.test))
+    pool, test = (predict(network, split.images)[1] for split in (problem.pool, problem.test))
     indexed = Split(torch.arange(len(pool)), problem.pool.labels, problem.pool.classes)
     found: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     for budget in BUDGETS:

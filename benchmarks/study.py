@@ -110,7 +110,7 @@ def _trial(
         return Row(name, labels, seed, np.empty(0), 0.0, 0.0, str(error))
     network = strategy.finish(network)
     seconds, megabytes = time.process_time() - start, _peak() - before
-    probabilities, _ = predict(network, problem.test.images, batch_size=64)
+    probabilities, _ = predict(network, problem.test.images)
     correct = (probabilities.argmax(dim=1) == problem.test.labels).numpy()  # a tensor would be shared, not sent
     return Row(name, labels, seed, correct, seconds, megabytes)
 

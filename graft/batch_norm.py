@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graft.network import Network
+from graft.network import Network, at_a_time
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
@@ -34,7 +34,7 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def estimate_statistics(network: Network, images: Tensor, batch_size: int = 512) -> None:
+def estimate_statistics(network: Network, images: Tensor, batch_size: int | None = None) -> None:
     """Replace the running statistics by the mean over batches, alike in size, of pictures (N, C, H, W)."""
     layers = batch_norms(network.backbone)
     before = [layer.momentum for layer in layers]
@@ -44,7 +44,7 @@ def estimate_statistics(network: Network, images: Tensor, batch_size: int = 512)
         layer.momentum = None  # torch's sign for a cumulative mean
         layer.train()
     device = next(network.parameters()).device
-    for batch in images.tensor_split(-(-len(images) // batch_size)):
+    for batch in images.tensor_split(-(-len(images) // (batch_size or at_a_time(images)))):
         network.features(batch.to(device))
     for layer, momentum in zip(layers, before, strict=True):
         layer.momentum = momentum

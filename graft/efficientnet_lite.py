@@ -65,7 +65,7 @@ class ConvNorm(nn.Sequential):
             parts["pad"] = SamePadding(kernel, stride)
         inside = kernel // 2 if stride == 1 else 0  # at stride 1 'SAME' is the same on all sides
         parts["conv"] = nn.Conv2d(before, after, kernel, stride, inside, groups=groups, bias=False)
-        parts["norm"] = nn.BatchNorm2d(after, eps=1e-3, momentum=0.01)
+        parts["norm"] = nn.BatchNorm2d(after, eps=1e-3)  # its training had momentum 0.01: too slow for a short one
         if active:
             parts["act"] = nn.ReLU6(inplace=True)
         super().__init__(parts)

@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 
 from graft.augment import augment
-from graft.network import Network
+from graft.network import Network, at_a_time
 from graft.settings import Augmentation
 from graft.split import Domains, Split
-
-_CHUNK = 256
-"""Pictures that are augmented and passed on at a time, so that no second copy of a domain lies in memory."""
 
 
 def cache_features(network: Network, domains: Domains, views: int, how: Augmentation, seed: int) -> Domains:
@@ -36,7 +33,7 @@ def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lam
     """Features for pictures, in evaluation mode."""
     network.eval()
     found = []
-    for part in split.images.split(_CHUNK):
+    for part in split.images.split(at_a_time(split.images)):
         pictures = vary(part.float() / 255).contiguous(memory_format=torch.channels_last)
         found.append(network.features(pictures).float())
     return replace(split, images=torch.cat(found))

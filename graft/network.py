@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from graft.backbones import build_backbone
 
+_MOST_VALUES = 2**23
+"""Of the pictures that pass at a time; what a body keeps of them on the way takes some fifty times their memory."""
+
 
 @dataclass(frozen=True)
 class Description:
@@ -109,8 +112,13 @@ class Frozen(nn.Module):
         return self.module(*inputs)
 
 
+def at_a_time(images: Tensor) -> int:
+    """How many pictures of (N, C, H, W) may pass together: fewer the larger they are, so that memory stays bounded."""
+    return max(1, min(512, _MOST_VALUES // max(1, images[0].numel()))) if len(images) else 1
+
+
 @torch.no_grad()
-def predict(network: Network, images: Tensor, batch_size: int = 512) -> tuple[Tensor, Tensor]:
+def predict(network: Network, images: Tensor, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (N, K) and features (N, D) of pictures (N, C, H, W), in evaluation mode, on the CPU.
 
     `images` may also be features that were computed before (N, D).
@@ -118,7 +126,7 @@ def predict(network: Network, images: Tensor, batch_size: int = 512) -> tuple[Te
     network.eval()
     device = next(network.parameters()).device
     probabilities, features = [], []
-    for batch in images.split(batch_size):
+    for batch in images.split(batch_size or at_a_time(images)):
         found = network.features(batch.to(device)).float()
         features.append(found.cpu())
         probabilities.append(network.head(found).softmax(dim=1).cpu())
