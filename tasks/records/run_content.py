@@ -79,9 +79,9 @@ def pretrain_content(outcome: Outcome) -> RunContent:
 
 def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
     """A trial: what it was given, how it learned, and its own metrics on validation and test data."""
-    nested = ("training", "knobs", "validation")
-    params = {name: value for name, value in trial.metrics.items() if name not in nested}
-    params |= dict(_flat(trial.metrics["training"]))
+    nested = ("training", "knobs", "validation", "search", "companions")
+    params = dict(_flat(trial.metrics["training"]))  # the learning rate that a search found stands in its place
+    params |= {name: value for name, value in trial.metrics.items() if name not in nested}
     params |= {f"knob.{name}": value for name, value in trial.metrics["knobs"].items()}
     finals = {f"validation/{name}": value for name, value in trial.metrics["validation"].items()}
     tags = {
@@ -94,9 +94,17 @@ def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
         name=trial.name,
         params=_texts(params | _architecture(trial)),
         tags=_tags(outcome, trial.key, "trial", **tags),
-        points=_points(finals | metrics_on_test(trial), trial.curve),
+        points=(*_points(finals | metrics_on_test(trial), trial.curve), *_search(trial.metrics["search"])),
         dataset=_dataset(outcome, "training"),
     )
+
+
+def _search(attempts: Iterable[Mapping[str, Any]]) -> Iterator[Point]:
+    """What a search tried, attempt by attempt; choices have no number and are in the trial's files alone."""
+    for number, attempt in enumerate(attempts):
+        for name, value in attempt.items():
+            if isinstance(value, int | float) and math.isfinite(value):
+                yield f"search/{name}", float(value), number
 
 
 def metrics_on_test(trial: Trial) -> dict[str, float]:

@@ -17,6 +17,7 @@ from tasks.report.forecast_figures import outlook
 from tasks.report.map import embedding_plot
 from tasks.report.palette import Look, looks
 from tasks.report.provenance import ROOT, code, versions
+from tasks.report.searches import searches
 from tasks.report.source_choice import source_choice
 from tasks.report.thumbnails import sheet, thumbnail
 from tasks.summary_view import budgets, ranked
@@ -80,6 +81,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "panels": efficiency_panels(summary, look),
         "swept": swept(summary),
         "companions": others(summary),
+        "searches": searches(evidence.trials),
         "source_choices": [
             source_choice(name, weights, evidence.source) for name, weights in evidence.source_weights.items()
         ],

@@ -108,6 +108,20 @@ def test_a_strategy_that_is_dropped_leaves_and_comes_back_from_the_cache(project
     assert set(lock.splitlines()) == set(project.lock.splitlines())
 
 
+def test_a_search_is_part_of_the_graph_and_costs_every_strategy_the_same(project: Project, prefect_api: str) -> None:
+    before = project.times()
+    project.edit(seeds=[0], label_budgets=[2], tune={"trials": 2})
+    result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
+    assert result.returncode == 0, result.stdout + result.stderr
+    after = project.times()
+    assert all(after[name] == before[name] for name in ("data/card.json", "pretrained")), "no trial, not run again"
+    for name in ("scratch", "fine_tune"):
+        trial = json.loads((project.root / f"build/trials/{name}-2-0/metrics.json").read_text())
+        assert len(trial["search"]) == 2
+        assert trial["learning_rate"] in {attempt["learning_rate"] for attempt in trial["search"]}
+    assert "What the search settled on" in (project.root / "reports/index.html").read_text()
+
+
 def test_dvc_alone_writes_the_same_lock_and_graft_then_skips_every_stage(
     finished: tuple[Project, str], tmp_path
 ) -> None:

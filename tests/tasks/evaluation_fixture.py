@@ -97,6 +97,8 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
     save_network(folder, network)
     curve = [Evaluation(step, 0.01, 1.0 / step, 1.1 / step, min(1.0, step / 60)) for step in range(2, steps + 1, 2)]
     write_curve(folder / "curve.csv", curve)
+    rates = (0.003, 0.01) if entry.strategy == "fine_tune" else (0.003,)
+    tried = [{"learning_rate": rate, "objective": 1 - rate} for rate in rates]
     write_json(
         folder / "metrics.json",
         {
@@ -114,6 +116,8 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
             "keep": "last",
             "validation": {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "nll": found.nll},
             "companions": {},
+            "learning_rate": tried[-1]["learning_rate"],
+            "search": tried if entry.strategy == "fine_tune" else [],
         },
     )
 

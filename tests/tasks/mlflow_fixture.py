@@ -123,6 +123,11 @@ def trial_metrics(strategy: str, seed: int) -> dict[str, Any]:
         "keep": "best_validation",
         "validation": {"accuracy": 0.9, "macro_f1": 0.9, "nll": 0.3},
         "companions": {},
+        "learning_rate": 0.02,
+        "search": [
+            {"learning_rate": 0.01, "backbone_rate": 1.0, "objective": 0.4},
+            {"learning_rate": 0.02, "backbone_rate": 0.1, "objective": 0.3},
+        ],
     }
 
 

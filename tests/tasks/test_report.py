@@ -454,6 +454,13 @@ def test_the_page_shows_what_was_drawn_and_how_deep_to_transfer(page: Path) -> N
     assert "Nine draws of ten come from 68.3&nbsp;% of the source" in text  # 41 of 60, by hand
 
 
+def test_the_page_shows_what_a_search_settled_on(page: Path) -> None:
+    text = " ".join(page.read_text().split())
+    row = '<th scope="row">fine_tune</th><td>2</td><td class="left">0.01, 0.01, 0.01</td><td class="left">none</td>'
+    assert row in text
+    assert text.count('<td>2</td><td class="left">0.01') == 1  # no other strategy was searched for
+
+
 def test_the_parameters_are_those_that_were_asked_for(page: Path) -> None:
     block = re.search(r"<pre>(.*?)</pre>", page.read_text(), flags=re.DOTALL)
     asked = json.loads(html.unescape(block.group(1)))

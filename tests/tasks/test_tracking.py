@@ -79,11 +79,13 @@ def test_a_trial_shows_what_it_was_given_how_it_learned_and_how_good_it_is(proje
     run = trials["fine_tune-10-1"]
     params = run.data.params
     assert (params["strategy"], params["seed"], params["labels_per_class"]) == ("fine_tune", "1", "10")
-    assert (params["learning_rate"], params["steps"], params["batch_size"]) == ("0.01", "60", "16")
+    assert (params["learning_rate"], params["steps"], params["batch_size"]) == ("0.02", "60", "16"), "the rate found"
     assert (params["n_train"], params["n_validation"], params["trainable_parameters"]) == ("30", "15", "4900")
     assert (params["backbone"], params["knob.backbone_rate"]) == ("convnet_tiny", "0.1")
     curve = client_of(project).get_metric_history(run.info.run_id, "val_accuracy")
     assert [(point.step, point.value) for point in curve] == [(10, 0.10), (20, 0.20), (30, 0.30)]
+    searched = client_of(project).get_metric_history(run.info.run_id, "search/objective")
+    assert [(point.step, point.value) for point in searched] == [(0, 0.4), (1, 0.3)]
     report = json.loads((project / "reports/metrics.json").read_text())
     assert run.data.metrics["test/accuracy"] == report["strategies"]["fine_tune"]["accuracy"]["seeds"][1]
     assert run.data.metrics["validation/nll"] == 0.3
