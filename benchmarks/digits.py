@@ -85,19 +85,10 @@ def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str
 def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: dict[str, float]) -> bool:
     """Print a case's table; whether it keeps its promises."""
     oracles = {name: budgets["0"]["oracle"] for name, budgets in summary["companions"].items() if "0" in budgets}
-    table = Table(
-        title=f"{source} -> {target}, {case}, test accuracy %, mean of {len(summary['budget']['seeds'])} seeds"
-    )
-    for heading in (
-        "strategy",
-        "labels a class",
-        "accuracy",
-        "oracle",
-        "over source_only",
-        "verdict there",
-        "s a trial",
-    ):
-        table.add_column(heading, justify="left" if heading == "strategy" else "right")
+    seeds = len(summary["budget"]["seeds"])
+    table = Table(title=f"{source} -> {target}, {case}, test accuracy %, mean of {seeds} seeds, labels a class")
+    for heading in ("strategy", "labels", "accuracy", "oracle", "over source_only", "that is", "s a trial"):
+        table.add_column(heading, justify="left" if heading == "strategy" else "right", no_wrap=True)
     rows = {0: {name: row for name, row in summary["strategies"].items() if not row["labels_per_class"]}}
     rows |= {int(labels): group for labels, group in summary["smaller_budgets"].items()}
     rows[summary["budget"]["labels_per_class"]] = summary["strategies"]
