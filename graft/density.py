@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graft.logistic import logistic_regression
+
 Score = Callable[[Tensor], Tensor]
 
 _WIDTHS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -78,16 +80,21 @@ def ulsif(source: Tensor, target: Tensor, centres: Tensor, width: float, ridge: 
 
 
 def nearest_neighbours(target: Tensor, *, neighbours: int = 5) -> Score:
-    """exp(-d), with d the mean cosine distance to the nearest pictures of the target (T, D).
+    """exp(-d / m), with d the mean cosine distance to the nearest pictures of the target (T, D).
 
-    Cosine, since the length of a feature vector says more about contrast than about what is seen.
+    m is the median of that distance over the target's own pictures, each without itself: at d = m a picture lies as
+    near as one of the target's does. Cosine, since the length of a feature vector says more about contrast than about
+    what is seen.
     """
     directions = F.normalize(target.double(), dim=1)
+    own = (directions @ directions.T).fill_diagonal_(-1)
+    middle = (1 - own.topk(min(neighbours, max(1, len(target) - 1)), dim=1).values.mean(dim=1)).median()
+    middle = middle.clamp_min(1e-3)  # where the target's pictures are all alike
     count = min(neighbours, len(target))
 
     def score(features: Tensor) -> Tensor:
         likeness = F.normalize(features.double(), dim=1) @ directions.T
-        return (likeness.topk(count, dim=1).values.mean(dim=1) - 1).exp()
+        return ((likeness.topk(count, dim=1).values.mean(dim=1) - 1) / middle).exp()
 
     return score
 
@@ -100,26 +107,15 @@ def classifier_odds(source: Tensor, target: Tensor, *, ridge: float = 0.01) -> S
     the weights is added to the mean loss; features are standardised by the source first.
     """
     scaled = standardiser(source)
-    of_source, of_target = scaled(source), scaled(target)
-    weights = of_source.new_zeros(source.shape[1] + 1).requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [weights], max_iter=200, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    both, is_target = (
+        torch.cat([scaled(source), scaled(target)]),
+        torch.arange(len(source) + len(target)) >= len(source),
     )
-
-    def logits(features: Tensor) -> Tensor:
-        return features @ weights[:-1] + weights[-1]
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        fit = F.softplus(logits(of_source)).mean() + F.softplus(-logits(of_target)).mean()
-        loss = fit / 2 + ridge / 2 * weights[:-1].square().sum()
-        loss.backward()
-        return loss
-
-    with torch.enable_grad():
-        optimiser.step(closure)
-    found = weights.detach()
-    return lambda features: (scaled(features) @ found[:-1] + found[-1]).exp()
+    weigh = torch.where(is_target, 1 / len(target), 1 / len(source))
+    # Of two classes the weights are opposite and half as long each: the penalty of both is half that of one.
+    layer = logistic_regression(both, is_target.long().to(both.device), 2, decay=2 * ridge, weights=weigh)
+    weight, bias = layer.weight[1] - layer.weight[0], layer.bias[1] - layer.bias[0]
+    return lambda features: (scaled(features) @ weight + bias).exp()
 
 
 def standardiser(features: Tensor) -> Callable[[Tensor], Tensor]:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+
+from graft.logistic import logistic_regression
 
 _FOLDS = 5
-_MOST_STEPS = 50
-_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -81,42 +80,15 @@ def domain_error(source: Tensor, target: Tensor) -> float:
     for fold in range(_FOLDS):
         held_a, held_b = (torch.arange(len(split)) % _FOLDS == fold for split in (source, target))
         fitted = torch.cat([source[~held_a], target[~held_b]])
-        side = torch.cat([torch.ones(int((~held_a).sum())), -torch.ones(int((~held_b).sum()))]).double()
+        side = torch.cat([torch.ones(int((~held_a).sum())), torch.zeros(int((~held_b).sum()))]).long()
         mean, std = fitted.mean(dim=0), fitted.std(dim=0, correction=0).clamp_min(1e-12)
-        weights = _fit_linear((fitted - mean) / std, side)
+        # scikit-learn's default penalty, |w|^2 / 2 beside the sum of the losses, over a pair of opposite weights.
+        judge = logistic_regression((fitted - mean) / std, side.to(fitted.device), 2, decay=2 / len(fitted))
         held = torch.cat([source[held_a], target[held_b]])
-        says_source = ((held - mean) / std) @ weights[:-1] + weights[-1] > 0
+        says_source = (judge((held - mean) / std).argmax(dim=1) == 1).cpu()
         is_source = torch.arange(len(held)) < int(held_a.sum())
         wrong += int((says_source != is_source).sum())
     return wrong / (len(source) + len(target))
-
-
-def _fit_linear(features: Tensor, side: Tensor) -> Tensor:
-    """Logistic regression of `side` (N,), 1 or -1, on features (N, D): weights (D + 1,), the last one the bias.
-
-    Least |w|^2 / 2 + sum of log(1 + exp(-side * score)), the penalty of scikit-learn's default, by Newton's method; a
-    step that goes too far is halved.
-    """
-    x = torch.cat([features, torch.ones(len(features), 1, dtype=torch.double)], dim=1)
-    penalty = torch.ones(x.shape[1], dtype=torch.double)
-    penalty[-1] = 0  # of the bias
-    weights = torch.zeros_like(penalty)
-
-    def objective(at: Tensor) -> Tensor:
-        return (penalty * at.square()).sum() / 2 + softplus(-side * (x @ at)).sum()
-
-    for _ in range(_MOST_STEPS):
-        doubt = torch.sigmoid(-side * (x @ weights))
-        gradient = penalty * weights - x.T @ (side * doubt)
-        hessian = x.T @ (x * (doubt * (1 - doubt))[:, None]) + torch.diag(penalty + 1e-9)
-        step = torch.linalg.solve(hessian, gradient)
-        if gradient @ step < _TOLERANCE:
-            break
-        before = objective(weights)
-        while objective(weights - step) > before:
-            step = step / 2
-        weights = weights - step
-    return weights
 
 
 def mmd(source: Tensor, target: Tensor, permutations: int, generator: torch.Generator) -> tuple[float, float]:

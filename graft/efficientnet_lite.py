@@ -7,6 +7,7 @@ padding. Dropout and stochastic depth, which pretraining used, are left out: tra
 Legend: B batch, H W height and width.
 """
 
+import math
 from collections import OrderedDict
 
 import torch.nn.functional as F
@@ -50,7 +51,10 @@ def efficientnet_lite0() -> nn.Sequential:
     )
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            # He's, counted by group: torch's own takes a depthwise kernel for one that feeds all channels, so that
+            # batch norm's epsilon swallows what it makes and an untrained body says next to nothing.
+            fan_out = module.out_channels * module.kernel_size[0] ** 2 // module.groups
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
     return body
 
 

@@ -5,6 +5,7 @@ None of them is safe: each rewards something that good weights have, and that ba
 Legend: N pictures (of the target, unless said otherwise), M of the source, D features, K classes.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -16,27 +17,34 @@ from graft.network import Network, predict
 from graft.source_labels import SourceLabels
 from graft.split import Domains, Split
 
-Rule = Literal["snd", "entropy", "dev", "last"]
+Rule = Literal["guarded_snd", "snd", "entropy", "dev", "last"]
 
 MOST_PICTURES = 1000
 """A score looks at so many pictures of a domain, evenly spread: it is taken at every evaluation."""
+
+_FEWEST = 10
+"""Pictures that a risk, or a ratio of densities, can be estimated on."""
 
 GUARD = 2.0
 """How much the information in the predictions counts beside the density of their neighbourhoods."""
 
 
 def label_free_score(rule: str, network: Network, domains: Domains) -> float | None:
-    """The score of rule `snd`, `entropy` or `dev`; None for every other rule.
+    """The score of rule `guarded_snd`, `snd`, `entropy` or `dev`; None for `last`.
 
     Raises:
-        ValueError: `dev` without source pictures.
+        ValueError: `dev` without source pictures enough.
     """
     if rule == "dev":
         return deep_embedded_validation(network, domains)
-    if rule in ("snd", "entropy"):
-        probabilities, _ = predict(network, _some(domains.target).images)
-        return guarded_density(probabilities) if rule == "snd" else -mean_entropy(probabilities)
-    return None
+    of_predictions: dict[str, Callable[[Tensor], float]] = {
+        "guarded_snd": guarded_density,
+        "snd": soft_neighborhood_density,
+        "entropy": lambda probabilities: -mean_entropy(probabilities),
+    }
+    if rule not in of_predictions:
+        return None
+    return of_predictions[rule](predict(network, _some(domains.target).images)[0])
 
 
 def guarded_density(probabilities: Tensor) -> float:
@@ -58,8 +66,8 @@ def soft_neighborhood_density(probabilities: Tensor, temperature: float = 0.05) 
 
     The mean entropy of softmax(cosine similarity / temperature) over the other pictures (Saito et al. 2021, 'Tune it
     the Right Way: Unsupervised Validation of Domain Adaptation via Soft Neighborhood Density'). Dense clusters score
-    high, pictures between clusters low. It fails when classes merge: one cluster of all pictures scores highest. So the
-    rule `snd` is the `guarded_density`.
+    high, pictures between clusters low. It fails when classes merge: one cluster of all pictures scores highest. So
+    the rule by default is the `guarded_density`.
     """
     normalised = F.normalize(probabilities.double(), dim=1)
     similarity = normalised @ normalised.T / temperature
@@ -92,7 +100,7 @@ def deep_embedded_validation(network: Network, domains: Domains) -> float:
     weights. It fails when the domains hardly overlap in the features: then a few pictures decide.
 
     Raises:
-        ValueError: there are no source pictures.
+        ValueError: there are no source pictures, or too few of the target's classes.
     """
     source = domains.source
     if source is None:
@@ -100,7 +108,13 @@ def deep_embedded_validation(network: Network, domains: Domains) -> float:
     labels = SourceLabels(source.classes, network.description.classes)(source.labels.cpu())
     held, shared = held_out(len(source)), labels >= 0
     rest = shared.index_fill(0, held, value=False).nonzero().flatten()
-    held, rest = held[shared[held]], rest[_spread(len(rest), MOST_PICTURES)]
+    held = held[shared[held]]
+    if len(held) < _FEWEST or len(rest) < _FEWEST:
+        raise ValueError(
+            f"the selection rule 'dev' validates on a tenth of the source, {_FEWEST} pictures of the target's classes "
+            f"at least, and there are {len(held)}; choose by guarded_snd, snd or entropy"
+        )
+    rest = rest[_spread(len(rest), MOST_PICTURES)]
     probabilities, features = predict(network, source.take(held).images)
     losses = F.nll_loss(probabilities.double().clamp_min(1e-12).log(), labels[held], reduction="none")
     target = predict(network, _some(domains.target).images)[1]

@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
+from torchvision.models.convnext import LayerNorm2d
 
 from graft.stages import stages
 
@@ -39,7 +40,7 @@ def layers(backbone: nn.Module) -> list[Layer]:
 
 
 def _kind(module: nn.Module) -> Kind:
-    if isinstance(module, (_ConvNd, nn.BatchNorm2d, nn.GroupNorm)):
+    if isinstance(module, (_ConvNd, nn.BatchNorm2d, nn.GroupNorm, LayerNorm2d)):
         return "convolutional"
     if isinstance(module, (nn.Linear, nn.MultiheadAttention, nn.LayerNorm)):
         return "linear"

@@ -5,7 +5,7 @@ Legend: B batch, C channels, H W height and width, K classes.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -67,10 +67,12 @@ def train(
     seen = _visible(domains.to(device), strategy)
     if strategy.feature_views:
         seen = cache_features(network, seen, strategy.feature_views, training.augmentation, seed)
-    strategy.begin(network, seen)
+    # What a strategy without labels is told must not hold any, those to validate by included.
+    told = seen if strategy.uses_labels else replace(seen, validation=seen.validation.without_labels())
+    strategy.begin(network, told)
     if not strategy.optimises:
         return Fit()
-    weights = strategy.source_weights(network, seen)
+    weights = strategy.source_weights(network, told)
     steps = _steps(seen, weights, training, seed)
     optimiser, schedule = _optimiser(strategy, network, training)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -93,8 +95,9 @@ def train(
         schedule.step()
         total, since = total + loss.detach(), since + 1
         if number in due:
-            strategy.choose(network, seen.validation)
-            point = _evaluate(network, strategy, seen, number, rate, float(total) / since)
+            strategy.choose(network, told.validation)
+            score = strategy.label_free_score(network, told)
+            point = _evaluate(network, seen.validation, number, rate, float(total) / since, score)
             total, since = torch.zeros((), device=device), 0
             curve.append(point)
             on_evaluation(point)
@@ -177,12 +180,12 @@ def _autocasts(training: Training, device: torch.device) -> bool:
 
 
 def _evaluate(
-    network: Network, strategy: Strategy, domains: Domains, step: int, rate: float, train_loss: float
+    network: Network, validation: Split, step: int, rate: float, train_loss: float, score: float | None
 ) -> Evaluation:
-    probabilities, _ = predict(network, domains.validation.images)
-    labels = domains.validation.labels.cpu()
+    probabilities, _ = predict(network, validation.images)
+    labels = validation.labels.cpu()
     val_loss = F.nll_loss(probabilities.clamp_min(1e-12).log(), labels).item()
     if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
         raise FloatingPointError(f"the loss is {train_loss} at step {step}: lower the learning rate or clip harder")
     accuracy = (probabilities.argmax(dim=1) == labels).double().mean().item()
-    return Evaluation(step, rate, train_loss, val_loss, accuracy, strategy.label_free_score(network, domains))
+    return Evaluation(step, rate, train_loss, val_loss, accuracy, score)

@@ -55,11 +55,12 @@ def mean_by_channel(feature_map: Tensor) -> Tensor:
 
     Swin's maps are (B, H, W, C): pictures are square, so the side that differs is that of the channels.
     """
-    channels = _channel_axis(feature_map)
+    channels = channel_axis(feature_map)
     return feature_map.mean([axis for axis in range(feature_map.ndim) if axis != channels])
 
 
-def _channel_axis(feature_map: Tensor) -> int:
+def channel_axis(feature_map: Tensor) -> int:
+    """Which axis of a feature map counts its channels."""
     if feature_map.ndim != 4:
         return feature_map.ndim - 1
     _, first, second, third = feature_map.shape

@@ -23,7 +23,7 @@ def is_better(rule: str, candidate: Evaluation, best: Evaluation | None) -> bool
 
     - `best_validation`: lower validation loss (accuracy on few labels has too many ties);
     - `last`: always;
-    - `snd`, `entropy`, `dev`: a higher label-free score (`graft.label_free`);
+    - `guarded_snd`, `snd`, `entropy`, `dev`: a higher label-free score (`graft.label_free`);
     - `oracle`: higher validation accuracy, of labels that a strategy without labels must not know. For comparison.
 
     None of them ever sees the test split.
@@ -35,5 +35,6 @@ def is_better(rule: str, candidate: Evaluation, best: Evaluation | None) -> bool
     if rule == "oracle":
         return candidate.val_accuracy > best.val_accuracy
     if candidate.label_free is None or best.label_free is None:
-        raise ValueError(f"unknown selection rule {rule!r}; valid: best_validation, last, snd, entropy, dev, oracle")
+        valid = "best_validation, last, guarded_snd, snd, entropy, dev, oracle"
+        raise ValueError(f"unknown selection rule {rule!r}; valid: {valid}")
     return candidate.label_free > best.label_free

@@ -13,6 +13,7 @@ from torch import Tensor
 
 _ITERATIONS = 100
 _TOLERANCE = 1e-5
+_PLACES = 65
 _FARTHEST = 1e8
 """The evidence is taken here where it still grows as the ratio of the precisions leaves this range, on either side."""
 
@@ -38,7 +39,17 @@ def logme(features: Tensor, labels: Tensor) -> float:
     inside = (left.T @ y).square()  # (R, K): how much of each class's labels lies along each direction of the features
     outside = (y.sum(dim=0) - inside.sum(dim=0)).clamp_min(0)  # (K,)
     n = len(y)
-    ratio = torch.ones_like(outside)
+
+    def evidence(ratio: Tensor) -> Tensor:  # (K,), at a / b = ratio
+        spread = (inside * ratio / (strength + ratio)).sum(dim=0) + outside  # y' (I + FF'/t)^-1 y
+        log_b = math.log(n) - spread.clamp_min(1e-30).log()
+        found: Tensor = n / 2 * (log_b - math.log(2 * math.pi) - 1) - (strength / ratio).log1p().sum(dim=0) / 2
+        return found
+
+    # The evidence can have several hills, and the iteration climbs the one that it starts on: look for the highest.
+    places = torch.logspace(-math.log10(_FARTHEST), math.log10(_FARTHEST), _PLACES, dtype=torch.float64)
+    heights = torch.stack([evidence(place.expand_as(outside)) for place in places])
+    ratio = places[heights.argmax(dim=0)]
     for _ in range(_ITERATIONS):
         used = (strength / (strength + ratio)).sum(dim=0)  # gamma: directions that the labels settle
         weights = (strength * inside / (strength + ratio).square()).sum(dim=0)  # |m|^2
@@ -48,10 +59,7 @@ def logme(features: Tensor, labels: Tensor) -> float:
         ratio = found
         if settled:
             break
-    spread = (inside * ratio / (strength + ratio)).sum(dim=0) + outside  # y' (I + FF'/t)^-1 y
-    log_b = math.log(n) - spread.clamp_min(1e-30).log()
-    evidence = n / 2 * (log_b - math.log(2 * math.pi) - 1) - (strength / ratio).log1p().sum(dim=0) / 2
-    return float(evidence.mean() / n)
+    return float(torch.maximum(evidence(ratio), heights.amax(dim=0)).mean() / n)
 
 
 def h_score(features: Tensor, labels: Tensor, *, shrink: bool = True) -> float:

@@ -28,7 +28,7 @@ class Unlabelled(Strategy):
 
     weight: float = 1.0
     """Of the alignment."""
-    selection: Rule = "snd"
+    selection: Rule = "guarded_snd"
     """How the weights are chosen."""
     batch_norm: Literal["apart", "together"] = "apart"
     """How the domains pass."""

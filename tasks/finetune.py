@@ -7,7 +7,7 @@ Reads build/pretrained, build/data/{source,pool} and sections `finetune`, `tune`
 import argparse
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,7 +56,7 @@ def finetune(entry: Entry) -> None:
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
         result, searched = _search(strategy, domains, settings.training, entry.seed)
         strategy, fit, network = result.strategy, result.fit, result.network
-        companions = dict(_companions(strategy, domains, settings.training, entry.seed))
+        companions = dict(_companions(result, domains, settings.training, entry.seed))
     except ValueError as error:
         raise GraftError(f"trial {entry.name}: {error}") from None
     except FloatingPointError as error:
@@ -133,7 +133,9 @@ class Result:
             return self.fit.selected.val_loss
         score = self.fit.selected.label_free
         if score is None:
-            raise ValueError("to search without labels it needs a `selection` that scores: snd, entropy or dev")
+            raise ValueError(
+                "to search without labels it needs a `selection` that scores: guarded_snd, snd, entropy or dev"
+            )
         return -score
 
 
@@ -163,9 +165,10 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
     return {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": scores.nll}
 
 
-def _companions(strategy: Strategy, domains: Domains, training: Training, seed: int) -> Iterator[tuple[str, Network]]:
+def _companions(result: Result, domains: Domains, training: Training, seed: int) -> Iterator[tuple[str, Network]]:
     """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
-    for name, other in strategy.companions(load_network(PRETRAINED)).items():
+    training = replace(training, learning_rate=result.learning_rate)
+    for name, other in result.strategy.companions(load_network(PRETRAINED)).items():
         print(f"companion: {name}", flush=True)
         yield name, _train(other, domains, training, seed).network
 

@@ -98,7 +98,7 @@ class Strategy:
         return 0
 
     @property
-    def label_free_selection(self) -> Literal["snd", "entropy", "dev", "last"]:
+    def label_free_selection(self) -> Literal["guarded_snd", "snd", "entropy", "dev", "last"]:
         """By which rule a strategy without labels chooses its weights; `Training.keep` holds for the others."""
         return "last"
 

@@ -4,7 +4,7 @@ Legend: B batch, D features.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge
@@ -23,16 +23,19 @@ class Bss(Strategy):
     Minimises L + eta * (sum of the k smallest s_i^2) / (sum of all s_i^2), where s_i are the singular values of the
     features F (B, D) (Chen, Wang, Fu, Long & Wang 2019, 'Catastrophic Forgetting Meets Negative Transfer: Batch
     Spectral Shrinkage for Safe Transfer Learning'). Directions with small singular values transfer worst, and few
-    labels cannot correct them. The paper has the sum alone, with k = 1 and eta = 0.001: that grows with B, D and the
-    features' size, shrinks when all features do, and is next to nothing where features are few and correlated, as in
-    small networks. Hence the share of the whole, and k as a share of the min(B, D) directions. It fails when the weak
-    directions are what tells the target's classes apart, and on CUDA each step waits for the decomposition.
+    labels cannot correct them. The paper has the sum alone (`form: sum`), with k = 1 (`share: 0`) and eta = 0.001:
+    that grows with B, D and the features' size, shrinks when all features do, and is next to nothing where features
+    are few and correlated, as in small networks. Hence the share of the whole, and k as a share of the min(B, D)
+    directions. It fails when the weak directions are what tells the target's classes apart, and on CUDA each step
+    waits for the decomposition.
     """
 
     eta: Annotated[float, Ge(0.0), Searched(0.1, 30.0)] = 1.0
     """Weight of the penalty. Networks with few features bear more: one with 128 gained from 10 at a `share` of 0.75."""
     share: Fraction = 0.5
     """Share of the directions that count as weak; at least one does."""
+    form: Literal["share", "sum"] = "share"
+    """Penalise the weak directions' share of the spectrum, or as the paper does their sum, with an eta to match."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head."""
@@ -43,10 +46,12 @@ class Bss(Strategy):
         """Cross-entropy and the penalty on the same features."""
         features = network.features(step.target.images)
         k = max(1, round(self.share * min(features.shape)))
-        return step.target.cross_entropy(network.head(features)) + self.eta * weak_share(features, k)
+        weak, whole = spectrum(features, k)
+        penalty = weak / whole.clamp_min(1e-12) if self.form == "share" else weak
+        return step.target.cross_entropy(network.head(features)) + self.eta * penalty
 
 
-def weak_share(features: Tensor, k: int) -> Tensor:
-    """The k smallest of the squared singular values of features (B, D), as a share of all; in float32."""
+def spectrum(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The sum of the k smallest squared singular values of features (B, D), and that of all; in float32."""
     squares: Tensor = torch.linalg.svdvals(features.float()).square()
-    return squares[-k:].sum() / squares.sum().clamp_min(1e-12)
+    return squares[-k:].sum(), squares.sum()

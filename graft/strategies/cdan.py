@@ -28,8 +28,9 @@ class Cdan(Unlabelled):
     """Whether sure predictions count more than unsure ones (CDAN+E)."""
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
-    selection: Rule = "snd"
-    """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
+    selection: Rule = "guarded_snd"
+    """How the weights are chosen without labels (`graft.label_free`): by soft neighbourhood density, with a guard
+    against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
     those of the mixture."""

@@ -4,7 +4,7 @@ Legend: N pictures, D features, K classes of the target, S classes of the source
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,28 +12,35 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from graft.heads import fresh_head
+from graft.logistic import logistic_regression
 from graft.network import Network, predict
 from graft.settings import Positive, Searched
 from graft.split import Domains
 from graft.strategies.base import Step, Strategy
+
+_DECAY = 0.01
+"""Keeps the reverse approach from being sure of what a few pictures show."""
 
 
 @dataclass(frozen=True)
 class CoTuning(Strategy):
     """Fine-tune with the source's head kept beside the new one, and taught what each target class is to the source.
 
-    Minimises CE(target head, y_t) + weight * CE(source head, p(y_s | y_t)) on the target's pictures; both heads stand
-    on the same features (You, Kou, Long & Wang 2020, 'Co-Tuning for Transfer Learning'). p(y_s | y_t) is the paper's
-    direct approach: the mean of the source network's predictions for the training pictures of class y_t, before
-    anything has moved. The paper's reverse approach fits a classifier from source to target classes first, for which
-    a few labels a class are too few; the direct one works from one. The paper softens the predictions by a temperature
-    found on source pictures held out of pretraining. Which those were is not known here, and pictures that were trained
-    on ask for an ever sharper network; so the temperature is a knob. It fails when the source confuses the target's
-    classes: then the source head's labels are wrong, and both heads share the features.
+    Minimises CE(target head, y_t) + weight * CE(source head, p(y_s | y_t)) on the target's pictures; both heads
+    stand on the same features (You, Kou, Long & Wang 2020, 'Co-Tuning for Transfer Learning'). p(y_s | y_t) comes
+    from the source network's predictions for the training pictures, before anything has moved, by either approach
+    of the paper: their mean over the pictures of class y_t (direct), or Bayes' rule on p(y_t | y_s), a logistic
+    regression of the target's classes on these predictions (reverse), for which one label a class is little. The
+    paper softens the predictions by a temperature found on source pictures held out of pretraining. Which those
+    were is not known here, and pictures that were trained on ask for an ever sharper network; so the temperature is
+    a knob. It fails when the source confuses the target's classes: then the source head's labels are wrong, and
+    both heads share the features.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the source head's loss; the paper's lambda."""
+    relationship: Literal["direct", "reverse"] = "direct"
+    """How p(y_s | y_t) is learned."""
     temperature: Positive = 1.0
     """The source network's logits are divided by this; above 1 it is less sure of the class that it sees."""
 
@@ -49,7 +56,8 @@ class CoTuning(Strategy):
         features = predict(network, target.images)[1].to(target.images.device)
         with torch.no_grad():
             logits = network.extras["source_head"](features) / self.temperature
-        table = relationship(logits.softmax(dim=1), target.labels, len(target.classes))
+        learn = direct_relationship if self.relationship == "direct" else reverse_relationship
+        table = learn(logits.softmax(dim=1), target.labels, len(target.classes))
         network.extras["relationship"] = nn.Embedding.from_pretrained(table)
 
     def loss(self, network: Network, step: Step) -> Tensor:
@@ -60,10 +68,23 @@ class CoTuning(Strategy):
         return step.target.cross_entropy(network.head(features)) + self.weight * of_source
 
 
-def relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
+def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
     """p(y_s | y_t) as (K, S): the mean of probabilities (N, S) over the pictures of each target class, by labels (N,).
 
     A class without a picture has a row of zeros, which nothing will look up.
     """
     members = F.one_hot(labels, classes).to(probabilities.dtype)
     return members.T @ probabilities / members.sum(dim=0).clamp_min(1)[:, None]
+
+
+def reverse_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of pictures with labels (N,).
+
+    p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of a picture that the source's
+    head is sure of, and p(y_s) the mean of the probabilities.
+    """
+    judge = logistic_regression(probabilities, labels, classes, decay=_DECAY)
+    sure = torch.eye(probabilities.shape[1], dtype=torch.double, device=probabilities.device)
+    joint = judge(sure).softmax(dim=1) * probabilities.double().mean(dim=0)[:, None]  # (S, K)
+    found: Tensor = (joint / joint.sum(dim=0)).T
+    return found.to(probabilities.dtype)

@@ -5,7 +5,7 @@ Legend: N pictures, B batch, C channels of a feature map, D features, K classes.
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,9 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from graft.heads import fresh_head
+from graft.logistic import logistic_regression
 from graft.network import Frozen, Network, predict
-from graft.regularisers import features_and_maps, half_square, mean_by_channel
+from graft.regularisers import channel_axis, features_and_maps, half_square, mean_by_channel
 from graft.settings import Searched
 from graft.split import Domains, Split
 from graft.stages import stages
@@ -31,26 +32,28 @@ _SHARPNESS = 0.2
 class Delta(Strategy):
     """Fine-tune with a penalty on the distance of the feature maps from the source's, channel by channel.
 
-    Minimises L + alpha * mean over stages of (sum_c a_c d_c / sum_c a_c s_c) + beta/2 ||v||^2: d_c is the mean square
-    of the difference between the network's and the frozen source network's map in channel c of the stage's output,
-    s_c the mean square of the source's map, a_c the channel's attention, v the head (Li, Xiong, Wang, Rao, Liu, Chen
-    & Huan 2019, 'DELTA: DEep Learning Transfer using Feature Map with Attention for Convolutional Networks'). Division
-    by s makes alpha mean the same for each backbone: a penalty of 1 is a difference as large as the map itself.
+    Minimises L + alpha * mean over stages of (sum_c a_c d_c / sum_c a_c s_c) + beta/2 ||v||^2: d_c is the mean
+    square of the difference between the network's and the frozen source network's map in channel c of the stage's
+    output, s_c the mean square of the source's map, a_c the channel's attention, v the head (Li, Xiong, Wang, Rao,
+    Liu, Chen & Huan 2019, 'DELTA: DEep Learning Transfer using Feature Map with Attention for Convolutional
+    Networks'). Division by s makes alpha mean the same for each backbone: a penalty of 1 is a difference as large
+    as the map itself.
 
     Attention is the paper's: a linear probe on the source's features learns the target's training pictures, and a
-    channel is worth by how much the probe's loss rises when it is switched off. That takes a pass a channel; here the
-    rise is read off one gradient, to first order: -sum of map * dL/dmap (Molchanov et al. 2017, 'Pruning
-    Convolutional Neural Networks for Resource Efficient Inference'). Any backbone whose stages give tensors will do,
-    transformers included. It fails when the target needs other features than the source has; and each step costs a
-    forward pass of the source's network more.
+    channel is worth by how much the probe's loss rises when it is switched off. That takes a pass a channel; unless
+    `attention` asks for it, the rise is read off one gradient, to first order: -sum of map * dL/dmap (Molchanov et
+    al. 2017, 'Pruning Convolutional Neural Networks for Resource Efficient Inference'). Any backbone whose stages
+    give tensors will do, transformers included. It fails when the target needs other features than the source has;
+    and each step costs a forward pass of the source's network more.
     """
 
     alpha: Annotated[float, Ge(0.0), Searched(0.003, 3.0)] = 0.03
     """Weight of the distance between the feature maps."""
     beta: Annotated[float, Ge(0.0)] = 0.001
     """Pull of the head's weights towards zero."""
-    attention: Literal["probe", "even"] = "probe"
-    """Weigh channels by what a probe on the target's training pictures makes of them, or all alike."""
+    attention: Literal["gradient", "exact", "even"] = "gradient"
+    """Weigh channels by what a probe on the target's training pictures makes of them: by its gradient, or as the paper
+    does by switching off one channel after another, which takes a pass over these pictures for each; or all alike."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head, and a frozen copy of it to compare with."""
@@ -65,6 +68,8 @@ class Delta(Strategy):
         worth, power = _worth_and_power(network, domains.target, names)
         if self.attention == "even":
             worth = [torch.zeros_like(values) for values in worth]
+        if self.attention == "exact":
+            worth = _exact_worth(network, domains.target, names)
         weights = [_attention(values) for values in worth]
         network.extras["distance"] = MapDistance(
             names, [share / (share @ size).clamp_min(1e-12) for share, size in zip(weights, power, strict=True)]
@@ -108,7 +113,7 @@ def _worth_and_power(network: Network, target: Split, names: list[str]) -> tuple
     Both a picture and a place; attention does not ask for the worth's unit.
     """
     device = target.images.device
-    probe = fit_probe(predict(network, target.images)[1].to(device), target.labels, len(target.classes))
+    probe = fit_probe(network, target)
     worth: list[Tensor] = [torch.zeros((), device=device)] * len(names)
     power = list(worth)
     for images, labels in zip(target.images.split(_CHUNK), target.labels.split(_CHUNK), strict=True):
@@ -121,22 +126,39 @@ def _worth_and_power(network: Network, target: Split, names: list[str]) -> tuple
     return worth, power
 
 
-def fit_probe(features: Tensor, labels: Tensor, classes: int) -> nn.Linear:
-    """Logistic regression on features (N, D), with a little L2."""
-    probe = nn.Linear(features.shape[1], classes, device=features.device)
-    nn.init.zeros_(probe.weight)
-    nn.init.zeros_(probe.bias)
-    decay = _PROBE_DECAY * features.square().sum(dim=1).mean()
-    optimiser = torch.optim.LBFGS(probe.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+def _exact_worth(network: Network, target: Split, names: list[str]) -> list[Tensor]:
+    """For each stage (C,): by how much the probe's loss rises when one of its channels is switched off."""
+    probe = fit_probe(network, target)
+    _, maps = features_and_maps(network, target.images[:1], names)
+    with torch.no_grad():
+        plain = _loss(network, probe, target)
+        return [
+            torch.stack([_loss_without(network, probe, target, name, channel) - plain for channel in range(count)])
+            for name, count in zip(names, [len(mean_by_channel(found)) for found in maps], strict=True)
+        ]
 
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = F.cross_entropy(probe(features), labels) + decay / 2 * probe.weight.square().sum()
-        loss.backward()
-        return loss
 
-    optimiser.step(closure)
-    return probe
+def _loss(network: Network, probe: nn.Linear, target: Split) -> Tensor:
+    features = predict(network, target.images)[1].to(target.images.device)
+    return F.cross_entropy(probe(features), target.labels)
+
+
+def _loss_without(network: Network, probe: nn.Linear, target: Split, name: str, channel: int) -> Tensor:
+    def switch_off(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        return output.index_fill(channel_axis(output), torch.tensor([channel], device=output.device), 0)
+
+    handle = network.backbone.get_submodule(name).register_forward_hook(switch_off)
+    try:
+        return _loss(network, probe, target)
+    finally:
+        handle.remove()
+
+
+def fit_probe(network: Network, target: Split) -> nn.Linear:
+    """A linear probe on the network's features of labelled pictures, with a little L2."""
+    features = predict(network, target.images)[1].to(target.images.device)
+    decay = _PROBE_DECAY * features.square().sum(dim=1).mean().item()
+    return logistic_regression(features, target.labels, len(target.classes), decay=decay).float()
 
 
 def _attention(worth: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ class Mcc(Unlabelled):
     """Weight of the class confusion beside the source's cross-entropy."""
     temperature: Annotated[float, Gt(0.0)] = 2.5
     """Divides the logits: higher values show more of the confusion between the lesser classes."""
-    selection: Rule = "snd"
-    """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
+    selection: Rule = "guarded_snd"
+    """How the weights are chosen without labels (`graft.label_free`): by soft neighbourhood density, with a guard
+    against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
     those of the mixture."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from graft.alignment import build_alignment
 from graft.alignment.base import Outputs
+from graft.batch_norm import statistics_kept
 from graft.heads import matched_head
 from graft.network import Network
 from graft.settings import Searched
@@ -93,11 +94,12 @@ class MixedTraining(Strategy):
         return [*groups, ParameterGroup(list(aligned.parameters()), self.discriminator_rate)] if own else groups
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """Target and source pictures pass apart, so that batch norm sees one domain at a time."""
+        """The domains pass apart, and only the target's pictures move batch norm's running statistics."""
         share, batch = self.share(step.progress), self._source(network, step)
         target = network.features(step.target.images)
         target_loss = step.target.cross_entropy(network.head(target))
-        source = network.features(batch.images)
+        with statistics_kept(network.backbone):
+            source = network.features(batch.images)
         source_loss = batch.cross_entropy((network.extra("source_head") or network.head)(source))
         loss = (1 - share) * target_loss + share * source_loss
         if self.alignment == "none":
@@ -115,7 +117,8 @@ class MixedTraining(Strategy):
 
     def _source(self, network: Network, step: Step) -> Batch:
         """The source's part of a step: as many pictures as the ratio says, labelled as their head counts."""
-        count = math.ceil(self.ratio * len(step.target.labels))
+        least = 1 if self.alignment == "none" else 2  # one picture has no spread to align
+        count = max(least, math.ceil(self.ratio * len(step.target.labels)))
         labels = step.source.labels[:count]
         translate = network.extra("source_labels")
         return replace(

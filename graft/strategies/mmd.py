@@ -24,8 +24,9 @@ class Mmd(Unlabelled):
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the squared MMD beside the source's cross-entropy."""
-    selection: Rule = "snd"
-    """How the weights are chosen without labels (`graft.label_free`): snd, entropy or dev, or simply the last ones."""
+    selection: Rule = "guarded_snd"
+    """How the weights are chosen without labels (`graft.label_free`): by soft neighbourhood density, with a guard
+    against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
     those of the mixture."""

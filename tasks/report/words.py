@@ -12,6 +12,7 @@ SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline
 _RULES = {
     "best_validation": "lowest validation loss",
     "last": "last step",
+    "guarded_snd": "SND + information, no labels",
     "snd": "SND, no labels",
     "entropy": "lowest entropy, no labels",
     "dev": "DEV, no labels",

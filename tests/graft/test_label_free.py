@@ -66,9 +66,12 @@ def test_the_guarded_density_prefers_classes_to_a_collapse_and_to_indecision() -
     assert guarded_density(two_clusters) == pytest.approx(math.log(3) + GUARD * math.log(2), abs=1e-5)
 
 
-def test_the_rule_snd_is_guarded(trained: Network) -> None:
+def test_each_rule_takes_its_own_score(trained: Network) -> None:
     target = bars(60, seed=5)
-    assert of_domains(trained, "snd", target) == guarded_density(predict(trained, target.images)[0])
+    predictions = predict(trained, target.images)[0]
+    assert of_domains(trained, "guarded_snd", target) == guarded_density(predictions)
+    assert of_domains(trained, "snd", target) == soft_neighborhood_density(predictions)
+    assert of_domains(trained, "entropy", target) == -mean_entropy(predictions)
 
 
 def test_entropy_is_log_k_where_nothing_is_known_and_zero_where_all_is_sure() -> None:
@@ -102,9 +105,9 @@ def test_sure_and_clustered_predictions_score_higher_than_scattered_ones(rule: s
     assert score(clustered) > score(scattered)
 
 
-@pytest.mark.parametrize("rule", ["snd", "entropy", "dev"])
+@pytest.mark.parametrize("rule", ["guarded_snd", "entropy", "dev"])
 def test_a_network_that_knows_the_domain_scores_higher_than_a_fresh_one(rule: str, trained: Network) -> None:
-    target, source = bars(60, seed=5), bars(90)
+    target, source = bars(60, seed=5), bars(120)
     assert of_domains(trained, rule, target, source) > of_domains(tiny_network(seed=3), rule, target, source)
 
 
@@ -156,6 +159,8 @@ def test_dev_validates_on_pictures_that_adaptation_never_draws(trained: Network)
     assert Mcc(selection="snd").source_weights(network, Domains(bars(9), bars(9), source)) is None
     with pytest.raises(ValueError, match="'dev' weighs source pictures, and there are none"):
         label_free_score("dev", trained, Domains(bars(9), bars(9)))
+    with pytest.raises(ValueError, match="10 pictures of the target's classes at least, and there are 9"):
+        label_free_score("dev", trained, Domains(bars(9), bars(9), bars(90)))
 
 
 def test_a_score_looks_at_no_more_than_some_evenly_spread_pictures(trained: Network) -> None:
@@ -173,7 +178,9 @@ def test_other_rules_have_no_label_free_score(trained: Network) -> None:
 
 def test_scores_do_not_depend_on_labels_and_leave_the_network_as_it_was(trained: Network) -> None:
     before = [value.clone() for value in trained.state_dict().values()]
-    first = [of_domains(trained, rule, bars(30), bars(60)) for rule in ("snd", "entropy", "dev")]
-    assert first == [of_domains(trained, rule, bars(30), bars(60)) for rule in ("snd", "entropy", "dev")]
+    first = [of_domains(trained, rule, bars(30), bars(120)) for rule in ("guarded_snd", "snd", "entropy", "dev")]
+    assert first == [
+        of_domains(trained, rule, bars(30), bars(120)) for rule in ("guarded_snd", "snd", "entropy", "dev")
+    ]
     assert all(torch.equal(a, b) for a, b in zip(before, trained.state_dict().values(), strict=True))
     assert predict(trained, bars(3).images)[0].shape == (3, 3)

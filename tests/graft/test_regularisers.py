@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from graft.loop import train
@@ -15,8 +17,8 @@ from graft.regularisers import features_and_maps, mean_by_channel
 from graft.settings import Training
 from graft.split import Domains, Split
 from graft.strategies.base import Batch, Step, Strategy
-from graft.strategies.bss import Bss, weak_share
-from graft.strategies.co_tuning import CoTuning, relationship
+from graft.strategies.bss import Bss, spectrum
+from graft.strategies.co_tuning import CoTuning, direct_relationship, reverse_relationship
 from graft.strategies.delta import Delta, MapDistance, fit_probe
 from graft.strategies.l2_sp import L2Sp
 from graft.strategies.scratch import Scratch
@@ -136,7 +138,8 @@ def numpy_weak_share(features: np.ndarray, k: int) -> float:
 @pytest.mark.parametrize("k", [1, 3, 50])
 def test_bss_is_the_share_of_the_smallest_squared_singular_values(shape: tuple[int, int], k: int) -> None:
     features = torch.randn(shape, generator=torch.Generator().manual_seed(k))
-    assert weak_share(features, k).item() == pytest.approx(numpy_weak_share(features.double().numpy(), k), rel=1e-4)
+    weak, whole = spectrum(features, k)
+    assert (weak / whole).item() == pytest.approx(numpy_weak_share(features.double().numpy(), k), rel=1e-4)
 
 
 def test_bss_has_the_gradient_of_central_differences() -> None:
@@ -147,7 +150,8 @@ def test_bss_has_the_gradient_of_central_differences() -> None:
         moved = np.zeros((5, 7))
         moved[place] = 1e-5
         expected[place] = (numpy_weak_share(values + moved, 2) - numpy_weak_share(values - moved, 2)) / 2e-5
-    weak_share(features, 2).backward()
+    weak, whole = spectrum(features, 2)
+    (weak / whole).backward()
     assert features.grad is not None
     np.testing.assert_allclose(features.grad.numpy(), expected, rtol=1e-3, atol=1e-5)
 
@@ -160,9 +164,19 @@ def test_bss_adds_eta_times_the_share_of_the_weaker_directions_to_the_cross_entr
     assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_bss_has_the_papers_penalty_too(pretrained: Network) -> None:
+    """eta times the smallest squared singular value: k = 1."""
+    network, pictures = begun(Bss(), pretrained, bars(9)), bars(20, seed=2)
+    smallest = np.linalg.svd(predict(network, pictures.images)[1].double().numpy(), compute_uv=False)[-1]
+    expected = numpy_cross_entropy(network(pictures.images), pictures.labels) + 30.0 * smallest**2
+    found = Bss(eta=30.0, share=0.0, form="sum").loss(network, step_on(pictures))
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_bss_copes_with_a_batch_that_repeats_its_pictures() -> None:
     features = torch.randn(4, 10, generator=torch.Generator().manual_seed(1)).repeat(3, 1).requires_grad_(True)
-    weak_share(features, 6).backward()
+    weak, whole = spectrum(features, 6)
+    (weak / whole).backward()
     assert features.grad is not None
     assert features.grad.isfinite().all()
 
@@ -253,8 +267,31 @@ def test_stoch_norm_refuses_a_backbone_without_batch_norm(pretrained: Network) -
 
 def test_co_tuning_relates_classes_by_the_sources_mean_prediction() -> None:
     probabilities = torch.tensor([[0.8, 0.2, 0.0], [0.1, 0.1, 0.8], [0.4, 0.6, 0.0]])
-    found = relationship(probabilities, torch.tensor([0, 2, 0]), 3)
+    found = direct_relationship(probabilities, torch.tensor([0, 2, 0]), 3)
     torch.testing.assert_close(found, torch.tensor([[0.6, 0.4, 0.0], [0.0, 0.0, 0.0], [0.1, 0.1, 0.8]]))
+
+
+def test_co_tuning_relates_classes_in_reverse_by_bayes_rule() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(30) % 3
+    raw = generator.uniform(0, 1, (30, 4))
+    raw[np.arange(30), labels] += 2
+    probabilities = raw / raw.sum(axis=1, keepdims=True)
+    model = LogisticRegression(C=1 / (30 * 0.01), tol=1e-10, max_iter=10_000).fit(probabilities, labels)
+    joint = model.predict_proba(np.eye(4)) * probabilities.mean(axis=0)[:, None]
+    expected = (joint / joint.sum(axis=0)).T
+    found = reverse_relationship(torch.from_numpy(probabilities), torch.from_numpy(labels), 3)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+
+
+def test_co_tuning_learns_the_relationship_that_was_asked_for(pretrained: Network) -> None:
+    target = bars(30, seed=4, classes=OTHER_CLASSES)
+    tables = [
+        begun(CoTuning(relationship=how), pretrained, target).extras["relationship"](torch.arange(2))
+        for how in ("direct", "reverse")
+    ]
+    assert not torch.allclose(*tables)
+    torch.testing.assert_close(tables[1].sum(dim=1), torch.ones(2))
 
 
 def test_co_tuning_learns_the_relationship_from_softened_predictions_of_the_source(pretrained: Network) -> None:
@@ -321,11 +358,14 @@ def test_delta_is_zero_at_the_source_and_one_where_the_maps_vanish(pretrained: N
     assert penalty() == pytest.approx(1.0, rel=1e-3)
 
 
-def test_delta_attends_to_channels_in_the_order_of_what_their_loss_costs(pretrained: Network) -> None:
+@pytest.mark.parametrize(("how", "least"), [("gradient", 0.8), ("exact", 0.999)])
+def test_delta_attends_to_channels_in_the_order_of_what_their_loss_costs(
+    pretrained: Network, how: Literal["gradient", "exact"], least: float
+) -> None:
     target = bars(30, seed=2)
-    network, even = begun(Delta(), pretrained, target), begun(Delta(attention="even"), pretrained, target)
+    network, even = begun(Delta(attention=how), pretrained, target), begun(Delta(attention="even"), pretrained, target)
     attention = network.extras["distance"].weights[0] / even.extras["distance"].weights[0]
-    probe = fit_probe(predict(network, target.images)[1], target.labels, len(CLASSES))
+    probe = fit_probe(network, target)
 
     def loss_without(channel: int | None) -> float:
         def switch_off(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
@@ -340,7 +380,7 @@ def test_delta_attends_to_channels_in_the_order_of_what_their_loss_costs(pretrai
         return numpy_cross_entropy(logits, target.labels)
 
     costs = [loss_without(channel) - loss_without(None) for channel in range(len(attention))]
-    assert spearmanr(attention.numpy(), costs).statistic > 0.8
+    assert spearmanr(attention.numpy(), costs).statistic > least
 
 
 def test_delta_leaves_no_hook_behind_and_says_which_stage_has_no_map(pretrained: Network) -> None:
