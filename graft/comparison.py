@@ -159,13 +159,34 @@ def pairwise_p_values(correct: Tensor) -> Tensor:
     pairs = [(i, j) for i in range(count) for j in range(i)]
     if seeds < 2 or not pairs:
         return adjusted
-    raw = torch.tensor([_p_value(right[i] - right[j]) for i, j in pairs], dtype=torch.double)
-    order = raw.argsort(stable=True)
-    factors = torch.arange(len(pairs), 0, -1)
-    stepped = (raw[order] * factors).cummax(dim=0).values.clamp(max=1)
-    for value, index in zip(stepped.tolist(), order.tolist(), strict=True):
-        i, j = pairs[index]
+    for (i, j), value in zip(pairs, _holm([_p_value(right[i] - right[j]) for i, j in pairs]), strict=True):
         adjusted[i, j] = adjusted[j, i] = value
+    return adjusted
+
+
+def p_values_over(correct: Tensor, baseline: int) -> list[float]:
+    """How sure it is that each strategy differs from strategy `baseline`: corrected for the number of strategies.
+
+    `correct` is (M, S, N). As `pairwise_p_values`, but over the M - 1 differences from the baseline alone. Its own
+    value is 1; with one seed all are.
+    """
+    right = correct.double()
+    others = [i for i in range(len(right)) if i != baseline]
+    found = [1.0] * len(right)
+    if right.shape[1] > 1:
+        for i, value in zip(others, _holm([_p_value(right[i] - right[baseline]) for i in others]), strict=True):
+            found[i] = value
+    return found
+
+
+def _holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values, each raised so that the chance of even one false find stays below the level they are read at."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for step, i in enumerate(order):
+        highest = max(highest, min(1.0, p_values[i] * (len(p_values) - step)))
+        adjusted[i] = highest
     return adjusted
 
 

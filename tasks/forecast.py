@@ -49,7 +49,7 @@ class Cell:
 
     Attributes:
         training: places in the pool of the pictures that the trials of this budget and seed learn from.
-        held: of those that the seed's trials choose by, at the largest budget: the same for every budget.
+        held: of those that these trials choose by; a probe is tested on them.
     """
 
     labels: int
@@ -101,11 +101,10 @@ def _cells(project: Path, pool: Split) -> list[Cell]:
     validation = read_section(project / PARAMS, "finetune", FinetuneSettings).validation_for
     numbered = Split(torch.arange(len(pool))[:, None], pool.labels, pool.classes)  # its pictures are their own places
     try:
-        held = {seed: draw_labels(numbered, budgets[-1], validation(budgets[-1]), seed).validation for seed in seeds}
-        drawn = [(n, s, draw_labels(numbered, n, validation(n), s).training) for n in budgets for s in seeds]
+        drawn = [(n, s, draw_labels(numbered, n, validation(n), s)) for n in budgets for s in seeds]
     except ValueError as error:
         raise GraftError(f"{PARAMS}: label_budgets: {error}") from None
-    return [Cell(n, s, training.images.flatten(), held[s].images.flatten()) for n, s, training in drawn]
+    return [Cell(n, s, x.training.images.flatten(), x.validation.images.flatten()) for n, s, x in drawn]
 
 
 def _gap(project: Path, pool: Split, settings: ForecastSettings) -> dict[str, Any] | None:

@@ -40,6 +40,7 @@ class Promotion:
     require: Literal["positive", "not_negative"] = "positive"
     metric: Metric = "accuracy"
     margin: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
+    seeds: Annotated[int, Ge(1)] = 3
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ VARIABLES = {
     "GRAFT_PROMOTION_REQUIRE": "registry.promotion.require",
     "GRAFT_PROMOTION_METRIC": "registry.promotion.metric",
     "GRAFT_PROMOTION_MARGIN": "registry.promotion.margin",
+    "GRAFT_PROMOTION_SEEDS": "registry.promotion.seeds",
     "GRAFT_UI_HOST": "ui.host",
     "GRAFT_UI_PORT": "ui.port",
 }

@@ -138,6 +138,7 @@ def _candidate(version: "ModelVersion", outcome: Outcome, metric: str) -> Candid
         verdict=scores["verdict"],
         gain=scores.get("gain_over_scratch"),
         score=trial.test[metric],
+        seeds=len(outcome.report["budget"]["seeds"]),
         was_champion=any(f" {PROMOTED}: " in entry for entry in _history(version).values()),
         promoted_because=version.tags.get(REASON, ""),
     )

@@ -5,6 +5,7 @@ It belongs to the trial: every seed searches with its own labels, so that the in
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -13,7 +14,7 @@ from graft.strategies.base import Strategy
 from tasks.settings.tune import TuneSettings
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
+    from optuna.distributions import BaseDistribution
 
 T = TypeVar("T")
 Objective = float
@@ -31,15 +32,17 @@ class Knob:
     whole: bool = False
     """Whether it counts something."""
 
-    def suggest(self, trial: "Trial") -> Any:
-        """A value for this trial."""
+    def distribution(self) -> "BaseDistribution":
+        """Where optuna draws from."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
         if self.choices:
-            return trial.suggest_categorical(self.name, self.choices)
+            return CategoricalDistribution(self.choices)
         assert self.low is not None
         assert self.high is not None
         if self.whole:
-            return trial.suggest_int(self.name, round(self.low), round(self.high), log=True)
-        return trial.suggest_float(self.name, self.low, self.high, log=True)
+            return IntDistribution(round(self.low), round(self.high), log=True)
+        return FloatDistribution(self.low, self.high, log=True)
 
 
 def main_knob(kind: type[Strategy]) -> Knob | None:
@@ -75,25 +78,34 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     knob = main_knob(type(strategy))
+    low, high = (training.learning_rate * x for x in (settings.lowest_rate, settings.highest_rate))
+    space: dict[str, BaseDistribution] = {"learning_rate": optuna.distributions.FloatDistribution(low, high, log=True)}
+    given: dict[str, Any] = {"learning_rate": training.learning_rate}
+    if knob:
+        space[knob.name], given[knob.name] = knob.distribution(), getattr(strategy, knob.name)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    given = {"learning_rate": training.learning_rate}
-    study.enqueue_trial(given | ({knob.name: getattr(strategy, knob.name)} if knob else {}))
     best: tuple[Objective, T] | None = None
     record: list[dict[str, Any]] = []
-    low, high = (training.learning_rate * x for x in (settings.lowest_rate, settings.highest_rate))
     for number in range(settings.trials):
-        trial = study.ask()
-        rate = trial.suggest_float("learning_rate", low, high, log=True)
-        tried = replace(strategy, **{knob.name: knob.suggest(trial)}) if knob else strategy
-        print(f"search {number + 1}/{settings.trials}: {trial.params}", flush=True)
+        trial = study.ask(space) if number else None
+        tried = trial.params if trial else given  # the settings as given need not lie in the space
+        print(f"search {number + 1}/{settings.trials}: {tried}", flush=True)
         try:
-            objective, found = attempt(tried, replace(training, learning_rate=rate))
+            objective, found = attempt(
+                replace(strategy, **{knob.name: tried[knob.name]}) if knob else strategy,
+                replace(training, learning_rate=tried["learning_rate"]),
+            )
         except FloatingPointError:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            record.append({**trial.params, "objective": None})
+            record.append({**tried, "objective": None})
+            if trial:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
-        study.tell(trial, objective)
-        record.append({**trial.params, "objective": objective})
+        record.append({**tried, "objective": objective})
+        if trial:
+            study.tell(trial, objective)
+        else:
+            with suppress(ValueError):  # outside of the space: the sampler cannot learn from it
+                study.add_trial(optuna.trial.create_trial(params=given, distributions=space, value=objective))
         if best is None or objective < best[0]:
             best = (objective, found)
     if best is None:

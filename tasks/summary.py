@@ -14,6 +14,7 @@ from torch import Tensor
 from graft.comparison import (
     Interval,
     accuracy_gains,
+    p_values_over,
     pairwise_p_values,
     rank_ranges,
     seed_interval,
@@ -78,10 +79,11 @@ def _rows(
     correct = torch.stack([torch.stack([found.correct for found in group]) for group in groups])
     over_scratch = _gains(names, correct, BASELINE, settings)
     over_source_only = _gains(names, correct, CONTROL, settings) if CONTROL in names else {}
+    p_values = p_values_over(correct, names.index(BASELINE))
     ranks = rank_ranges(correct.double().mean(dim=(1, 2)).tolist(), pairwise_p_values(correct), settings.confidence)
     rows = {}
-    for (name, labels), group, (best, worst) in zip(compared, groups, ranks, strict=True):
-        gain = over_scratch[name]
+    for (name, labels), group, p_value, (best, worst) in zip(compared, groups, p_values, ranks, strict=True):
+        gain, found = over_scratch[name], verdict(over_scratch[name])
         scores = [found.scores for found in group]
         rows[name] = {
             "labels_per_class": labels,
@@ -92,10 +94,19 @@ def _rows(
             "validation_accuracy": round(fmean(f.trial.metrics["validation"]["accuracy"] for f in group), DIGITS),
             "gain_over_scratch": _plain(gain),
             "gain_over_source_only": _plain(over_source_only[name]) if over_source_only else None,
-            "verdict": "baseline" if name == BASELINE else verdict(gain),
+            "verdict": "baseline" if name == BASELINE else found,
+            "holds_among_all": found != "no evidence" and p_value < 1 - settings.confidence,
+            "verdict_over_source_only": _over(CONTROL, name, over_source_only),
             "rank": {"best": best, "worst": worst},
         }
     return rows
+
+
+def _over(baseline: str, name: str, gains: Mapping[str, Interval]) -> str | None:
+    """The verdict about a strategy's gain over `baseline`; None where that was not asked for."""
+    if baseline not in gains:
+        return None
+    return "baseline" if name == baseline else verdict(gains[name])
 
 
 def _gains(names: list[str], correct: Tensor, baseline: str, settings: EvaluateSettings) -> dict[str, Interval]:

@@ -33,6 +33,8 @@ class Candidate:
     gain: Mapping[str, float | None] | None
     """Its gain over scratch: mean, low and high end of the interval."""
     score: float
+    seeds: int = 3
+    """How many its verdict comes from."""
     was_champion: bool = False
     """Whether it was champion before."""
     promoted_because: str = ""
@@ -73,6 +75,9 @@ def _objection(candidate: Candidate, gate: Promotion) -> str:
     accepted = ("positive",) if gate.require == "positive" else ("positive", "no evidence")
     if candidate.verdict not in accepted:
         return f"{candidate.strategy}: {candidate.verdict} ({_gain(candidate)}), required: {gate.require}"
+    if candidate.seeds < gate.seeds:
+        counted = f"{candidate.seeds} seed{'s' if candidate.seeds > 1 else ''}"
+        return f"{candidate.strategy}: {candidate.verdict}, but from {counted}; {gate.seeds} are required"
     return ""
 
 

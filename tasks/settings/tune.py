@@ -18,3 +18,8 @@ class TuneSettings:
     """Lowest learning rate that is tried, as a multiple of `finetune.training.learning_rate`."""
     highest_rate: Positive = 10.0
     """Highest learning rate that is tried, as a multiple of the same."""
+
+    def __post_init__(self) -> None:
+        """Refuse a range that is none."""
+        if self.lowest_rate >= self.highest_rate:
+            raise ValueError(f"lowest_rate ({self.lowest_rate}) has to be below highest_rate ({self.highest_rate})")

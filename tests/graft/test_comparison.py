@@ -7,7 +7,15 @@ import pytest
 import scipy.stats
 import torch
 
-from graft.comparison import Interval, accuracy_gains, pairwise_p_values, rank_ranges, seed_interval, verdict
+from graft.comparison import (
+    Interval,
+    accuracy_gains,
+    p_values_over,
+    pairwise_p_values,
+    rank_ranges,
+    seed_interval,
+    verdict,
+)
 
 
 def gains(correct, baseline=0, **changes) -> list[Interval]:
@@ -171,6 +179,18 @@ class TestPairwise:
         for place, pair in enumerate(sorted(pairs, key=lambda pair: raw[pair])):
             largest = max(largest, min(1.0, (len(pairs) - place) * raw[pair]))
             assert adjusted[pair].item() == pytest.approx(largest)
+
+    def test_differences_from_the_baseline_are_corrected_for_the_other_strategies_alone(self) -> None:
+        correct = coin_flips(0.6, 0.65, 0.7, 0.8, seeds=5, pictures=200).double()
+        raw = [pairwise_p_values(correct[[1, i]])[0, 1].item() for i in (0, 2, 3)]
+        order, largest, by_hand = sorted(range(3), key=lambda i: raw[i]), 0.0, [0.0] * 3
+        for place, i in enumerate(order):
+            largest = max(largest, min(1.0, (3 - place) * raw[i]))
+            by_hand[i] = largest
+        found = p_values_over(correct, 1)
+        assert found[1] == 1.0
+        assert [found[i] for i in (0, 2, 3)] == pytest.approx(by_hand)
+        assert p_values_over(correct[:, :1], 1) == [1.0] * 4
 
     def test_strategies_that_are_alike_are_seldom_told_apart(self) -> None:
         generator = torch.Generator().manual_seed(2)

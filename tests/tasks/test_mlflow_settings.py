@@ -49,6 +49,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         "GRAFT_PROMOTION_REQUIRE": "not_negative",
         "GRAFT_PROMOTION_METRIC": "macro_f1",
         "GRAFT_PROMOTION_MARGIN": "0.01",
+        "GRAFT_PROMOTION_SEEDS": "5",
         "GRAFT_UI_HOST": "localhost",
         "GRAFT_UI_PORT": "6000",
     }
@@ -58,7 +59,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert found.remote
     assert (found.tracking.experiment, found.tracking.artifacts) == ("theirs", "s3://bucket/x")
     assert (found.registry.model, found.ui) == ("digits", Ui("localhost", 6000))
-    assert found.registry.promotion == Promotion("not_negative", "macro_f1", 0.01)
+    assert found.registry.promotion == Promotion("not_negative", "macro_f1", 0.01, 5)
 
 
 def test_an_empty_variable_counts_as_unset(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -318,9 +319,16 @@ def test_without_a_run_nothing_is_registered_and_it_is_said(project: Path) -> No
         (Candidate("2", "fine_tune", "no evidence", GAIN, 0.9), None, Promotion(), (False, "no evidence")),
         (Candidate("2", "fine_tune", "no evidence", GAIN, 0.9), None, Promotion("not_negative"), (True, "no evid")),
         (Candidate("2", "fine_tune", "negative", GAIN, 0.9), None, Promotion("not_negative"), (False, "negative")),
+        (replace(GOOD, seeds=2), None, Promotion(), (False, "positive, but from 2 seeds; 3 are required")),
+        (replace(GOOD, seeds=2), None, Promotion(seeds=2), (True, "there was no champion before")),
         (Candidate("2", "scratch", "baseline", None, 0.9), None, Promotion("not_negative"), (False, "baseline")),
         (Candidate("2", "source_only", "positive", GAIN, 0.9), None, Promotion(), (False, "nothing was transferred")),
-        (Candidate("2", "x", "positive", GAIN, 0.9, True), Standing("1", 0.1), Promotion(), (False, "by hand")),
+        (
+            Candidate("2", "x", "positive", GAIN, 0.9, was_champion=True),
+            Standing("1", 0.1),
+            Promotion(),
+            (False, "by hand"),
+        ),
         (Candidate("2", "x", "negative", GAIN, 0.9), Standing("2", 0.9), Promotion(), (True, "By now, though")),
     ],
 )

@@ -8,6 +8,8 @@ import pytest
 from graft.settings import Searched, Training
 from graft.strategies import strategy_class, strategy_names
 from graft.strategies.base import Strategy
+from tasks.errors import GraftError
+from tasks.parameters import parse
 from tasks.search import Knob, main_knob, search
 from tasks.settings.tune import TuneSettings
 
@@ -40,6 +42,18 @@ def test_the_first_attempt_is_the_settings_as_given_and_all_are_recorded() -> No
     found, record = search(Ranged(), TRAINING, TuneSettings(trials=1), 0, distance)  # type: ignore[arg-type]
     assert found == (0.1, 0.01)
     assert record == [{"learning_rate": 0.01, "strength": 0.1, "objective": pytest.approx(1.1)}]
+
+
+def test_given_settings_may_lie_outside_of_what_is_searched() -> None:
+    found, record = search(Ranged(strength=0.0), TRAINING, TuneSettings(trials=3), 0, distance)  # type: ignore[arg-type]
+    assert record[0]["strength"] == 0.0
+    assert all(0.01 <= entry["strength"] <= 10 for entry in record[1:])
+    assert found in [(entry["strength"], entry["learning_rate"]) for entry in record]
+
+
+def test_a_range_of_rates_that_is_none_is_refused() -> None:
+    with pytest.raises(GraftError, match=r"tune: value error, lowest_rate \(2.0\) has to be below highest_rate"):
+        parse({"lowest_rate": 2.0, "highest_rate": 1.0}, TuneSettings, where="params.yaml: tune")
 
 
 def test_more_attempts_find_better_settings_and_stay_in_their_ranges() -> None:
