@@ -116,6 +116,8 @@ def _from_torchvision(name: str, channels: int) -> tuple[nn.Module, int]:
         near = difflib.get_close_matches(name, classifiers, n=3) or ["resnet18", "mobilenet_v3_small"]
         raise ValueError(f"torchvision has no classifier {name!r}; near: {', '.join(near)}")
     model = models.get_model(name, weights=None)
+    if getattr(model, "aux_logits", False):
+        raise ValueError(f"torchvision's {name!r} has more than one classifier; take one with a single head")
     linear = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"torchvision's {name!r} does not end in a linear layer, so it has no features to transfer")

@@ -33,7 +33,7 @@ class InUse:
     milliseconds: tuple[float, ...]
     """Median for each of `BATCHES`."""
     accuracy: float | None
-    """Mean test accuracy over seeds, where it was measured."""
+    """Mean test accuracy over seeds, where it was measured; the pretrained network's is that of `source_only`."""
 
 
 def measure(root: Path) -> list[InUse]:
@@ -48,7 +48,8 @@ def measure(root: Path) -> list[InUse]:
         raise GraftError(f"reports/metrics.json: no result that can be read: {error}", "Make it: graft run") from None
     torch.set_num_threads(1)  # more only wait for one another with a single picture
     plan = read_plan(root / "params.yaml")
-    found = [_measure("pretrained", root / "build/pretrained", None)]
+    untouched = rows["source_only"]["accuracy"]["mean"] if "source_only" in rows else None
+    found = [_measure("pretrained", root / "build/pretrained", untouched)]
     for name, labels in plan.compared(plan.budget):
         folder = root / "build/trials" / Entry(name, labels, plan.seeds[0]).name
         accuracy = rows[name]["accuracy"]["mean"] if name in rows else None

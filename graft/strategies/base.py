@@ -138,7 +138,13 @@ class Strategy:
         network.train()
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """The scalar to minimise."""
+        """The scalar to minimise: by default the target's cross-entropy, which needs its labels.
+
+        Raises:
+            ValueError: the strategy has `uses_labels = False` and does not say what it minimises instead.
+        """
+        if not self.uses_labels:
+            raise ValueError(f"{type(self).__name__} uses no labels, so it needs a `loss` of its own")
         return step.target.cross_entropy(network(step.target.images))
 
     def choose(self, network: Network, validation: Split) -> None:
