@@ -67,10 +67,12 @@ class Unlabelled(Strategy):
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
         """Pictures of classes that the target lacks are never drawn, nor those that `dev` validates on."""
         assert domains.source is not None
-        weights = (network.extras["source_labels"](domains.source.labels) >= 0).float()
+        labels = domains.source.labels
+        weights: Tensor | None = network.extras["source_labels"].weights(labels)
         if self.selection == "dev":
+            weights = torch.ones(len(labels), device=labels.device) if weights is None else weights
             weights[held_out(len(weights)).to(weights.device)] = 0
-        return None if bool(weights.all()) else weights
+        return weights
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
         """Backbone and head, and what the alignment learns at its own rate."""
