@@ -1,7 +1,7 @@
 """What the strategies for an unlabelled target share: learn from the source's labels, and align the domains."""
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ class Unlabelled(Strategy):
         """Pictures of classes that the target lacks are never drawn, nor those that `dev` validates on."""
         assert domains.source is not None
         labels = domains.source.labels
-        weights: Tensor | None = network.extras["source_labels"].weights(labels)
+        weights = cast(SourceLabels, network.extras["source_labels"]).weights(labels)
         if self.selection == "dev":
             weights = torch.ones(len(labels), device=labels.device) if weights is None else weights
             weights[held_out(len(weights)).to(weights.device)] = 0
