@@ -44,6 +44,15 @@ def test_the_source_keeps_its_head_while_training_and_loses_it_in_the_end(domain
     assert not strategy.finish(network).extras
 
 
+def test_the_new_head_learns_at_its_own_rate() -> None:
+    strategy = AdaptiveSampling(head_rate=5.0)
+    network = strategy.adapt(tiny_network(), CLASSES)
+    rates = {id(p): group.rate for group in strategy.parameter_groups(network) for p in group.parameters}
+    assert [rates[id(p)] for p in network.head.parameters()] == [5.0, 5.0]
+    others = [*network.backbone.parameters(), *network.extras["source_head"].parameters()]
+    assert {rates[id(p)] for p in others} == {1.0}
+
+
 def test_batch_norm_keeps_the_statistics_of_the_target(domains: Domains) -> None:
     strategy = AdaptiveSampling()
     bright = Domains(domains.target, domains.validation, domains.source, domains.unlabelled)

@@ -1,5 +1,6 @@
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -23,6 +24,10 @@ from graft.split import Domains, Split
 from graft.strategies import strategy_class
 from graft.strategies.adabn import Adabn
 from graft.strategies.base import Batch, Step
+from graft.strategies.cdan import Cdan
+from graft.strategies.coral import Coral
+from graft.strategies.dann import Dann
+from graft.strategies.mcc import Mcc
 from graft.strategies.mixed_training import MixedTraining
 from graft.strategies.mmd import Mmd
 from graft.strategies.scratch import Scratch
@@ -52,12 +57,26 @@ def accuracy(network: Network, split: Split) -> float:
     return (predict(network, split.images)[0].argmax(1) == split.labels).double().mean().item()
 
 
-@pytest.fixture(scope="module")
-def pretrained() -> Network:
-    network = tiny_network(seed=3)
+def batch(split: Split) -> Batch:
+    return Batch(split.images.float() / 255, split.labels)
+
+
+def learned_source(seed: int) -> Network:
+    network = tiny_network(seed=seed)
     how = Training(steps=60, batch_size=16, learning_rate=0.02)
     train(network, Scratch(), Domains(bars(90), bars(30, seed=1)), how)
     return network
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Network:
+    return learned_source(3)
+
+
+@pytest.fixture(scope="module")
+def confused() -> Network:
+    """One that does not happen to know the target of the test in question."""
+    return learned_source(4)
 
 
 # The losses, against independent computations
@@ -242,7 +261,7 @@ def test_adabn_repairs_a_change_of_brightness(pretrained: Network) -> None:
     target = dimmed(bars(60, seed=5))
     before = accuracy(pretrained, target)
     network = Adabn().adapt(copy.deepcopy(pretrained), CLASSES)
-    train(network, Adabn(), Domains(target, target), BRIEF)
+    train(network, Adabn(), Domains(target, bars(60, seed=6)), BRIEF)  # validation is as bright as the source
     assert before < 0.7
     assert accuracy(network, target) > 0.95
 
@@ -257,6 +276,40 @@ def test_adabn_refuses_a_network_without_batch_norm(pretrained: Network) -> None
 # The strategies
 
 
+EACH = [
+    Mmd(weight=2.5),
+    Coral(weight=3.0),
+    Dann(weight=0.7),
+    Cdan(weight=0.7),
+    Cdan(weight=0.7, entropy_conditioning=False),
+    Mcc(weight=1.5, temperature=1.2),
+]
+
+
+def by_hand(strategy: Unlabelled, network: Network, source: Outputs, target: Outputs) -> Tensor:
+    """The alignment of a strategy without its weight, and without a reversal of the discriminator's gradient."""
+    if isinstance(strategy, Mmd):
+        return mmd(source.features, target.features)
+    if isinstance(strategy, Coral):
+        return coral(source.features, target.features)
+    if isinstance(strategy, Mcc):
+        return class_confusion(target.logits, strategy.temperature)
+    discriminator = cast(Discriminator, network.extras["alignment"].discriminator)
+    if isinstance(strategy, Dann):
+        return cast(Tensor, discriminator(source.features, target.features))
+    seen, weights = [], []
+    for domain in (source, target):
+        p = domain.logits.detach().softmax(dim=1)
+        seen.append(torch.einsum("bd,bk->bdk", domain.features, p).flatten(1))
+        weights.append(1 + (p * p.log()).sum(dim=1).exp())
+    entropies = cast(Cdan, strategy).entropy_conditioning
+    return cast(Tensor, discriminator(*seen, tuple(weights) if entropies else None))
+
+
+def ids(parameters: Iterable[nn.Parameter]) -> list[int]:
+    return [id(parameter) for parameter in parameters]
+
+
 def adapt(strategy: Unlabelled, pretrained: Network, target: Split, source: Split | None = None) -> Network:
     torch.manual_seed(0)
     network = strategy.adapt(copy.deepcopy(pretrained), target.classes)
@@ -264,12 +317,50 @@ def adapt(strategy: Unlabelled, pretrained: Network, target: Split, source: Spli
     return strategy.finish(network)
 
 
+@pytest.mark.parametrize("strategy", EACH, ids=repr)
+def test_the_loss_is_the_sources_cross_entropy_and_the_weighted_alignment(
+    strategy: Unlabelled, pretrained: Network
+) -> None:
+    torch.manual_seed(0)
+    network = strategy.adapt(copy.deepcopy(pretrained), CLASSES).eval()
+    source, target = bars(12, seed=7), dimmed(bars(12, seed=8))
+    seen = [Outputs(f, network.head(f)) for f in (network.features(split.images) for split in (source, target))]
+    supervised = nn.functional.cross_entropy(seen[0].logits, source.labels)
+    aligned = by_hand(strategy, network, *seen)
+    step = Step(batch(target.without_labels()), 0.1, batch(source))
+    found = strategy.loss(network, step)
+    torch.testing.assert_close(found, supervised + strategy.weight * aligned)
+
+    body, learned = list(network.backbone.parameters()), list(network.extras.parameters())
+    strength = -reversal_strength(0.1) if learned else 1.0  # what learns itself is fooled, by as much as it is heeded
+    gradients = [torch.autograd.grad(loss, body, retain_graph=True) for loss in (found, supervised, aligned)]
+    for ours, plain, added in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, plain + strategy.weight * strength * added)
+    if learned:
+        pairs = [torch.autograd.grad(loss, learned, retain_graph=True) for loss in (found, aligned)]
+        for ours, theirs in zip(*pairs, strict=True):
+            torch.testing.assert_close(ours, strategy.weight * theirs)
+
+
+@pytest.mark.parametrize("strategy", [Dann(discriminator_rate=0.5), Cdan(discriminator_rate=0.5)], ids=repr)
+def test_a_discriminator_learns_at_its_own_rate(strategy: Unlabelled, pretrained: Network) -> None:
+    network = strategy.adapt(copy.deepcopy(pretrained), CLASSES)
+    own, discriminator = strategy.parameter_groups(network)
+    assert (own.rate, discriminator.rate) == (1.0, 0.5)
+    assert ids(own.parameters) == ids([*network.backbone.parameters(), *network.head.parameters()])
+    assert ids(discriminator.parameters) == ids(network.extras["alignment"].parameters())
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_an_unlabelled_target_is_learned_without_its_labels(name: str, pretrained: Network) -> None:
-    target = dimmed(bars(90, seed=5))
-    strategy = cast(Unlabelled, strategy_class(name)())
-    network = adapt(strategy, pretrained, target)
-    assert accuracy(network, dimmed(bars(60, seed=6))) > 0.9
+def test_an_alignment_finds_the_classes_of_a_target_that_the_source_alone_confuses(
+    name: str, confused: Network
+) -> None:
+    """The bars stand a column further left: half of each is where the source's pictures have the next class."""
+    target, others = (Split(s.images.roll(-1, 3), s.labels, CLASSES) for s in (bars(90, seed=5), bars(60, seed=6)))
+    aligned = cast(Unlabelled, strategy_class(name)())
+    unaligned = replace(aligned, weight=0.0)
+    assert accuracy(adapt(unaligned, confused, target), others) < 0.75
+    assert accuracy(adapt(aligned, confused, target), others) > 0.95
 
 
 def test_the_target_may_have_a_part_of_the_classes_in_another_order(pretrained: Network) -> None:
@@ -293,9 +384,8 @@ def test_running_statistics_are_the_targets_where_the_domains_pass_apart(pretrai
     def mean_after_a_step(batch_norm: str, source: Split) -> Tensor:
         strategy = replace(Mmd(), batch_norm=batch_norm)
         network = strategy.adapt(copy.deepcopy(pretrained), CLASSES)
-        target = Batch(bars(12, seed=2).images.float() / 255, torch.full((12,), -1))
         network.train()
-        strategy.loss(network, Step(target, 0.5, Batch(source.images.float() / 255, source.labels)))
+        strategy.loss(network, Step(batch(bars(12, seed=2).without_labels()), 0.5, batch(source)))
         return batch_norms(network)[0].running_mean
 
     bright, dim = bars(12, seed=1), dimmed(bars(12, seed=1))
@@ -307,9 +397,6 @@ def test_running_statistics_are_the_targets_where_the_domains_pass_apart(pretrai
 
 
 def mixed_loss(strategy: MixedTraining, network: Network) -> Tensor:
-    def batch(split: Split) -> Batch:
-        return Batch(split.images.float() / 255, split.labels)
-
     unlabelled = batch(dimmed(bars(12, seed=9)).without_labels()) if strategy.uses_unlabelled else None
     return strategy.loss(network, Step(batch(dimmed(bars(12, seed=8))), 0.5, batch(bars(12, seed=7)), unlabelled))
 

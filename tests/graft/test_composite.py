@@ -95,6 +95,17 @@ def test_a_frozen_source_body_stays_as_it_was_batch_norm_included(kind: type[Fea
 
 
 @pytest.mark.parametrize("kind", [FeatureConcat, FeatureFusion])
+def test_head_and_bodies_learn_at_their_own_rates(kind: type[FeatureConcat | FeatureFusion]) -> None:
+    strategy = kind(source_rate=0.25, head_rate=2.0)
+    network = adapted(strategy)
+    rates = {id(p): group.rate for group in strategy.parameter_groups(network) for p in group.parameters}
+    places = {name: rates.pop(id(p)) for name, p in network.named_parameters()}
+    assert not rates
+    for name, rate in places.items():
+        assert rate == (2.0 if name.startswith("head.") else 0.25 if name.startswith("backbone.source.") else 1.0), name
+
+
+@pytest.mark.parametrize("kind", [FeatureConcat, FeatureFusion])
 def test_the_targets_body_may_be_of_another_architecture(kind: type[FeatureConcat | FeatureFusion]) -> None:
     strategy = kind(target_backbone="convnet_small")
     network = adapted(strategy)

@@ -76,6 +76,30 @@ def test_the_teachers_word_fades_and_the_labels_alone_are_left(teacher: Network)
             torch.testing.assert_close(strategy.loss(network, Step(batch, progress)), expected)
 
 
+def test_on_both_sets_the_student_is_told_soft_labels_and_features_in_equal_parts(teacher: Network) -> None:
+    strategy = Distill(pictures="both", teacher_share=1.0, hint=3.0, temperature=2.0)
+    network, expert = adapted(strategy, teacher).eval(), copy.deepcopy(teacher).eval()
+    parts = [bars(12, seed=seed, noise=noise) for seed, noise in ((4, 60), (5, 0), (6, 100))]
+    target, source, unlabelled = (Batch(part.images.float() / 255, part.labels) for part in parts)
+    told = []
+    with torch.no_grad():
+        for pictures in (source, unlabelled):
+            features, wanted = network.features(pictures.images), expert.features(pictures.images)
+            soft = soft_label_loss(network.head(features), expert.head(wanted), 2.0)
+            told.append(soft + 3 * hint_loss(network.extras["projection"](features), wanted))
+        found = strategy.loss(network, Step(target, 0.0, source, unlabelled))
+    torch.testing.assert_close(found, (told[0] + told[1]) / 2)
+
+
+def test_a_student_and_what_brings_it_to_its_teacher_learn_at_its_rate(teacher: Network) -> None:
+    strategy = Distill(student_rate=7.0)
+    network = adapted(strategy, teacher, OTHER_CLASSES)
+    (group,) = strategy.parameter_groups(network)
+    learning = [network.backbone, network.head, network.extras["source_head"], network.extras["projection"]]
+    assert group.rate == 7.0
+    assert {id(p) for p in group.parameters} == {id(p) for module in learning for p in module.parameters()}
+
+
 @pytest.mark.parametrize(
     ("pictures", "source", "unlabelled"),
     [("labelled", False, False), ("unlabelled", False, True), ("source", True, False), ("both", True, True)],

@@ -1,4 +1,6 @@
+import copy
 import math
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -161,6 +163,18 @@ def test_dev_validates_on_pictures_that_adaptation_never_draws(trained: Network)
         label_free_score("dev", trained, Domains(bars(9), bars(9)))
     with pytest.raises(ValueError, match="10 pictures of the target's classes at least, and there are 9"):
         label_free_score("dev", trained, Domains(bars(9), bars(9), bars(90)))
+
+
+@pytest.mark.parametrize("rule", ["guarded_snd", "entropy", "dev", "last"])
+def test_the_weights_of_the_best_score_are_kept_by_the_rule_of_the_knob(rule: Any, trained: Network) -> None:
+    """Labels that are almost all smoothed away make a sure network unsure, so that its scores fall."""
+    strategy = Mcc(selection=rule, weight=0.0)
+    network = strategy.adapt(copy.deepcopy(trained), CLASSES)
+    how = Training(steps=12, batch_size=16, learning_rate=0.02, label_smoothing=0.9, evaluations=3)
+    fit = train(network, strategy, Domains(bars(30, seed=5), bars(9, seed=6), bars(120)), how)
+    assert fit.selected_step == (12 if rule == "last" else 4)
+    if rule != "last":
+        assert fit.selected.label_free == max(cast(float, point.label_free) for point in fit.curve)
 
 
 def test_a_score_looks_at_no_more_than_some_evenly_spread_pictures(trained: Network) -> None:

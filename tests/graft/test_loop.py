@@ -161,6 +161,26 @@ def test_a_strategy_without_labels_never_meets_one() -> None:
     assert all(bool((labels == -1).all()) for labels in met)
 
 
+def test_unlabelled_pictures_come_without_the_labels_that_the_loop_was_handed() -> None:
+    met: list[Tensor] = []
+
+    @dataclass(frozen=True)
+    class Curious(Strategy):
+        uses_unlabelled = True
+
+        def begin(self, network: Network, domains: Domains) -> None:
+            assert domains.unlabelled is not None
+            met.append(domains.unlabelled.labels)
+
+        def loss(self, network: Network, step: Step) -> Tensor:
+            met.append(step.unlabelled.labels)
+            return super().loss(network, step)
+
+    train(tiny_network(), Curious(), Domains(bars(30), bars(9, seed=1), unlabelled=bars(30, seed=2)), QUICK)
+    assert len(met) == 1 + QUICK.steps
+    assert all(bool((labels == -1).all()) for labels in met)
+
+
 def test_the_oracle_of_a_strategy_without_labels_is_kept_apart() -> None:
     @dataclass(frozen=True)
     class Blind(Strategy):

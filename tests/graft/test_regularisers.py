@@ -342,6 +342,15 @@ def test_delta_finds_the_channels_of_maps_that_end_in_them() -> None:
     assert mean_by_channel(swin).tolist() == [0.0, 1.0, 2.0]
 
 
+def test_delta_pulls_every_weight_of_the_head_to_zero_by_beta(pretrained: Network) -> None:
+    network, step = begun(Delta(), pretrained, bars(9)), step_on(bars(12, seed=2))
+    weights = list(network.head.parameters())
+    with_penalty = torch.autograd.grad(Delta(beta=0.7).loss(network, step), weights)
+    without = torch.autograd.grad(Delta(beta=0.0).loss(network, step), weights)
+    for weight, full, plain in zip(weights, with_penalty, without, strict=True):
+        np.testing.assert_allclose((full - plain).numpy(), 0.7 * weight.detach(), atol=1e-5)
+
+
 def test_delta_is_zero_at_the_source_and_one_where_the_maps_vanish(pretrained: Network) -> None:
     pictures = bars(18, seed=2)
     network = begun(Delta(), pretrained, pictures)

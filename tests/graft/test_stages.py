@@ -124,12 +124,19 @@ def test_no_graph_is_built_for_frozen_stages() -> None:
     assert in_training == [False, True]
 
 
-def test_gradual_unfreezing_moves_all_and_leaves_nothing_frozen() -> None:
+def test_what_is_frozen_when_training_ends_is_thawed_in_the_finished_network() -> None:
+    _, network = gradients_at(0.0, until=1.0)
+    assert not any(p.requires_grad for p in network.backbone.parameters())
+    finished = GradualUnfreeze().finish(network)
+    assert all(p.requires_grad for p in finished.parameters())
+    assert not finished.extras
+
+
+def test_gradual_unfreezing_moves_all_weights() -> None:
     strategy, pictures, source = GradualUnfreeze(), bars(18), tiny_network(seed=3)
     network = strategy.adapt(copy.deepcopy(source), CLASSES)
     train(network, strategy, Domains(pictures, pictures), BRIEF)
     finished = strategy.finish(network)
-    assert all(p.requires_grad for p in finished.parameters())
     for a, b in zip(finished.parameters(), source.parameters(), strict=True):
         assert not torch.equal(a, b)
     assert list(finished.state_dict()) == list(source.state_dict())

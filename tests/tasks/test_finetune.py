@@ -9,7 +9,9 @@ import pytest
 import torch
 import yaml
 
+from graft.batch_norm import estimate_statistics
 from graft.network import Description, Network
+from graft.sampling import draw_labels
 from tasks.artifacts import load_network, load_split, save_network
 from tasks.errors import GraftError
 from tasks.finetune import finetune
@@ -60,6 +62,17 @@ def test_a_trial_without_labels_keeps_its_oracle_apart(project: Path) -> None:
     assert set(metrics["companions"]) == {"oracle"}
     assert metrics["companions"]["oracle"]["accuracy"] >= metrics["validation"]["accuracy"]
     assert load_network(path / "companions/oracle").description == load_network(path).description
+
+
+def test_a_trial_without_labels_learns_from_the_whole_pool_but_validation(project: Path) -> None:
+    ask(project, label_free={"source_only": {}, "adabn": {}})
+    path, _ = trial(project, Entry("adabn", 0, 0))
+    drawn = draw_labels(load_split(project / "build/data/pool"), 4, 3, seed=0)
+    assert len(drawn.unlabelled) == 40 - 3 * 3
+    expected = load_network(project / "build/pretrained")
+    estimate_statistics(expected, drawn.unlabelled.images)
+    for name, value in expected.backbone.state_dict().items():
+        torch.testing.assert_close(load_network(path).backbone.state_dict()[name], value, msg=name)
 
 
 def test_a_search_is_recorded_and_its_best_is_kept(project: Path) -> None:
