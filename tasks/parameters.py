@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -25,18 +26,27 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
     except FileNotFoundError:
-        raise GraftError(f"{path}: there is no such file", "Run this in a Graft project's top folder.") from None
+        raise GraftError(f"{path.name}: there is no such file", "Run this in a Graft project's top folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GraftError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise GraftError(f"{path.name}: {_explain_yaml(error)}") from None
     if not isinstance(content, dict):
-        raise GraftError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
+        raise GraftError(f"{path.name}: expected a mapping of sections, found {type(content).__name__}")
     return content
+
+
+def _explain_yaml(error: Exception) -> str:
+    """Line, column and fault in a sentence, without PyYAML's drawing of the place."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return f"not valid YAML: {' '.join(str(error).split())}"
+    mark, begun = error.problem_mark, error.context_mark
+    since = f", {error.context} that begins in line {begun.line + 1}" if error.context and begun else ""
+    return f"line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}{since}"
 
 
 def read_section(path: Path, section: str, kind: type[T]) -> T:
     """Section `section` of a YAML file as a `kind`; a missing section has every default."""
     section_values = load_yaml(path).get(section)
-    return cast(T, parse({} if section_values is None else section_values, kind, where=f"{path}: {section}"))
+    return cast(T, parse({} if section_values is None else section_values, kind, where=f"{path.name}: {section}"))
 
 
 def parse(values: object, kind: Any, *, where: str) -> Any:
@@ -69,8 +79,36 @@ def _unknown_keys(values: object, kind: Any, where: str) -> Iterator[str]:
 
 
 def _explain(fault: ErrorDetails, where: str) -> str:
-    place = ".".join([where, *(str(part) for part in fault["loc"])])
-    return f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {fault['input']!r}"
+    place = where
+    for part in fault["loc"]:
+        place += f", entry {part + 1}" if isinstance(part, int) else f".{part}"
+    given = fault["input"]
+    return f"{place}: {fault['msg'][0].lower()}{fault['msg'][1:]}, got {given!r}{_remedy(fault['type'], given)}"
+
+
+def _remedy(kind: str, given: object) -> str:
+    """What to write instead, where that can be told."""
+    if kind == "list_type" and isinstance(given, int | float | str):
+        return f"; write [{given}]"
+    if kind in ("float_type", "int_type") and isinstance(given, str) and (ways := _as_numbers(given)):
+        return f"; YAML reads this as text: write {' or '.join(ways)}"
+    return ""
+
+
+def _as_numbers(text: str) -> list[str]:
+    """How YAML 1.1 wants a number written: with a point and a signed exponent; nothing if the text is no number."""
+    try:
+        number = float(text)
+    except ValueError:
+        return []
+    if not math.isfinite(number):
+        return []
+    mantissa, _, exponent = text.strip().lower().partition("e")
+    plain = f"{number:.0f}" if number.is_integer() else repr(number)
+    ways = [] if "e" in plain else [plain]
+    if exponent and not number.is_integer():
+        ways.append(f"{mantissa if '.' in mantissa else f'{mantissa}.0'}e{int(exponent):+d}")
+    return ways
 
 
 def suggest(name: str, valid: Collection[str]) -> str:

@@ -89,10 +89,10 @@ def read_plan(params: Path) -> Plan:
     problems = []
     for section, kind in PLAN_SECTIONS.items():
         try:
-            read[section] = parse(content.get(section), kind, where=f"{params}: {section}")
+            read[section] = parse(content.get(section), kind, where=f"{params.name}: {section}")
         except GraftError as error:
             problems += error.problems
-    problems += [f"{params}: {fault}" for fault in _faults(read)]
+    problems += [f"{params.name}: {fault}" for fault in _faults(read)]
     if problems:
         raise GraftError(problems)
     strategies, label_free = (tuple(sorted(read[section])) for section in ("strategies", "label_free"))
