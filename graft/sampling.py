@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from graft.label_budget import budget_fault
 from graft.split import Split
 
 
@@ -33,11 +34,9 @@ def draw_labels(pool: Split, labels_per_class: int, validation_per_class: int, s
             f"validation_per_class ({validation_per_class}) exceeds labels_per_class ({labels_per_class}): "
             "labels to choose by cost as much as labels to learn from"
         )
-    need = labels_per_class + validation_per_class
-    counts = torch.bincount(pool.labels, minlength=len(pool.classes))
-    short = [f"{name} ({count})" for name, count in zip(pool.classes, counts.tolist(), strict=True) if count < need]
-    if short:
-        raise ValueError(f"{need} labels a class are asked for, these classes have fewer: {', '.join(short)}")
+    counts = torch.bincount(pool.labels, minlength=len(pool.classes)).tolist()
+    if fault := budget_fault(dict(zip(pool.classes, counts, strict=True)), labels_per_class, validation_per_class):
+        raise ValueError(fault)
     generator = torch.Generator().manual_seed(seed)
     training, validation = [], []
     for label in range(len(pool.classes)):

@@ -44,6 +44,8 @@ def measure(root: Path) -> list[InUse]:
     """
     try:
         rows = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))["strategies"]
+    except FileNotFoundError:
+        raise GraftError("there is no network to measure yet", "Make one: graft run") from None
     except (OSError, ValueError, KeyError) as error:
         raise GraftError(f"reports/metrics.json: no result that can be read: {error}", "Make it: graft run") from None
     torch.set_num_threads(1)  # more only wait for one another with a single picture

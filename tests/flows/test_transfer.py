@@ -170,7 +170,10 @@ def test_a_stage_that_fails_is_reported_with_its_words(project: Project, prefect
     project.edit(label_budgets=[2000])
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
-    assert "2005 labels a class are asked for, these classes have fewer" in result.stderr
+    assert (
+        "2005 labels a class are asked for (2000 to learn from + 5 to choose by), the smallest class has fewer"
+        in result.stderr
+    )
     assert "Traceback" not in result.stderr
 
 

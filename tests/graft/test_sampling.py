@@ -49,10 +49,23 @@ def test_more_validation_than_training_labels_are_refused(pool: Split) -> None:
         draw_labels(pool, 5, 6, 0)
 
 
-def test_classes_with_too_few_pictures_are_named(pool: Split) -> None:
+def test_a_budget_that_is_too_large_names_the_smallest_class_and_what_is_possible(pool: Split) -> None:
     short = pool.take((pool.labels != 1).nonzero().flatten())
-    with pytest.raises(ValueError, match=r"15 labels a class are asked for.*b \(0\)$"):
+    message = r"^15 labels a class are asked for \(10 to learn from \+ 5 to choose by\).*: b \(0\); no label budget is"
+    with pytest.raises(ValueError, match=message):
         draw_labels(short, 10, 5, 0)
+
+
+@pytest.mark.parametrize(("labels", "cap"), [(40, 5), (40, 30), (41, 41), (500, 20), (21, 100)])
+def test_the_largest_budget_that_is_named_is_possible_and_the_next_one_is_not(
+    pool: Split, labels: int, cap: int
+) -> None:
+    with pytest.raises(ValueError, match="the largest label budget possible is") as caught:
+        draw_labels(pool, labels, min(cap, labels), 0)
+    largest = int(str(caught.value).rpartition(" ")[2])
+    draw_labels(pool, largest, min(cap, largest), 0)
+    with pytest.raises(ValueError, match="are asked for"):
+        draw_labels(pool, largest + 1, min(cap, largest + 1), 0)
 
 
 def test_hold_out_takes_its_share_of_each_class(pool: Split) -> None:
