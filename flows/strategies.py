@@ -2,14 +2,17 @@
 
 import ast
 import inspect
+from collections.abc import Iterator
 from dataclasses import fields
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from graft.strategies import strategy_class, strategy_names
+from graft.strategies import misnamed_files, strategy_class, strategy_names
 from tasks.errors import GraftError
+from tasks.search import main_knob
 
 FAMILIES = (
     "Control",
@@ -24,17 +27,22 @@ FAMILIES = (
 
 
 def overview() -> RenderableType:
-    """Name and idea of every strategy, family by family."""
+    """Name and idea of every strategy, family by family; then what is wrong with files that hold none."""
     table = Table.grid(padding=(0, 2))
     by_family: dict[str, list[str]] = {}
+    faults = misnamed_files()
     for name in strategy_names():
-        by_family.setdefault(family(name), []).append(name)
+        try:
+            by_family.setdefault(family(name), []).append(name)
+        except ValueError as error:
+            faults.append(str(error))
     for title in sorted(by_family, key=lambda title: (FAMILIES.index(title) if title in FAMILIES else 99, title)):
         table.add_row(Text(f"\n{title}", "bold green"), "")
         for name in by_family[title]:
             idea = (inspect.getdoc(strategy_class(name)) or "").partition("\n\n")[0]
             table.add_row(Text(f"  {name}", "bold"), Text(" ".join(idea.split())))
-    return Group(table, Text("\nFormula, paper, failure case and knobs of one: graft strategies NAME", "dim"))
+    marked = [Text(f"\n✗ {fault}", "red") for fault in faults]
+    return Group(table, *marked, Text("\nFormula, paper, failure case and knobs of one: graft strategies NAME", "dim"))
 
 
 def family(name: str) -> str:
@@ -61,7 +69,22 @@ def explain(name: str) -> RenderableType:
     words = Text("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
     section = "strategies" if kind.uses_labels else "label_free"
     how = Text(f"params.yaml:  {section}: {{ {name}: {{ … }} }}", "dim")
-    return Group(heading, words, Text("\nKnobs:" if said else "\nNo knobs."), table, how)
+    knobs = Text("\nKnobs:" if fields(kind) else "\nNo knobs.")
+    return Group(heading, words, knobs, table, Text(""), *_searched(kind), how)
+
+
+def _searched(kind: type[Any]) -> Iterator[Text]:
+    """What the search of `tune` varies, if a training has anything to vary."""
+    if not kind.optimises:
+        return
+    knob = main_knob(kind)
+    if knob is None:
+        varied = "the learning rate"
+    elif knob.choices:
+        varied = f"the learning rate and {knob.name}: {', '.join(map(str, knob.choices))}"
+    else:
+        varied = f"the learning rate and {knob.name}: {knob.low:g} to {knob.high:g}, evenly in the logarithm"
+    yield Text(f"A search (tune) varies {varied}.")
 
 
 def _said_of_fields(source: str) -> dict[str, str]:

@@ -7,14 +7,23 @@ from tasks.plan import read_plan, sweep
 from tasks.settings.check_parameters import check_parameters
 
 
-def make_ready(root: Path) -> None:
-    """Check params.yaml and mlflow.yaml, and put away the trials that nobody asks for (DVC's cache keeps them).
+def check_files(root: Path) -> None:
+    """Check params.yaml and mlflow.yaml: a typo must not cost a training.
 
-    A typo must not cost a training. The knobs of strategies are not checked here: that needs torch.
+    The knobs of strategies are not checked here: that needs torch.
 
     Raises:
         GraftError: one of the files cannot be used.
     """
     check_parameters(root)
     read_mlflow_settings(root)
+
+
+def make_ready(root: Path) -> None:
+    """Check the files, and put away the trials that nobody asks for (DVC's cache keeps them).
+
+    Raises:
+        GraftError: one of the files cannot be used.
+    """
+    check_files(root)
     sweep(root / "build/trials", read_plan(root / "params.yaml"))

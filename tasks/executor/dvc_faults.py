@@ -1,5 +1,6 @@
 """What DVC's exceptions say, for people: DVC keeps the line of a broken file in a cause, and prints it itself."""
 
+import traceback
 from collections.abc import Iterator
 
 
@@ -17,6 +18,12 @@ def problems(error: BaseException) -> list[str]:
             place = f"line {mark.line + 1}, column {mark.column + 1}"
             return [f"{str(error).strip()}: {place}: {getattr(cause, 'problem', cause)}"]
     return [" ".join(str(error).split())]
+
+
+def is_of_templates(error: BaseException) -> bool:
+    """Whether DVC fell over a value while it filled in dvc.yaml; other faults are of dvc.lock and .dvc files."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(str(frame.f_globals.get("__name__")).startswith("dvc.parsing") for frame, _ in frames)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

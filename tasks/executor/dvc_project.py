@@ -28,7 +28,7 @@ from dvc.stage.exceptions import StageNotFound
 from dvc.utils import parse_target
 
 from tasks.errors import GraftError
-from tasks.executor import dvc_stage
+from tasks.executor import dvc_faults, dvc_stage
 from tasks.executor.dvc_faults import problems
 from tasks.executor.dvc_files import DvcFiles
 from tasks.executor.dvc_stage import PIPELINE_FILE
@@ -231,6 +231,11 @@ class Project:
         except DvcException:
             raise
         except Exception as error:  # DVC takes some torn files for good ones and trips over what is missing
+            if dvc_faults.is_of_templates(error):
+                raise GraftError(
+                    f"dvc.yaml cannot be filled in with what params.yaml holds: {error}",
+                    "A matrix needs lists or mappings: see params.yaml, and ${…} in dvc.yaml.",
+                ) from error
             raise GraftError(
                 f"dvc.lock (or another DVC file) in {self.root} is damaged: {error}",
                 "Take the last good one: git checkout dvc.lock",

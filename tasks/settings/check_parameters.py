@@ -3,22 +3,26 @@
 `python -m tasks.settings.check_parameters` checks the knobs of the strategies too, for which it needs torch.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
-from graft.strategies import strategy_class, strategy_names
+from graft.label_budget import budget_fault
+from graft.strategies import misnamed_files, strategy_class, strategy_names
 from tasks.errors import GraftError
-from tasks.parameters import load_yaml, parse, suggest
+from tasks.parameters import load_yaml, parse, read_section, suggest
 from tasks.plan import PLAN_SECTIONS, read_plan, wrong_section
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import ForecastSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.strategy_files import needs_labels
 from tasks.settings.tune import TuneSettings
 from tasks.stage import run_stage
 
 PARAMS = "params.yaml"
+CARD = "build/data/card.json"
 SECTIONS: dict[str, Any] = {
     "prepare": PrepareSettings,
     "pretrain": PretrainSettings,
@@ -63,19 +67,39 @@ def _plan_faults(root: Path) -> list[str]:
 def _strategy_faults(section: str, strategies: dict[str, dict[str, Any] | None], knobs: bool) -> list[str]:
     valid = strategy_names()
     problems = [
-        f"{PARAMS}: {section}.{name}: unknown strategy; {suggest(name, valid)}"
+        "; ".join([f"{PARAMS}: {section}.{name}: unknown strategy; {suggest(name, valid)}", *misnamed_files()])
         for name in strategies
         if name not in valid
     ]
-    for name in sorted(strategies.keys() & set(valid)) if knobs else ():
-        kind, where = strategy_class(name), f"{PARAMS}: {section}.{name}"
-        if kind.uses_labels != (section == "strategies"):
-            problems.append(f"{where}: {wrong_section(needs_labels=kind.uses_labels)}")
-        try:
-            parse(strategies[name] or {}, kind, where=where)
-        except GraftError as error:
-            problems += error.problems
+    for name in sorted(strategies.keys() & set(valid)):
+        where, needs = f"{PARAMS}: {section}.{name}", needs_labels(name)
+        if knobs:
+            try:
+                kind = strategy_class(name)
+                needs = kind.uses_labels
+                parse(strategies[name] or {}, kind, where=where)
+            except GraftError as error:
+                problems += error.problems
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+        if needs is not None and needs != (section == "strategies"):
+            problems.append(f"{where}: {wrong_section(needs_labels=needs)}")
     return problems
+
+
+def check_label_budget(root: Path) -> None:
+    """Check the largest label budget against the pictures that the stage `prepare` packed, if it has run.
+
+    Raises:
+        GraftError: a class has too few.
+    """
+    if not (root / CARD).exists():
+        return
+    labels = read_plan(root / PARAMS).budget
+    counts = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]["pool"]["classes"]
+    spent = read_section(root / PARAMS, "finetune", FinetuneSettings)
+    if fault := budget_fault(counts, labels, spent.validation_for(labels)):
+        raise GraftError(f"{PARAMS}: label_budgets: {fault}")
 
 
 if __name__ == "__main__":

@@ -120,6 +120,37 @@ class TestTheProjectsParameters:
 
         check_parameters(edit(), knobs=True)
 
+    def test_what_needs_no_torch_is_checked_without_it(self, edit) -> None:
+        from tasks.settings.check_parameters import check_parameters
+
+        bad = {"strategies": {"scratch": {}, "mcc": {}, "loar": {}}, "seeds": [], "tune": {"trials": -1}}
+        with pytest.raises(GraftError) as caught:
+            check_parameters(edit(**bad, label_free={"fine_tune": {}}))
+        found = str(caught.value)
+        assert "strategies.mcc: needs no labels: move it to `label_free`" in found
+        assert "label_free.fine_tune: learns from labels" in found
+        assert "strategies.loar: unknown strategy; did you mean 'lora'?" in found
+        assert "seeds: at least one" in found
+        assert "tune.trials: input should be greater than or equal to 0, got -1" in found
+
+    def test_what_a_strategy_needs_is_read_from_its_file_as_its_class_has_it(self) -> None:
+        from graft.strategies import strategy_class, strategy_names
+        from tasks.settings.strategy_files import needs_labels
+
+        names = strategy_names()
+        assert {name: needs_labels(name) for name in names} == {n: strategy_class(n).uses_labels for n in names}
+        assert needs_labels("none_such") is None
+
+    def test_a_label_budget_is_held_against_the_pool_that_was_packed(self, edit) -> None:
+        from tasks.settings.check_parameters import CARD, check_label_budget
+
+        root = edit(label_budgets=[1, 30])
+        check_label_budget(root)  # nothing is packed yet
+        (root / CARD).parent.mkdir(parents=True)
+        (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 39}}}}')
+        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); the largest .* is 29$"):
+            check_label_budget(root)
+
     def test_every_fault_of_every_section_at_once(self, edit) -> None:
         found = self.faults(
             edit(

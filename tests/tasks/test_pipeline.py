@@ -451,6 +451,14 @@ def test_a_broken_file_is_named_with_the_reason(sandbox: Sandbox, file: str, tex
     assert [word for word in words if word not in str(caught.value)] == []
 
 
+def test_a_value_that_makes_no_matrix_is_not_blamed_on_the_lock(sandbox: Sandbox) -> None:
+    sandbox.write("params.yaml", "kinds: 5\n")
+    sandbox.stages(one={"matrix": {"kind": "${kinds}"}, "cmd": "echo ${item.kind}"})
+    with pytest.raises(GraftError, match=r"^dvc\.yaml cannot be filled in with what params\.yaml holds") as caught:
+        sandbox.run()
+    assert "git checkout" not in str(caught.value)
+
+
 def test_an_unknown_target_is_answered_with_those_that_exist(sandbox: Sandbox) -> None:
     with pytest.raises(GraftError, match="no stage 'trian'") as caught:
         sandbox.run("trian")

@@ -1,0 +1,35 @@
+"""What a strategy's file says, read without importing it: to import torch would take seconds."""
+
+import ast
+from pathlib import Path
+
+GRAFT = Path(__file__).resolve().parents[2] / "graft"
+
+
+def needs_labels(name: str) -> bool | None:
+    """Whether a strategy learns from the target's labels; None if its file does not tell (its import will say why)."""
+    kind = "".join(word.capitalize() for word in name.split("_"))
+    try:
+        return _needs_labels(GRAFT / "strategies" / f"{name}.py", kind)
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
+def _needs_labels(path: Path, kind: str) -> bool | None:
+    """What class `kind` in a file says, or else the first of its bases that is found in a file of `graft`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    origins = {
+        alias.asname or alias.name: GRAFT.parent / f"{node.module.replace('.', '/')}.py"
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
+    definition = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind), None)
+    for node in definition.body if definition else ():
+        match node:
+            case ast.AnnAssign(target=ast.Name(id="uses_labels"), value=ast.Constant(value=bool(said))):
+                return said
+    for base in definition.bases if definition else ():
+        if isinstance(base, ast.Name) and base.id in origins:
+            return _needs_labels(origins[base.id], base.id)
+    return None

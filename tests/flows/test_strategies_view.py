@@ -1,0 +1,86 @@
+"""What `graft strategies` says, of files that cannot be used too."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+import graft.strategies
+from flows.strategies import explain, overview
+from graft.strategies import strategy_class
+from tasks.errors import GraftError
+from tasks.settings.check_parameters import check_parameters
+from tests.house.imports import ROOT
+
+GOOD = """\
+\"\"\"Control: nothing.\"\"\"
+from dataclasses import dataclass
+from graft.strategies.base import Strategy
+
+@dataclass(frozen=True)
+class Good(Strategy):
+    \"\"\"Does nothing.\"\"\"
+
+    bare: int = 3
+"""
+
+
+def shown(what: RenderableType) -> str:
+    console = Console(file=StringIO(), width=120)
+    console.print(what)
+    return " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Strategies of its own: a good one, and files that hold none."""
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "norm_tune.py").write_text(GOOD.replace("Good", "Norm_Tune"))
+    (tmp_path / "torn.py").write_text("def (")
+    (tmp_path / "my-tune.py").write_text(GOOD)
+    monkeypatch.setattr(graft.strategies, "_FOLDER", tmp_path)
+    monkeypatch.setattr(graft.strategies, "__path__", [*graft.strategies.__path__, str(tmp_path)])
+    return tmp_path
+
+
+@pytest.mark.usefixtures("folder")
+class TestFaultyFiles:
+    def test_a_wrong_class_name_is_named_with_the_right_one(self) -> None:
+        with pytest.raises(ValueError, match=r"norm_tune\.py: expected a class NormTune, found Norm_Tune$"):
+            strategy_class("norm_tune")
+        with pytest.raises(ValueError, match=r"torn\.py: cannot be imported: SyntaxError"):
+            strategy_class("torn")
+
+    def test_a_file_that_can_be_none_says_why(self) -> None:
+        with pytest.raises(ValueError, match=r"unknown strategy 'my_tune'.*my-tune\.py is no strategy: its name must"):
+            strategy_class("my_tune")
+
+    def test_the_others_are_listed_and_the_faulty_marked(self) -> None:
+        page = shown(overview())
+        assert "good Does nothing." in page
+        assert all(f"✗ graft/strategies/{name}" in page for name in ("norm_tune.py", "torn.py", "my-tune.py"))
+
+    def test_a_knob_that_nobody_documented_is_a_knob(self) -> None:
+        assert "Knobs: bare = 3" in shown(explain("good"))
+
+    def test_the_check_of_the_parameters_names_the_file(self, tmp_path: Path) -> None:
+        text = (ROOT / "params.yaml").read_text().replace("  scratch: {}\n", "  scratch: {}\n  norm_tune: {}\n", 1)
+        (tmp_path / "params.yaml").write_text(text)
+        with pytest.raises(GraftError, match=r"strategies\.norm_tune: .*expected a class NormTune"):
+            check_parameters(tmp_path, knobs=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("coral", "varies the learning rate and weight: 10 to 1000, evenly in the logarithm."),
+        ("scratch", "No knobs. A search (tune) varies the learning rate."),
+    ],
+)
+def test_it_says_what_a_search_varies(name: str, said: str) -> None:
+    assert said in shown(explain(name))
+
+
+def test_a_strategy_that_does_not_train_is_not_searched() -> None:
+    assert "search" not in shown(explain("source_only"))
