@@ -3,23 +3,26 @@
 import os
 import urllib.error
 import urllib.request
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from flows.display import progress
 from tasks.errors import GraftError
 from tasks.executor import warm
+from tasks.module import run_module
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
 from tasks.plan import read_plan
-from tasks.readiness import make_ready
+from tasks.readiness import check_files, make_ready
 from tasks.records.published import Published
+from tasks.settings.check_parameters import check_label_budget
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
-from tasks.versioning import DataVersion, data_status, version_data
+from tasks.versioning import DataStatus, DataVersion, data_status, version_data
 
 STATES = {
     "up_to_date": ("– up to date", "dim"),
@@ -32,11 +35,12 @@ STATES = {
 def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_data: bool) -> Published:
     """Run the flow if a stage has to run; otherwise only make sure that MLflow mirrors the result.
 
-    That nothing has to run is found out before Prefect is imported or a server is started.
+    That nothing has to run is found out before Prefect is imported or a server is started, and so is what is wrong with
+    params.yaml.
     """
     make_ready(root)
     data = in_words(have_data(root, console, update=update_data))
-    found = Pipeline(root).status()
+    found = _look(root)
     if all(stage.state == "up_to_date" for stage in found):
         from tasks.publish import publish
 
@@ -44,13 +48,39 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
         return publish(root)
 
     _check_prefect()
-    warm.start()  # imports torch and MLflow while Prefect starts
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
-    console.print(f"{data}. {_summary(found)}. Starting Prefect …", highlight=False)
+    warm.start()  # imports torch and MLflow beside what follows
+    with ThreadPoolExecutor(1) as beside:
+        starting = beside.submit(_start_prefect)
+        with console.status("checking the knobs of the strategies"):
+            run_module("tasks.settings.check_parameters", root)
+        console.print(f"{data}. {_summary(found)}. Starting Prefect …", highlight=False)
+        starting.result()
     with progress(console, ["version data", *(stage.name for stage in found), "register"]):
         from flows.transfer import transfer
 
         return transfer(str(root), jobs, update_data)
+
+
+def _look(root: Path) -> list[StageStatus]:
+    """What a run would do with each stage; where the packed data are those of today, the label budget is checked too.
+
+    Raises:
+        GraftError: the pipeline cannot be read, or a class has too few pictures for the largest label budget.
+    """
+    found = Pipeline(root).status()
+    if any(stage.name == "prepare" and stage.state == "up_to_date" for stage in found):
+        check_label_budget(root)
+    return found
+
+
+def _start_prefect() -> None:
+    """Import the flow, and have Prefect start its temporary server if none is configured: seconds, saved for later."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
+    import flows.transfer  # noqa: F401  (sets the environment before Prefect reads it)
+
+    from prefect.client.orchestration import get_client  # isort: skip
+
+    get_client(sync_client=True)
 
 
 def _check_prefect() -> None:
@@ -94,7 +124,7 @@ def in_words(data: DataVersion) -> str:
 
 
 def _summary(found: list[StageStatus]) -> str:
-    counts = {state: sum(stage.state == state for stage in found) for state in STATES}
+    counts = Counter[str](stage.state for stage in found)
     named = {
         "will_run": "to run",
         "will_restore": "to restore from the cache",
@@ -105,14 +135,41 @@ def _summary(found: list[StageStatus]) -> str:
 
 
 def show_status(root: Path, console: Console) -> None:
-    """A line for each stage: what a run would do with it, and why."""
-    table = Table.grid(padding=(0, 2))
-    found = data_status(root)
-    table.add_row(Text("data"), Text(found.state), Text(str(found.changes) if found.state == "changed" else "", "dim"))
-    for stage in Pipeline(root).status():
-        label, style = STATES[stage.state]
-        table.add_row(Text(stage.name), Text(label, style), Text("; ".join(stage.reasons), "dim"))
-    console.print(table)
+    """What a run would do with each stage, and why; stages that are up to date share a line with their group.
+
+    Raises:
+        GraftError: params.yaml, mlflow.yaml or the pipeline cannot be used.
+    """
+    check_files(root)
+    data = data_status(root)
+    found = _look(root)
+    console.print(status_view(data, found, console.width), soft_wrap=True)
+
+
+def status_view(data: DataStatus, found: list[StageStatus], width: int) -> Text:
+    """The lines of `graft status`: names are whole, reasons are cut at `width`."""
+    rows = [("data", Text(data.state), str(data.changes) if data.state == "changed" else "")]
+    idle = Counter(_group(stage) for stage in found if stage.state == "up_to_date")
+    label, style = STATES["up_to_date"]
+    for stage in found:
+        if stage.state != "up_to_date":
+            rows.append((stage.name, Text(*STATES[stage.state]), "; ".join(stage.reasons)))
+        elif count := idle.pop(_group(stage), 0):
+            rows.append((_group(stage), Text(label if count == 1 else f"– {count} up to date", style), ""))
+    names, states = (max(len(row[i]) for row in rows) for i in (0, 1))
+    lines = []
+    for name, state, reason in rows:
+        state.align("left", states)
+        why = Text(" ".join(reason.split()), "dim")
+        why.truncate(max(20, width - names - states - 4), overflow="ellipsis")
+        lines.append(Text.assemble(f"{name:{names}}  ", state, "  ", why))
+        lines[-1].rstrip()
+    is_idle = data.state == "unchanged" and all(stage.state == "up_to_date" for stage in found)
+    return Text("\n").join([*lines, Text("Nothing to do." if is_idle else f"{_summary(found)}.")])
+
+
+def _group(stage: StageStatus) -> str:
+    return stage.name.partition("@")[0]
 
 
 def show_faults(root: Path, console: Console) -> None:

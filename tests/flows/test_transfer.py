@@ -74,7 +74,8 @@ def test_an_edited_number_reruns_what_depends_on_it_and_putting_it_back_restores
     env, before, lock = {"PREFECT_API_URL": prefect_api}, project.times(), project.lock
     project.edit(strategies={"scratch": {}, "fine_tune": {"backbone_rate": 0.25}})
     status = project.graft("status").stdout
-    assert status.count("to run") == 5, status  # its trials, two budgets by two seeds, and the evaluation
+    assert status.count("▶ to run") == 5, status  # its trials, two budgets by two seeds, and the evaluation
+    assert "Stages: 5 to run, 9 up to date." in status
     result = project.graft("run", env=env)
     assert result.returncode == 0, result.stdout + result.stderr
     after = project.times()
@@ -162,11 +163,12 @@ def test_a_bad_knob_stops_a_run_before_anything_is_trained(project: Project, pre
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
     assert "did you mean 'backbone_rate'?" in result.stderr
+    assert "Starting Prefect" not in result.stdout
     assert "Traceback" not in result.stderr
     assert project.times() == before
 
 
-def test_a_stage_that_fails_is_reported_with_its_words(project: Project, prefect_api: str) -> None:
+def test_a_label_budget_that_is_too_large_stops_a_run_before_it_starts(project: Project, prefect_api: str) -> None:
     project.edit(label_budgets=[2000])
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
