@@ -12,7 +12,7 @@ from rich.text import Text
 from tasks.errors import GraftError
 from tasks.report.companions import oracles
 from tasks.report.efficiency import accuracy_by_labels, candidates_match
-from tasks.report.words import SYMBOLS, rank
+from tasks.report.words import SYMBOLS, labels_in_words, rank
 from tasks.summary_view import budgets, ranked
 
 METRICS = Path("reports/metrics.json")
@@ -65,8 +65,8 @@ def _comparison(result: dict[str, Any]) -> Table:
 def _note(result: dict[str, Any]) -> str:
     budget, strategies = result["budget"], result["strategies"]
     paid = (
-        f"{budget['labels_per_class']} labels a class to learn from and {budget['validation_per_class']} to choose by, "
-        f"{len(budget['seeds'])} seeds, {result['test']['n']} test pictures. "
+        f"{labels_in_words(budget['labels_per_class'])} to learn from and {budget['validation_per_class']} "
+        f"to choose by, {_counted(len(budget['seeds']), 'seed')}, {result['test']['n']} test pictures. "
         f"★ chosen on validation alone: {result['candidate']['trial']}."
     )
     ranks = (
@@ -79,6 +79,10 @@ def _note(result: dict[str, Any]) -> str:
     if oracles(result):
         parts.append("oracle: the weights that labels would have chosen; never ranked or promoted.")
     return " ".join(parts)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _by_labels(result: dict[str, Any]) -> Table:

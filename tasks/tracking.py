@@ -47,7 +47,7 @@ def record(root: Path) -> Recorded:
 
 
 def record_outcome(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> Recorded:
-    """Write what of `outcome` is not in MLflow yet; three queries if all of it is."""
+    """Write what of `outcome` is not in MLflow yet; four queries if all of it is."""
     experiment_id = find_experiment(client, settings)
     if experiment_id is not None:
         mirrored = _mirrored(RunStore(client, experiment_id), outcome)
@@ -71,7 +71,8 @@ def _mirrored(store: RunStore, outcome: Outcome) -> str:
     if not all(below.values()) or listed != _listed(run.info.run_id for run in below.values() if run):
         return ""
     fresh = all(not _outdated(below[trial.name], trial) for trial in outcome.trials)
-    return str(flow.info.run_id) if fresh else ""
+    current = {run.info.run_id for trial in outcome.trials if (run := below[trial.name])}
+    return str(flow.info.run_id) if fresh and store.marked_current() == current else ""
 
 
 def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
@@ -92,6 +93,7 @@ def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
     _refresh(store, outcome, there)
     _adopt(store, there.values(), flow_id)
     _describe(store, outcome, flow_id, run_ids)
+    store.mark(run_ids[trial.name] for trial in outcome.trials)
     store.finish(flow_id)
     found = len(there) + bool(flow)
     return str(flow_id), len(below) + 1 - found, found

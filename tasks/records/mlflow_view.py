@@ -10,15 +10,16 @@ import zlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tasks.records.run_content import GROUP
+from tasks.records.run_content import CURRENT, GROUP
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-KEY = "graft-strategies"
+KEY = "graft-strategies-current"
 """Key of the saved view; another key is another view, so views that users have changed stay theirs."""
 TAG = f"mlflow.sharedViewState.{KEY}"
-FILTER = "tags.kind = 'trial'"
+FILTER = f"tags.kind = 'trial' AND tags.`{CURRENT}` = 'yes'"
+"""Trials of the latest result alone: means over those of several would compare what was asked at different times."""
 WORKFLOW = "workflowType=machine_learning"
 
 TEST_CHARTS = ("test/accuracy", "test/macro_f1", "test/nll")

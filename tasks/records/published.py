@@ -32,8 +32,9 @@ class Recorded:
             return f"Not recorded in MLflow: {self.problem}\nNothing is lost: the next run records it from its files."
         if not self.written:
             return f"MLflow: all {self.found} runs were there already (experiment {self.experiment})."
-        there = f", {self.found} were there already" if self.found else ""
-        return f"MLflow: {self.written} runs recorded{there} (experiment {self.experiment})."
+        there = f", {self.found} {'was' if self.found == 1 else 'were'} there already" if self.found else ""
+        runs = "1 run" if self.written == 1 else f"{self.written} runs"
+        return f"MLflow: {runs} recorded{there} (experiment {self.experiment})."
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ COMPLETE = "graft.complete"
 RUNS = "graft.runs"
 """Tag of a flow's run: ids of the runs that its result is made of, its own children or older ones."""
 
+CURRENT = "graft.current"
+"""Tag of a trial's run: yes if the latest result is made of it, no once params.yaml asks for others."""
+
 GROUP = "strategy_at_budget"
 """Tag by which trials are averaged: trials of a strategy with other label budgets are not one group."""
 
@@ -85,6 +88,7 @@ def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
     params |= {f"knob.{name}": value for name, value in trial.metrics["knobs"].items()}
     finals = {f"validation/{name}": value for name, value in trial.metrics["validation"].items()}
     tags = {
+        CURRENT: "yes",
         "strategy": trial.strategy,
         "seed": str(trial.metrics["seed"]),
         GROUP: f"{trial.strategy}, {labels_in_words(trial.metrics['labels_per_class'])}",

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.records.run_content import COMPLETE, KEY, Point, RunContent
+from tasks.records.run_content import COMPLETE, CURRENT, KEY, Point, RunContent
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,6 +32,18 @@ class RunStore:
         """All runs of a stage key, finished ones first, then the oldest first."""
         runs = self._search(f"tags.`{KEY}` = '{key}'")
         return sorted(runs, key=lambda run: (not is_complete(run), run.info.start_time, run.info.run_id))
+
+    def marked_current(self) -> set[str]:
+        """Ids of the trials that are marked as part of the latest result."""
+        return {run.info.run_id for run in self._search(f"tags.`{CURRENT}` = 'yes'")}
+
+    def mark(self, run_ids: Iterable[str]) -> None:
+        """Mark these trials, and no others, as part of the latest result; only marks that are wrong are written."""
+        wanted, marked = set(run_ids), self.marked_current()
+        for run_id in sorted(marked - wanted):
+            self.client.set_tag(run_id, CURRENT, "no")
+        for run_id in sorted(wanted - marked):
+            self.client.set_tag(run_id, CURRENT, "yes")
 
     def finished(self, key: str) -> "Run | None":
         """The run of a stage key, if one was finished."""

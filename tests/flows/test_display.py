@@ -145,6 +145,11 @@ class TestLeaderboard:
         page = self.shown(result | {"smaller_budgets": {}}, tmp_path)
         assert "by labels" not in page
 
+    def test_one_seed_and_one_label_are_not_many(self, result: dict[str, Any], tmp_path: Path) -> None:
+        result["budget"] |= {"seeds": [0], "labels_per_class": 1}
+        words = " ".join(self.shown(result | {"smaller_budgets": {}}, tmp_path).split())
+        assert "1 label a class to learn from and 5 to choose by, 1 seed, 600 test pictures" in words
+
     def test_it_states_what_was_paid_and_what_was_chosen(self, page: str) -> None:
         words = " ".join(page.split())
         assert "10 labels a class to learn from and 5 to choose by, 3 seeds, 600 test pictures" in words

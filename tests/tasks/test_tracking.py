@@ -15,6 +15,7 @@ import pytest
 from mlflow.entities import Run
 
 from tasks.mlflow_settings import read_mlflow_settings
+from tasks.records.mlflow_view import FILTER
 from tasks.records.outcome import read_outcome
 from tasks.records.published import Published, Registration, load_published, save_published
 from tasks.records.run_content import COMPLETE, KEY, RUNS
@@ -145,6 +146,25 @@ def test_a_changed_trial_makes_a_new_result_that_links_the_old_runs(project: Pat
         assert runs[run_id].data.tags[PARENT] == (second if is_new else first).info.run_id
     (project / "dvc.lock").write_text(lock)
     assert (record(project).written, record(project).run_id) == (0, first.info.run_id)
+
+
+def test_the_saved_view_finds_the_trials_of_the_latest_result_alone(project: Path) -> None:
+    first = record(project).run_id
+    old = {name: run.info.run_id for name, run in by_name(project, "trial").items()}
+    experiment_id = client_of(project).get_run(first).info.experiment_id
+
+    def ids() -> set[str]:
+        return {run.info.run_id for run in client_of(project).search_runs([experiment_id], FILTER)}
+
+    assert ids() == set(old.values())
+    lock = (project / "dvc.lock").read_text()
+    write_lock(project, **{"finetune@fine_tune-10-1": "new", "evaluate": "new"})
+    record(project)
+    assert len(ids()) == len(TRIALS)
+    assert set(old.values()) - ids() == {old["fine_tune-10-1"]}
+    (project / "dvc.lock").write_text(lock)
+    assert record(project).written == 0, "no run is written for a result that is there, its marks are put right"
+    assert ids() == set(old.values())
 
 
 def test_a_new_evaluation_of_the_same_trial_shows_its_new_test_metrics(project: Path) -> None:
