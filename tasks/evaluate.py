@@ -1,6 +1,6 @@
 """Stage `evaluate`: every trial on the target's test split, the verdicts, and the report.
 
-Reads build/trials, build/data, build/pretrained, build/forecast and sections `evaluate`, `seeds`, `strategies`; writes
+Reads build/trials, build/data, build/pretrained, build/forecast and params.yaml; writes
 build/evaluation/predictions.npz, reports/metrics.json and reports/index.html. The only stage that sees the test split.
 
 Legend: M trials, N test pictures, K classes.
@@ -25,7 +25,7 @@ from tasks.environment import prepare_environment
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json, write_text
 from tasks.forecast_score import realised_gains, score_forecast
-from tasks.parameters import read_section
+from tasks.parameters import load_yaml, read_section
 from tasks.plan import BASELINE, Plan, read_plan, sweep
 from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
@@ -130,6 +130,7 @@ def _evidence(
         description=network.description,
         weights_sha256=hashlib.sha256((candidate.folder / "model.safetensors").read_bytes()).hexdigest(),
         settings=settings,
+        parameters=load_yaml(PARAMS),
     )
 
 

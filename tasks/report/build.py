@@ -1,18 +1,17 @@
 """Put the page together: numbers and figures into the template."""
 
-import json
-from dataclasses import asdict
 from typing import Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.report import words
 from tasks.report.companions import oracles, others, swept
-from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, learning_curves
+from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, learning_curves, levels
 from tasks.report.efficiency import accuracy_by_labels, candidates_match, matches_in_words
 from tasks.report.evidence import Evidence
-from tasks.report.figures import gain_plot, recall_plot, reliability_plot
+from tasks.report.figures import gain_plot, gains_cut, recall_plot, reliability_plot
 from tasks.report.forecast_figures import outlook
 from tasks.report.map import embedding_plot
 from tasks.report.palette import Look, looks
@@ -50,7 +49,8 @@ def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for filter_ in (words.percent, words.points, words.interval, words.spread, words.short, words.rank, words.rule):
+    filters = (words.percent, words.points, words.interval, words.spread, words.short, words.breakable, words.rank)
+    for filter_ in (*filters, words.rule, words.labels_in_words):
         environment.filters[filter_.__name__] = filter_
     return environment.get_template("report.html.j2").render(_context(evidence) | {"figures": figures}) + "\n"
 
@@ -59,6 +59,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
     summary = evidence.summary
     look, by_budget = looks(summary), budgets(summary)
     seeds = summary["budget"]["seeds"]
+    searched = searches(evidence.trials)
     return {
         "summary": summary,
         "headline": words.headline(summary),
@@ -77,11 +78,15 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "verdicts": {
             labels: {name: row["verdict"] for name, row in rows.items()} for labels, rows in by_budget.items()
         },
+        "gains_cut": gains_cut(summary),
+        "levels": levels(summary, look),
         "matches": matches_in_words(summary),
         "panels": efficiency_panels(summary, look),
         "swept": swept(summary),
         "companions": others(summary),
-        "searches": searches(evidence.trials),
+        "searches": searched,
+        "trainings": max((search.trainings for search in searched), default=0),
+        "label_free_searched": any(not summary["strategies"][found.strategy]["labels_per_class"] for found in searched),
         "source_choices": [
             source_choice(name, weights, evidence.source) for name, weights in evidence.source_weights.items()
         ],
@@ -103,7 +108,8 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "weights_sha256": evidence.weights_sha256,
         "code": code(),
         "versions": versions(),
-        "parameters": _parameters(evidence),
+        # Sorted: DVC, which says when this page has to be made anew, does not look at the order of keys.
+        "parameters": yaml.safe_dump(dict(evidence.parameters), allow_unicode=True),
     }
 
 
@@ -148,19 +154,3 @@ def _mistakes(evidence: Evidence) -> dict[str, Any]:
         for i in wrong[:MOST_MISTAKES]
     ]
     return {"n": len(wrong), "shown": shown}
-
-
-def _parameters(evidence: Evidence) -> str:
-    """What was asked for, as JSON: the knobs of each strategy, the shared budget, and how all was compared."""
-    trial = evidence.trials[evidence.candidate_index()]
-    knobs = {trial.strategy: trial.metrics["knobs"] for trial in evidence.trials}
-    rows = evidence.summary["strategies"]
-    asked = {
-        "seeds": evidence.summary["budget"]["seeds"],
-        "label_budgets": list(budgets(evidence.summary)),
-        "strategies": {name: knobs[name] for name in knobs if rows[name]["labels_per_class"]},
-        "label_free": {name: knobs[name] for name in knobs if not rows[name]["labels_per_class"]},
-        "finetune": {key: trial.metrics[key] for key in ("validation_per_class", "training")},
-        "evaluate": asdict(evidence.settings),
-    }
-    return json.dumps(asked, indent=2)

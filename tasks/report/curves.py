@@ -155,15 +155,30 @@ def _labels_axis(axes: Axes, labels: list[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+def levels(summary: dict[str, Any], looks: Looks) -> dict[str, bool]:
+    """Whether the figure by labels shows levels of strategies that need no labels, and arrows for those below it."""
+    accuracy = _seeds_by_labels(summary)
+    floor, _ = _range(accuracy, [name for name, look in looks.items() if look.band])
+    found = {name: fmean(seeds[0]) for name, seeds in accuracy.items() if 0 in seeds}
+    return {
+        "shown": any(level >= floor for level in found.values()),
+        "below": any(level < floor and not looks[name].faint for name, level in found.items()),
+    }
+
+
 def _set_range(axes: Axes, accuracy: Mapping[str, Values], banded: Collection[str]) -> None:
-    """Leave room for all lines and bands, but not for levels below those of all that learn from labels."""
+    axes.set_ylim(*_range(accuracy, banded))
+
+
+def _range(accuracy: Mapping[str, Values], banded: Collection[str]) -> tuple[float, float]:
+    """Room for all lines and bands, but not for levels below those of all that learn from labels."""
     values: dict[bool, list[float]] = {True: [], False: []}  # of those that learn from labels, and of the others
     for name, by_labels in accuracy.items():
         for labels, seeds in by_labels.items():
             values[labels > 0] += seeds if name in banded else [fmean(seeds)]
     bottom, top = min(values[True]), max(values[True] + values[False])
     margin = 0.05 * (top - bottom) + 0.01
-    axes.set_ylim(max(0.0, bottom - margin), min(1.005, top + margin))
+    return max(0.0, bottom - margin), min(1.005, top + margin)
 
 
 def _percent_axis(axes: Axes, name: str) -> None:
@@ -174,7 +189,7 @@ def _percent_axis(axes: Axes, name: str) -> None:
 def _explain_faint(axes: Axes, looks: Looks) -> None:
     faint = [name for name, look in looks.items() if look.faint]
     if faint:
-        axes.plot([], [], color=FAINT, linewidth=1.2, label=f"{len(faint)} others")
+        axes.plot([], [], color=FAINT, linewidth=1.2, label="1 other" if len(faint) == 1 else f"{len(faint)} others")
 
 
 def _in_legend(looks: Looks) -> int:

@@ -57,6 +57,8 @@ class Evidence:
     weights_sha256: str
     """Of the candidate's file of weights."""
     settings: EvaluateSettings
+    parameters: Mapping[str, Any]
+    """The content of params.yaml."""
 
     def candidate_index(self) -> int:
         """Where the candidate stands among the trials."""

@@ -27,24 +27,21 @@ MOST_ROOMY = 8
 
 
 def gain_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
-    """Gains over the baseline with their intervals, around zero; what lies far out is shown by an arrow."""
+    """Gains over the baseline with their intervals, around zero; an arrow where one goes on outside the plot."""
     rows = [(name, row) for name, row in ranked(summary) if name != BASELINE][::-1]
     if not rows:
         return None
-    gains = [[100 * x for x in row["gain_over_scratch"].values() if x is not None] for _, row in rows]
-    window = max(1.0, 2.5 * median(max(map(abs, gain)) for gain in gains))
-    left = min(-0.2 * window, max(-window, min(map(min, gains))))
-    right = max(0.2 * window, min(window, max(map(max, gains))))
+    left, right = _gain_window(summary)
     roomy = len(rows) <= MOST_ROOMY
     with style():
         figure = canvas(440, 70 + (48 if roomy else 27) * len(rows))
         axes = figure.subplots()
-        margin = 0.06 * (right - left)
+        margin = 0.05 * (right - left)  # room for whole marks at the edges
         axes.set_xlim(left - margin, right + margin)
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.axvline(0, color=INK, linewidth=1.5)
         for y, (name, row) in enumerate(rows):
-            _gain_row(axes, y, row["gain_over_scratch"], looks[name])
+            _gain_row(axes, y, row["gain_over_scratch"], looks[name], (left, right))
         labels = [f"{name}\n{_numbers(row['gain_over_scratch'])}" if roomy else name for name, row in rows]
         axes.set_yticks(range(len(rows)), labels)
         axes.tick_params(axis="y", length=0, pad=12)
@@ -56,19 +53,45 @@ def gain_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
         return to_svg(figure, "gains", "Gain in accuracy over scratch, a row a strategy")
 
 
+def gains_cut(summary: dict[str, Any]) -> bool:
+    """Whether a gain, or an end of its interval, lies outside the figure."""
+    if len(summary["strategies"]) == 1:
+        return False
+    left, right = _gain_window(summary)
+    return any(not left <= gain <= right for gains in _gains(summary) for gain in gains)
+
+
+def _gains(summary: dict[str, Any]) -> list[list[float]]:
+    """Mean and interval of every gain, in points."""
+    rows = [row["gain_over_scratch"] for name, row in summary["strategies"].items() if name != BASELINE]
+    return [[100 * gain[key] for key in ("mean", "low", "high") if gain[key] is not None] for gain in rows]
+
+
+def _gain_window(summary: dict[str, Any]) -> tuple[float, float]:
+    """What is shown of the axis: all gains, but for those that would leave no room for the others."""
+    gains = _gains(summary)
+    window = max(1.0, 2.5 * median(max(map(abs, gain)) for gain in gains))
+    left = min(-0.2 * window, max(-window, min(map(min, gains))))
+    right = max(0.2 * window, min(window, max(map(max, gains))))
+    return left, right
+
+
 def _numbers(gain: dict[str, Any]) -> str:
     return f"{points(gain['mean'])} {interval(gain)}".rstrip()
 
 
-def _gain_row(axes: Axes, y: int, gain: dict[str, float | None], look: Look) -> None:
-    mean, left, right = 100 * (gain["mean"] or 0), *axes.get_xlim()
+def _gain_row(axes: Axes, y: int, gain: dict[str, float | None], look: Look, window: tuple[float, float]) -> None:
+    left, right = window
+    mean, low, high = (None if gain[key] is None else 100 * (gain[key] or 0) for key in ("mean", "low", "high"))
+    assert mean is not None
     if left <= mean <= right:
-        axes.plot([mean], [y], look.marker, color=look.colour, markersize=9)
-        if gain["low"] is not None and gain["high"] is not None:
-            axes.plot([100 * gain["low"], 100 * gain["high"]], [y, y], color=look.colour, linewidth=3)
-    else:
-        edge, symbol = (left, "<") if mean < left else (right, ">")
-        axes.plot([edge], [y], symbol, color=look.colour, markersize=11, clip_on=False)
+        axes.plot([mean], [y], look.marker, color=look.colour, markersize=9, clip_on=False)
+    ends = (mean, mean) if low is None or high is None else (low, high)
+    if max(ends[0], left) <= min(ends[1], right):
+        axes.plot([max(ends[0], left), min(ends[1], right)], [y, y], color=look.colour, linewidth=3)
+    for is_cut, edge, symbol in ((ends[0] < left, left, "<"), (ends[1] > right, right, ">")):
+        if is_cut:
+            axes.plot([edge], [y], symbol, color=look.colour, markersize=9, clip_on=False)
 
 
 def recall_plot(summary: dict[str, Any], looks: Looks) -> Markup:

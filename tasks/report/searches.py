@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from tasks.trials import Trial
@@ -16,7 +17,7 @@ class Search:
 
     strategy: str
     trainings: int
-    """Of each seed; one that diverged counts."""
+    """Of each seed, the same for every strategy; one that diverged counts."""
     rates: str
     """The learning rates that were chosen, seed by seed."""
     knob: str
@@ -41,4 +42,5 @@ def _search(strategy: str, trials: list[Trial]) -> Search:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.2g}" if isinstance(value, float) else str(value)
+    """Three digits and no exponent."""
+    return f"{Decimal(f'{value:.3g}'):f}" if isinstance(value, float) else str(value)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from tasks.plan import BASELINE
 from tasks.summary_view import ranked
 
@@ -51,6 +53,11 @@ def short(name: str, most: int = 18) -> str:
     """A name of at most `most` letters, for places without room: its middle goes, as names differ at their ends."""
     kept = most - 1
     return name if len(name) <= most else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+
+
+def breakable(name: str) -> Markup:
+    """A name as HTML that a narrow column may break after an underscore, and nowhere else."""
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def headline(summary: dict[str, Any]) -> str:

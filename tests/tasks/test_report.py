@@ -15,22 +15,27 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from graft.split import Split
 from tasks.errors import GraftError
 from tasks.evaluate import evaluate
+from tasks.plan import Entry
 from tasks.report import words
 from tasks.report.companions import depth_sweep, oracles, others, swept
-from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot
+from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, levels
 from tasks.report.efficiency import Match, accuracy_by_labels, candidates_match, label_efficiency, matches_in_words
-from tasks.report.figures import gain_plot
+from tasks.report.figures import gain_plot, gains_cut
 from tasks.report.palette import MOST_COLOURED, looks
 from tasks.report.provenance import blob_id
+from tasks.report.searches import searches
 from tasks.report.source_choice import carrying_share, class_shares, source_choice
 from tasks.report.svg import FAINT, INK, canvas, style, to_svg
 from tasks.report.thumbnails import thumbnail
 from tasks.settings.evaluate import EvaluateSettings
+from tasks.trials import Trial
+from tests.house.imports import ROOT
 from tests.tasks.evaluation_fixture import STEPS, add_companion, make_project
 
 NASTY = "</script><script>alert(1)</script>"
@@ -83,6 +88,10 @@ def test_it_opens_without_errors_and_without_the_network(page: Path, width: int,
         assert tab.locator("svg").count() == 8 + 4  # and a small one for each strategy beside scratch
         assert tab.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        # On a phone, what stands behind "All scores" and the list of files may be scrolled sideways.
+        tab.evaluate(f"document.querySelectorAll('details').forEach(part => part.open = {str(width > 400).lower()})")
+        cut = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth)"
+        assert tab.evaluate(f"{cut}.map(box => box.innerText).filter(Boolean)") == []
         background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
         ink = tab.evaluate("getComputedStyle(document.querySelector('svg text')).fill")
         browser.close()
@@ -127,7 +136,7 @@ def test_figures_on_one_page_do_not_share_ids(page: Path) -> None:
 
 
 def test_every_strategy_has_one_colour_and_its_verdict_a_word_and_a_sign(page: Path) -> None:
-    rows = re.findall(r'--c: (var\(--[\w-]+\))"></span>(\w+)', page.read_text())
+    rows = re.findall(r'--c: (var\(--[\w-]+\))"></span>(\w+)', page.read_text().replace("<wbr>", ""))
     colours = {name: {colour for colour, other in rows if other == name} for _, name in rows}
     assert sorted(colours) == ["adaptive_sampling", "fine_tune", "layer_transfer", "scratch", "source_only"]
     assert all(len(found) == 1 for found in colours.values())
@@ -341,6 +350,42 @@ class TestLabelEfficiency:
         assert efficiency_panels(one, looks(one)) == {}
 
 
+class TestArrows:
+    """A caption speaks of arrows only where there are some."""
+
+    RESULT = by_labels(scratch=(0.6, 0.8, 0.9), fine_tune=(0.7, 0.9, 0.95), source_only=(0.3,))
+
+    @staticmethod
+    def gains(**gains: tuple[float, float, float]) -> dict:
+        return result({"scratch": row(0.9, "baseline"), **{name: row(0.9, gain=gain) for name, gain in gains.items()}})
+
+    def test_gains_that_fit_have_none(self) -> None:
+        assert not gains_cut(self.gains(a=(0.02, 0.01, 0.03), b=(-0.01, -0.02, 0.0)))
+        assert not gains_cut(result({"scratch": row(0.9, "baseline")}))
+
+    @pytest.mark.parametrize("far", [(-0.5, -0.6, -0.4), (0.02, -0.4, 0.44)])
+    def test_a_gain_or_an_interval_that_goes_on_outside_has_one(self, far: tuple[float, float, float]) -> None:
+        few = self.gains(a=(0.02, 0.01, 0.03), b=(-0.01, -0.02, 0.0), c=(0.01, 0.0, 0.02), d=(0.0, -0.01, 0.01))
+        far_out = self.gains(**dict.fromkeys("abcd", (0.02, 0.01, 0.03)), e=far)
+        assert not gains_cut(few)
+        assert gains_cut(far_out)
+
+    def test_levels_below_the_plot_are_told_from_those_in_it(self) -> None:
+        assert levels(self.RESULT, looks(self.RESULT)) == {"shown": False, "below": True}
+        better = by_labels(scratch=(0.6, 0.8, 0.9), mcc=(0.85,))
+        assert levels(better, looks(better)) == {"shown": True, "below": False}
+
+    def test_the_captions_say_what_is_there(self, page: Path) -> None:
+        text = " ".join(page.read_text().split())
+        assert ("An arrow: needs no labels" in text) == levels(*self.of(page))["below"]
+        assert ("An arrow: it goes on outside the plot." in text) == gains_cut(self.of(page)[0])
+
+    @staticmethod
+    def of(page: Path) -> tuple[dict, dict]:
+        found = json.loads((page.parent / "metrics.json").read_text())
+        return found, looks(found)
+
+
 class TestManyStrategies:
     RESULT = result({**{f"s{i:02}": row(0.95 - i / 1000) for i in range(22)}, "scratch": row(0.9, "baseline")})
 
@@ -414,6 +459,8 @@ class TestSourceChoice:
         source = Split(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), labels, ("ant", "bee", "none", "dog"))
         found = class_shares(torch.tensor([0.1, 0.1, 0.1, 0.3, 0.2, 0.2]), source)
         assert [share.name for share in found] == ["bee", "dog", "ant"]
+        alike = class_shares(torch.tensor([0.1666, 0.1666, 0.1668, 0.16672, 0.16668, 0.1666]), source)
+        assert [share.name for share in alike] == ["ant", "bee", "dog"], "what looks the same goes by name"
         assert (found[0].of_pictures, found[0].of_draws) == pytest.approx((1 / 6, 0.3))
 
     def test_the_sheets_show_what_is_drawn_most_and_least(self) -> None:
@@ -454,20 +501,50 @@ def test_the_page_shows_what_was_drawn_and_how_deep_to_transfer(page: Path) -> N
     assert "Nine draws of ten come from 68.3&nbsp;% of the source" in text  # 41 of 60, by hand
 
 
-def test_the_page_shows_what_a_search_settled_on(page: Path) -> None:
-    text = " ".join(page.read_text().split())
-    row = '<th scope="row">fine_tune</th><td>2</td><td class="left">0.01, 0.01, 0.01</td><td class="left">none</td>'
-    assert row in text
-    assert text.count('<td>2</td><td class="left">0.01') == 1  # no other strategy was searched for
+def test_the_page_shows_what_a_search_settled_on_and_that_all_were_searched_alike(page: Path) -> None:
+    text = " ".join(page.read_text().replace("<wbr>", "").split())
+    row = '<th scope="row">fine_tune</th><td class="left wrap">0.01, 0.01, 0.01</td><td class="left wrap">none</td>'
+    assert text.count('<td class="left wrap">0.01') == text.count(row) == 1  # no other strategy was searched for
+    assert "With 4 labels a class; 2 trainings a seed" in text
+    assert "values stand in the order of the seeds 0, 1, 2" in text
+    assert "every strategy that trains got the same number of trainings (2) to find its learning rate" in text
+    assert "the same labels, steps and augmentation" in text
 
 
-def test_the_parameters_are_those_that_were_asked_for(page: Path) -> None:
+def test_without_a_search_nothing_is_said_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_project(tmp_path, steps={"scratch": 0, "source_only": 0}, seeds=[0])
+    monkeypatch.chdir(folder)
+    evaluate(EvaluateSettings(resamples=1000))
+    text = " ".join((folder / "reports/index.html").read_text().split())
+    assert "the same labels, steps, rates and augmentation" in text
+    assert "trainings" not in text
+    assert "4 labels a class" in text
+
+
+def test_numbers_of_a_search_are_plain() -> None:
+    metrics = {"search": [{"learning_rate": 1.0, "weight": 1.0, "objective": 1.0}] * 2}
+
+    def trial(rate: float, weight: object) -> Trial:
+        found = {**metrics, "learning_rate": rate, "knobs": {"weight": weight}}
+        return Trial(Entry("coral", 4, 0), Path(), found, [])
+
+    (found,) = searches([trial(0.00001234, 100.0), trial(0.01, 1234.5), trial(3.0, 16)])
+    assert (found.trainings, found.rates) == (2, "0.0000123, 0.01, 3")
+    assert found.knob == "weight: 100, 1230, 16"
+
+
+def test_the_parameters_are_those_of_the_file(page: Path) -> None:
     block = re.search(r"<pre>(.*?)</pre>", page.read_text(), flags=re.DOTALL)
-    asked = json.loads(html.unescape(block.group(1)))
-    assert asked["label_budgets"] == [2, 4]
-    assert sorted(asked["strategies"]) == ["adaptive_sampling", "fine_tune", "layer_transfer", "scratch"]
-    assert list(asked["label_free"]) == ["source_only"]
-    assert asked["finetune"]["validation_per_class"] == 2
+    asked = yaml.safe_load(html.unescape(block.group(1)))
+    assert asked == yaml.safe_load((page.parents[1] / "params.yaml").read_text())
+
+
+def test_what_the_page_shows_of_the_parameters_makes_it_anew() -> None:
+    from tasks.plan import PLAN_SECTIONS
+    from tasks.settings.check_parameters import SECTIONS
+
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert stages["evaluate"]["params"] == sorted([*SECTIONS, *PLAN_SECTIONS])
 
 
 def test_the_largest_budget_is_what_was_paid(page: Path) -> None:
