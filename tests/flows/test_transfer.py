@@ -75,7 +75,7 @@ def test_an_edited_number_reruns_what_depends_on_it_and_putting_it_back_restores
     project.edit(strategies={"scratch": {}, "fine_tune": {"backbone_rate": 0.25}})
     status = project.graft("status").stdout
     assert status.count("▶ to run") == 5, status  # its trials, two budgets by two seeds, and the evaluation
-    assert "Stages: 5 to run, 9 up to date." in status
+    assert "Stages: 5 to run, 10 up to date." in status
     result = project.graft("run", env=env)
     assert result.returncode == 0, result.stdout + result.stderr
     after = project.times()

@@ -512,7 +512,7 @@ def test_the_page_shows_what_a_search_settled_on_and_that_all_were_searched_alik
 
 
 def test_without_a_search_nothing_is_said_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_project(tmp_path, steps={"scratch": 0, "source_only": 0}, seeds=[0])
+    folder = make_project(tmp_path, steps={"scratch": 2, "source_only": 0}, seeds=[0])
     monkeypatch.chdir(folder)
     evaluate(EvaluateSettings(resamples=1000))
     text = " ".join((folder / "reports/index.html").read_text().split())
