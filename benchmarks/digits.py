@@ -107,7 +107,7 @@ def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: 
                 f"{100 * accuracy['mean']:.1f} ± {50 * (accuracy['high'] - accuracy['low']):.1f}",
                 f"{100 * oracles[name]['mean']:.1f}" if name in oracles and not labels else "",
                 f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]",
-                "worse" if gain["high"] < 0 else "better" if gain["low"] > 0 else "no evidence",
+                row["verdict_over_source_only"],
                 f"{took:.0f}",
             )
     console = Console(width=110)

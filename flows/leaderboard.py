@@ -12,7 +12,7 @@ from rich.text import Text
 from tasks.errors import GraftError
 from tasks.report.companions import oracles
 from tasks.report.efficiency import accuracy_by_labels, candidates_match
-from tasks.report.words import SYMBOLS, labels_in_words, rank
+from tasks.report.words import SYMBOLS, labels_in_words, rank, verdict_in_words
 from tasks.summary_view import budgets, ranked
 
 METRICS = Path("reports/metrics.json")
@@ -49,7 +49,7 @@ def _comparison(result: dict[str, Any]) -> Table:
     oracle = oracles(result)
     for name, row in ranked(result):
         verdict = row["verdict"]
-        label = verdict if verdict == "baseline" else f"{SYMBOLS[verdict]} {verdict}"
+        label = verdict if verdict == "baseline" else f"{SYMBOLS[verdict]} {verdict_in_words(row)}"
         table.add_row(
             rank(row) if len(result["budget"]["seeds"]) > 1 else "–",
             _name(name, row, result),
@@ -74,6 +74,10 @@ def _note(result: dict[str, Any]) -> str:
         "(paired over seeds and pictures, corrected for the number of pairs)."
     )
     parts = [paid, ranks if len(budget["seeds"]) > 1 else "One seed: no interval, and no rank."]
+    if any(verdict_in_words(row).endswith("alone") for row in strategies.values()):
+        parts.append(f"alone: a verdict that would not hold for all {len(strategies) - 1} strategies at once.")
+    if len(budget["seeds"]) == 2:
+        parts.append("Two seeds: intervals may well be too narrow; ask for three or more.")
     if any(not row["labels_per_class"] for row in strategies.values()):
         parts.append("° used no labels of the target.")
     if oracles(result):

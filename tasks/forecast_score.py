@@ -35,23 +35,21 @@ def score_forecast(forecast: dict[str, Any], gains: Gains) -> dict[str, Any]:
     """The forecast of the project's own source model against realised gains, on the cells that both have.
 
     Returns:
-        `n` cells, `gained` of them with a gain above zero; `right_sign`, in how many a lift has the gain's sign (always
-        saying 'it helps' is right in `gained` cells); `optimism`, by how much the probe's lift exceeds the gain on
-        average; and `rank`, the rank correlations of every score and lift with the gain.
+        `n` cells, `gained` of them with a gain above zero; `right_sign`, in how many the lift of the probe has the sign
+        of the gain (always saying 'it helps' is right in `gained` cells); `optimism`, by how much the lift exceeds the
+        gain on average; and `rank`, the rank correlation of lift and gain. Other scores are no part of it: LogME and
+        its like compare models on the same pictures, and over label budgets they grow while gains shrink.
     """
     cells = [cell for cell in own(forecast)["cells"] if (cell["labels"], cell["seed"]) in gains]
     realised = [gains[cell["labels"], cell["seed"]] for cell in cells]
-    lifts = {f"{name}_lift": [_lift(cell, name) for cell in cells] for name in ("logme", "h_score", "probe")}
-    scores = {name: [cell["source"][name] for cell in cells] for name in ("logme", "h_score", "leep", "nce", "probe")}
+    # A sign or a tie must not hang on the last bit.
+    lifts = [round(cell["source"]["probe"] - cell["random"]["probe"], 6) for cell in cells]
     return {
         "n": len(cells),
         "gained": sum(gain > 0 for gain in realised),
-        "right_sign": {
-            name: sum(_sign(lift) == _sign(gain) for lift, gain in zip(values, realised, strict=True))
-            for name, values in lifts.items()
-        },
-        "optimism": round(fmean(lifts["probe_lift"]) - fmean(realised), 4) if cells else None,
-        "rank": {name: rank_correlation(values, realised) for name, values in (scores | lifts).items()},
+        "right_sign": sum(_sign(lift) == _sign(gain) for lift, gain in zip(lifts, realised, strict=True)),
+        "optimism": round(fmean(lifts) - fmean(realised), 4) if cells else None,
+        "rank": rank_correlation(lifts, realised),
     }
 
 
@@ -83,11 +81,6 @@ def rank_correlation(values: Sequence[float], realised: Sequence[float]) -> dict
         "spearman": round(float(rho.statistic), 3),
         "spearman_p": _short(float(rho.pvalue)),
     }
-
-
-def _lift(cell: dict[str, Any], name: str) -> float:
-    lift: float = cell["source"][name] - cell["random"][name]
-    return round(lift, 6)  # a sign or a tie must not hang on the last bit
 
 
 def _sign(value: float) -> int:

@@ -91,9 +91,9 @@ def ranking_in_words(forecast: dict[str, Any]) -> str:
 
 def rightness(strategy: str, score: dict[str, Any]) -> str:
     """How right the forecast was about one strategy, from what `tasks.forecast_score` found."""
-    n, rank = score["n"], score["rank"]["probe_lift"]
+    n, rank = score["n"], score["rank"]
     order = "" if rank is None else f"; order of the gains: tau {rank['kendall']:+.2f} (p = {rank['kendall_p']:.2g})"
-    right = f"sign right in {score['right_sign']['probe_lift']} of {n} cells, {score['gained']} of which gained"
+    right = f"sign right in {score['right_sign']} of {n} cells ({score['gained']} gained)"
     return f"{strategy}: {right}{order}"
 
 

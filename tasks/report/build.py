@@ -50,7 +50,7 @@ def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
         lstrip_blocks=True,
     )
     filters = (words.percent, words.points, words.interval, words.spread, words.short, words.breakable, words.rank)
-    for filter_ in (*filters, words.rule, words.labels_in_words):
+    for filter_ in (*filters, words.rule, words.labels_in_words, words.verdict_in_words):
         environment.filters[filter_.__name__] = filter_
     return environment.get_template("report.html.j2").render(_context(evidence) | {"figures": figures}) + "\n"
 
@@ -68,6 +68,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "symbols": words.SYMBOLS,
         "colours": {name: found.variable for name, found in look.items()},
         "many_seeds": len(seeds) > 1,
+        "few_seeds": len(seeds) == 2,
         "many_strategies": any(found.faint for found in look.values()),
         "bands": _bands(look),
         "label_free": any(not row["labels_per_class"] for row in summary["strategies"].values()),

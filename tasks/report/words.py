@@ -60,6 +60,12 @@ def breakable(name: str) -> Markup:
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
+def verdict_in_words(row: dict[str, Any]) -> str:
+    """'positive', or 'positive, alone' if it would not hold for all strategies at once."""
+    doubtful = row["verdict"] in ("positive", "negative") and not row["holds_among_all"]
+    return f"{row['verdict']}, alone" if doubtful else str(row["verdict"])
+
+
 def headline(summary: dict[str, Any]) -> str:
     """One sentence: does what validation chose transfer, and by how much?"""
     name = summary["candidate"]["strategy"]
@@ -67,7 +73,9 @@ def headline(summary: dict[str, Any]) -> str:
     gain = row["gain_over_scratch"]
     by = f"{points(gain['mean'])} points of accuracy over {BASELINE} {interval(gain)}".rstrip()
     labels = labels_in_words(summary["budget"]["labels_per_class"])
-    budget = f"with {labels}" if row["labels_per_class"] else f"with no labels against {labels}"
+    chosen_by = summary["budget"]["validation_per_class"]
+    without = f"with no labels but the {labels_in_words(chosen_by)} that chose it, against {labels}"
+    budget = f"with {labels}" if row["labels_per_class"] else without
     if row["verdict"] == "baseline":
         return f"Nothing is transferred: {budget}, validation chose {BASELINE}, which learns from the target alone."
     if row["verdict"] == "positive":

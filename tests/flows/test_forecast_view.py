@@ -53,7 +53,7 @@ class TestView:
         forecast = by_hand(LIFTS)
         gains = {cell: lift / 2 for cell, lift in LIFTS.items()}
         said = " ".join(printed(forecast, {"forecast": {"fine_tune": score_forecast(forecast, gains)}}).split())
-        assert "fine_tune: sign right in 4 of 4 cells, 3 of which gained; order of the gains: tau +1.00" in said
+        assert "fine_tune: sign right in 4 of 4 cells (3 gained); order of the gains: tau +1.00" in said
         assert "graft run" not in said
 
     def test_a_result_without_a_verdict_on_the_forecast_is_no_fault(self) -> None:

@@ -80,6 +80,15 @@ def test_gains_are_differences_and_verdicts_what_their_intervals_say(evaluated: 
             assert row["verdict"] == verdict(Interval(**row["gain_over_scratch"]))
 
 
+def test_a_row_says_whether_its_verdict_holds_among_all_and_what_it_is_over_source_only(evaluated: Path) -> None:
+    rows = metrics(evaluated)["strategies"]
+    assert (rows["fine_tune"]["verdict"], rows["fine_tune"]["holds_among_all"]) == ("positive", True)
+    assert not rows["scratch"]["holds_among_all"]
+    over = {name: row["verdict_over_source_only"] for name, row in rows.items()}
+    assert (over["fine_tune"], over["source_only"]) == ("positive", "baseline")
+    assert (rows["scratch"]["gain_over_source_only"]["low"] > 0) == (over["scratch"] == "positive")
+
+
 def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
     report = metrics(evaluated)
     assert report["candidate"]["strategy"] == "fine_tune"

@@ -185,7 +185,7 @@ def row(mean: float, verdict: str = "positive", *, labels: int = 10, gain: tuple
 def result(strategies: dict, *, chosen: str = "fine_tune", smaller: dict | None = None, **companions: dict) -> dict:
     return {
         "candidate": {"strategy": chosen},
-        "budget": {"labels_per_class": 10},
+        "budget": {"labels_per_class": 10, "validation_per_class": 10},
         "strategies": strategies,
         "smaller_budgets": smaller or {},
         "companions": companions,
@@ -246,12 +246,18 @@ def by_labels(**accuracies: tuple[float, ...]) -> dict:
                 {"mcc": row(0.93, labels=0, gain=(0.03, 0.01, 0.05)), "scratch": row(0.9, "baseline")}, chosen="mcc"
             ),
             "mcc transfers: +3.0 points of accuracy over scratch [+1.0, +5.0] "
-            "with no labels against 10 labels a class.",
+            "with no labels but the 10 labels a class that chose it, against 10 labels a class.",
         ),
     ],
 )
 def test_the_headline_says_the_result(result: dict, sentence: str) -> None:
     assert words.headline(result) == sentence
+
+
+def test_a_verdict_that_would_not_hold_for_all_strategies_at_once_says_so() -> None:
+    said = [words.verdict_in_words({"verdict": "positive", "holds_among_all": holds}) for holds in (True, False)]
+    assert said == ["positive", "positive, alone"]
+    assert words.verdict_in_words({"verdict": "no evidence", "holds_among_all": False}) == "no evidence"
 
 
 def test_the_second_sentence_leaves_no_strategy_out() -> None:
