@@ -56,7 +56,7 @@ def main() -> None:
         study.save(problem, Path(folder, "problem"))
         strategies(Path(folder, "problem"), training, given.rounds)
         kept = probe()
-        student(Path(folder, "problem"))
+        student(Path(folder, "problem"), training)
     sys.exit(0 if kept else 1)
 
 
@@ -98,21 +98,35 @@ def probe() -> bool:
         strategy = LinearProbe()
         train(strategy.adapt(network, pictures.classes), strategy, Domains(pictures, few), budget)
 
-    ratio = statistics.median(seconds(learn) / seconds(lambda: predict(network, images, 256)) for _ in range(3))
+    ratio = statistics.median(seconds(learn) / seconds(lambda: predict(network, images)) for _ in range(3))
     Console().print(f"{EPOCHS} epochs of linear_probe: {ratio:.2f} x one forward pass (at most {MOST})")
     return ratio <= MOST
 
 
-def student(folder: Path) -> None:
-    """What a distilled network costs in use, against its teacher."""
-    teacher = load_network(folder / "pretrained")
+def student(folder: Path, training: Training) -> None:
+    """What a distilled network costs in use and how good it is, against its teacher and a fine-tuned one."""
+    teacher, test = load_network(folder / "pretrained"), load_split(folder / "test")
+    assert teacher.description.classes == test.classes
+    right = predict(teacher, test.images)[0].argmax(dim=1) == test.labels
+    trials = list(study.run(folder, {"distill": {}, "fine_tune": {}}, [LABELS], [0, 1, 2], training))
+    reached = {
+        name: statistics.fmean(row.accuracy for row in trials if row.strategy == name)
+        for name in ("distill", "fine_tune")
+    }
     pupil = Distill().finish(Distill().adapt(load_network(folder / "pretrained"), teacher.description.classes)).eval()
     table = Table(title="In use: teacher and distilled student")
-    for heading in ("network", "parameters", "multiply-adds a picture", "ms a picture", "ms a batch of 64"):
+    headings = ("network", "parameters", "multiply-adds a picture", "ms a picture", "ms a batch of 64", "accuracy %")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "network" else "right")
-    for name, network in (("teacher", teacher), (f"student ({pupil.description.backbone})", pupil)):
+    shown = (
+        ("teacher, untouched", teacher, float(right.double().mean())),
+        (f"student ({pupil.description.backbone})", pupil, reached["distill"]),
+        ("teacher, fine-tuned", teacher, reached["fine_tune"]),
+    )
+    for name, network, accuracy in shown:
         latencies = (f"{latency(network, size):.2f}" for size in (1, 64))
-        table.add_row(name, f"{parameters(network):,}", f"{multiply_adds(network):,}", *latencies)
+        size, work = f"{parameters(network):,}", f"{multiply_adds(network):,}"
+        table.add_row(name, size, work, *latencies, f"{100 * accuracy:.1f}")
     Console(width=110).print(table)
 
 

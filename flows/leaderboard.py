@@ -74,8 +74,8 @@ def _note(result: dict[str, Any]) -> str:
         "(paired over seeds and pictures, corrected for the number of pairs)."
     )
     parts = [paid, ranks if len(budget["seeds"]) > 1 else "One seed: no interval, and no rank."]
-    if any(verdict_in_words(row).endswith("alone") for row in strategies.values()):
-        parts.append(f"alone: a verdict that would not hold for all {len(strategies) - 1} strategies at once.")
+    if any("†" in verdict_in_words(row) for row in strategies.values()):
+        parts.append(f"† would not hold for all {len(strategies) - 1} strategies at once.")
     if len(budget["seeds"]) == 2:
         parts.append("Two seeds: intervals may well be too narrow; ask for three or more.")
     if any(not row["labels_per_class"] for row in strategies.values()):

@@ -61,9 +61,9 @@ def breakable(name: str) -> Markup:
 
 
 def verdict_in_words(row: dict[str, Any]) -> str:
-    """'positive', or 'positive, alone' if it would not hold for all strategies at once."""
+    """'positive', or 'positive†' if it would not hold for all strategies at once."""
     doubtful = row["verdict"] in ("positive", "negative") and not row["holds_among_all"]
-    return f"{row['verdict']}, alone" if doubtful else str(row["verdict"])
+    return f"{row['verdict']}†" if doubtful else str(row["verdict"])
 
 
 def headline(summary: dict[str, Any]) -> str:
