@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks.environment import find_project, prepare_environment
-from tasks.errors import PERMANENT_FAULT, GraftError
+from tasks.errors import GraftError
+from tasks.executor.turns import IfBusy, turn
 
 app = typer.Typer(
     name="graft",
@@ -33,14 +34,21 @@ errors = Console(stderr=True)
 
 @contextmanager
 def project() -> Iterator[Path]:
-    """The project around the current folder, its environment set; faults of the user end with words, not a trace."""
-    try:
+    """The project around the current folder, its environment set."""
+    with told():
         root = find_project()
         prepare_environment(root)
         yield root
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Faults of the user end with words, not a trace."""
+    try:
+        yield
     except GraftError as error:
         errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-        raise typer.Exit(PERMANENT_FAULT) from None
+        raise typer.Exit(error.ends_with) from None
     except KeyboardInterrupt:
         errors.print("[yellow]stopped[/]: finished stages are kept, the next run goes on from there.")
         raise typer.Exit(130) from None
@@ -54,18 +62,45 @@ def run(
     update_data: Annotated[
         bool, typer.Option("--update-data", help="Version changed data instead of refusing it.")
     ] = False,
+    if_busy: Annotated[
+        IfBusy, typer.Option("--if-busy", help="What to do while another run works in this repository.")
+    ] = "wait",
 ) -> None:
     """Bring everything up to date: data, stages, MLflow and the registry; then show the leaderboard."""
     with project() as root:
         from flows.leaderboard import leaderboard
         from flows.running import bring_up_to_date
 
-        published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data)
+        with turn(root, if_busy):
+            published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data)
         console.print()
         console.print(leaderboard(root))
         console.print()
         console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
         console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]make ui[/] or graft ui")
+
+
+@app.command(epilog="Examples:  graft repro   ·   graft repro train --jobs 4 --keep-going   ·   graft repro --dry")
+def repro(
+    targets: Annotated[
+        list[str] | None, typer.Argument(help="Stages, groups, dvc.yaml or .dvc files; by default all of ./dvc.yaml.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Stages at once; default: cores / threads per stage.")
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", "-k", help="After a failure, go on with what does not depend on it.")
+    ] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Say what would run, and why; run nothing.")] = False,
+    if_busy: Annotated[
+        IfBusy, typer.Option("--if-busy", help="What to do while another run works in this repository.")
+    ] = "wait",
+) -> None:
+    """Do what dvc repro does, in parallel: for any DVC project, with the same dvc.lock."""
+    with told():
+        from flows.repro import reproduce
+
+        reproduce(Path.cwd(), console, targets or [], jobs=jobs, keep_going=keep_going, dry=dry, if_busy=if_busy)
 
 
 @app.command(epilog="Example:  graft status")

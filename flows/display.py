@@ -80,25 +80,27 @@ class Progress:
 
 
 @contextmanager
-def progress(console: Console, steps: list[str]) -> Iterator[None]:
-    """Show the run's progress while the block runs."""
+def progress(console: Console, steps: list[str], *, lines: bool = False) -> Iterator[None]:
+    """Show the run's progress while the block runs; in a log also, if asked for, every line that a stage prints."""
     state = Progress(steps)
     if console.is_terminal:
         with Live(state, console=console, refresh_per_second=8), events.listening(state.update):
             yield
     else:
-        with events.listening(_Printer(console)):
+        with events.listening(_Printer(console, lines=lines)):
             yield
 
 
 class _Printer:
     """A line for every step that has ended, once; later steps of a run find the earlier ones up to date."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, *, lines: bool = False) -> None:
+        self._console, self._lines = console, lines
         self._said: set[str] = set()
 
     def __call__(self, event: Event) -> None:
+        if self._lines and event.line is not None:
+            self._console.print(f"  {event.stage} | {event.line}", highlight=False, markup=False, soft_wrap=True)
         known = event.state == "skipped" and event.stage in self._said
         if event.state in MARKS and event.line is None and not known:
             self._said.add(event.stage)

@@ -3,7 +3,6 @@
 import os
 import urllib.error
 import urllib.request
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.display import progress
+from flows.stage_view import stages_view, to_come
 from tasks.errors import GraftError
 from tasks.executor import warm
 from tasks.module import run_module
@@ -23,13 +23,6 @@ from tasks.settings.check_parameters import check_label_budget
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.versioning import DataStatus, DataVersion, data_status, version_data
-
-STATES = {
-    "up_to_date": ("– up to date", "dim"),
-    "will_restore": ("↺ from the cache", "cyan"),
-    "will_run": ("▶ to run", "bold yellow"),
-    "waits": ("· may follow", "yellow"),
-}
 
 
 def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_data: bool) -> Published:
@@ -53,7 +46,7 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
         starting = beside.submit(_start_prefect)
         with console.status("checking the knobs of the strategies"):
             run_module("tasks.settings.check_parameters", root)
-        console.print(f"{data}. {_summary(found)}. Starting Prefect …", highlight=False)
+        console.print(f"{data}. {to_come(found)}. Starting Prefect …", highlight=False)
         starting.result()
     with progress(console, ["version data", *(stage.name for stage in found), "register"]):
         from flows.transfer import transfer
@@ -123,17 +116,6 @@ def in_words(data: DataVersion) -> str:
     return f"{said[data.what]} ({data.md5[:8]})"
 
 
-def _summary(found: list[StageStatus]) -> str:
-    counts = Counter[str](stage.state for stage in found)
-    named = {
-        "will_run": "to run",
-        "will_restore": "to restore from the cache",
-        "waits": "that may follow",
-        "up_to_date": "up to date",
-    }
-    return "Stages: " + ", ".join(f"{counts[state]} {words}" for state, words in named.items() if counts[state])
-
-
 def show_status(root: Path, console: Console) -> None:
     """What a run would do with each stage, and why; stages that are up to date share a line with their group.
 
@@ -147,29 +129,9 @@ def show_status(root: Path, console: Console) -> None:
 
 
 def status_view(data: DataStatus, found: list[StageStatus], width: int) -> Text:
-    """The lines of `graft status`: names are whole, reasons are cut at `width`."""
-    rows = [("data", Text(data.state), str(data.changes) if data.state == "changed" else "")]
-    idle = Counter(_group(stage) for stage in found if stage.state == "up_to_date")
-    label, style = STATES["up_to_date"]
-    for stage in found:
-        if stage.state != "up_to_date":
-            rows.append((stage.name, Text(*STATES[stage.state]), "; ".join(stage.reasons)))
-        elif count := idle.pop(_group(stage), 0):
-            rows.append((_group(stage), Text(label if count == 1 else f"– {count} up to date", style), ""))
-    names, states = (max(len(row[i]) for row in rows) for i in (0, 1))
-    lines = []
-    for name, state, reason in rows:
-        state.align("left", states)
-        why = Text(" ".join(reason.split()), "dim")
-        why.truncate(max(20, width - names - states - 4), overflow="ellipsis")
-        lines.append(Text.assemble(f"{name:{names}}  ", state, "  ", why))
-        lines[-1].rstrip()
-    is_idle = data.state == "unchanged" and all(stage.state == "up_to_date" for stage in found)
-    return Text("\n").join([*lines, Text("Nothing to do." if is_idle else f"{_summary(found)}.")])
-
-
-def _group(stage: StageStatus) -> str:
-    return stage.name.partition("@")[0]
+    """The lines of `graft status`: the data, then the stages."""
+    row = ("data", Text(data.state), str(data.changes) if data.state == "changed" else "")
+    return stages_view(found, width, [row], idle=data.state == "unchanged")
 
 
 def show_faults(root: Path, console: Console) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+PASSING_FAULT = 1
+"""Exit code where running again may help."""
 PERMANENT_FAULT = 2
 """Exit code of a stage that met bad data or bad parameters: running it again cannot help."""
 
@@ -14,6 +16,9 @@ class GraftError(Exception):
             found, not the first alone.
         hint: what to do next, ideally a command.
     """
+
+    ends_with: int = PERMANENT_FAULT
+    """Exit code of the command that met it."""
 
     def __init__(self, problems: str | Iterable[str], hint: str = "") -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)

@@ -22,6 +22,7 @@ from tasks.executor import warm
 from tasks.executor.dvc_project import Node, Project
 from tasks.executor.execution import Event, Executor, Outcome
 from tasks.executor.schedule import Schedule, Submit
+from tasks.executor.turns import IfBusy, turn
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Pipeline:
         jobs: how many stages run at once; by default the cores, divided by the threads that a stage may use.
         on_event: is told of every change and every line of output; called by one thread at a time.
         runner: where commands run.
+        if_busy: what to do while another process runs this repository's stages: wait for its end, or raise.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class Pipeline:
         jobs: int | None = None,
         on_event: Callable[[Event], None] | None = None,
         runner: warm.Runner | None = None,
+        if_busy: IfBusy = "wait",
     ) -> None:
-        self._root, self._jobs, self._runner = root, jobs, runner
+        self._root, self._jobs, self._runner, self._if_busy = root, jobs, runner, if_busy
         self._on_event = on_event or (lambda _: None)
         self._stopped = False
         self._lock = threading.RLock()  # `stop` may be called by a signal handler, in the midst of what holds it
@@ -94,10 +97,11 @@ class Pipeline:
 
         Raises:
             RunFailed: stages failed, or `stop` was called; it holds all outcomes.
-            GraftError: the pipeline cannot be read, or a target does not exist.
+            GraftError: the pipeline cannot be read, a target does not exist, or the repository is busy.
         """
-        project = Project(self._root)
         with ExitStack() as stack:
+            stack.enter_context(turn(self._root, self._if_busy))
+            project = Project(self._root)
             stack.callback(project.close)
             self._stop_by(project.give_up)
             nodes = project.plan(targets)

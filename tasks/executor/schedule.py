@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from tasks.errors import GraftError
+from tasks.errors import PASSING_FAULT, GraftError
 from tasks.executor.dvc_project import Node, Project
 from tasks.executor.execution import Event, Executor, NotRun, Outcome, StageFailed
 
@@ -57,6 +57,8 @@ class RunFailed(GraftError):  # noqa: N818
 
     def __init__(self, outcomes: list[Outcome], failures: dict[str, StageFailed], stopped: bool) -> None:
         self.outcomes, self.failures, self.stopped = outcomes, failures, stopped
+        if not all(failure.permanent for failure in failures.values()):
+            self.ends_with = PASSING_FAULT
         not_run = [outcome.name for outcome in outcomes if outcome.how == "not_run"]
         problems = [str(failure) for failure in failures.values()] or ["the run was stopped"]
         super().__init__(problems, f"Not run because of that: {', '.join(not_run)}." if not_run else "")
