@@ -1,6 +1,9 @@
 """Holds on to the best weights while a training run goes on."""
 
+from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +22,14 @@ class Keeper:
         """Keep the network's weights as they are now, if `point` is better than the best before."""
         if is_better(self.rule, point, self._found[0] if self._found else None):
             self._found = (point, deepcopy(network.own_state()))
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """What it holds, as plain values and tensors."""
+        return {"point": asdict(self._found[0]), "state": self._found[1]} if self._found else None
+
+    def restore(self, held: Mapping[str, Any] | None) -> None:
+        """Hold what `to_dict` gave."""
+        self._found = (Evaluation(**held["point"]), held["state"]) if held else None
 
     @property
     def best(self) -> Evaluation:

@@ -4,18 +4,20 @@ Legend: B batch, C channels, H W height and width, K classes.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graft.augment import augment
+from graft.checkpoint import NEVER, Checkpoints, random_states, set_random_states
 from graft.feature_cache import cache_features
 from graft.keeper import Keeper
 from graft.network import Network, predict
-from graft.sampling import endless_batches, endless_draws
+from graft.sampling import Batches
 from graft.selection import Evaluation
 from graft.settings import Training
 from graft.split import Domains, Split
@@ -49,6 +51,7 @@ def train(
     *,
     seed: int = 0,
     on_evaluation: Callable[[Evaluation], None] = lambda _: None,
+    checkpoints: Checkpoints = NEVER,
 ) -> Fit:
     """Train `network` in place, on the device where it is, as `strategy` says and within the budget `training`.
 
@@ -57,6 +60,8 @@ def train(
             `source` and `unlabelled`, and one without labels sees none of the target's.
         seed: of the order and the augmentation of the pictures.
         on_evaluation: told of every point of the learning curve as it is made.
+        checkpoints: a run that was ended goes on from the last of them, and ends with the same weights bit for bit: all
+            before the first step is done again as it was, then the state is put back.
 
     Raises:
         ValueError: the strategy needs pictures that `domains` does not have.
@@ -73,39 +78,103 @@ def train(
     if not strategy.optimises:
         return Fit()
     weights = strategy.source_weights(network, told)
-    steps = _steps(seen, weights, training, seed)
-    optimiser, schedule = _optimiser(strategy, network, training)
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    run = _Run(network, strategy, training, _streams(seen, weights, training, seed))
     autocast = _autocasts(training, device)
     due = {round(training.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
-    curve: list[Evaluation] = []
-    kept, oracle = Keeper(_rule(strategy, training)), Keeper("oracle")
-    total, since = torch.zeros((), device=device), 0
+    if (saved := checkpoints.load()) is not None:
+        run.restore(saved)
 
-    for number in range(1, training.steps + 1):
+    while run.step < training.steps:
+        run.step += 1
         strategy.train_mode(network)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            loss = strategy.loss(network, next(steps))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if training.clip_norm:
-            nn.utils.clip_grad_norm_(parameters, training.clip_norm)
-        optimiser.step()
-        rate = float(schedule.get_last_lr()[0])
-        schedule.step()
-        total, since = total + loss.detach(), since + 1
-        if number in due:
+            loss = strategy.loss(network, run.next_batches())
+        rate = run.descend(loss)
+        if run.step in due:
             strategy.choose(network, told.validation)
             score = strategy.label_free_score(network, told)
-            point = _evaluate(network, seen.validation, number, rate, float(total) / since, score)
-            total, since = torch.zeros((), device=device), 0
-            curve.append(point)
+            point = _evaluate(network, seen.validation, run.step, rate, run.mean_loss(), score)
+            run.note(point)
             on_evaluation(point)
-            kept.offer(point, network)
-            if not strategy.uses_labels:
-                oracle.offer(point, network)
-    network.load_state_dict(kept.state, strict=False)
-    return Fit(tuple(curve), kept.best.step, None if weights is None else weights.cpu(), oracle.found_state())
+        if checkpoints.due(run.step, training.steps):
+            checkpoints.save(run.state())
+    network.load_state_dict(run.kept.state, strict=False)
+    return Fit(
+        tuple(run.curve), run.kept.best.step, None if weights is None else weights.cpu(), run.oracle.found_state()
+    )
+
+
+class _Run:
+    """All of a training run that changes from step to step."""
+
+    def __init__(self, network: Network, strategy: Strategy, training: Training, streams: "dict[str, _Stream]") -> None:
+        self._network, self._strategy, self._training, self._streams = network, strategy, training, streams
+        self._optimiser, self._schedule = _optimiser(strategy, network, training)
+        self._parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
+        self.step = 0
+        self.curve: list[Evaluation] = []
+        self.kept, self.oracle = Keeper(_rule(strategy, training)), Keeper("oracle")
+        self._total, self._since = torch.zeros((), device=self._parameters[0].device), 0
+
+    def next_batches(self) -> Step:
+        """What the next step sees."""
+        progress = (self.step - 1) / max(1, self._training.steps - 1)
+        found = {name: next(stream) for name, stream in self._streams.items()}
+        return Step(found["target"], progress, found.get("source"), found.get("unlabelled"))
+
+    def descend(self, loss: Tensor) -> float:
+        """One step of the optimiser; the learning rate that it had."""
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._training.clip_norm:
+            nn.utils.clip_grad_norm_(self._parameters, self._training.clip_norm)
+        self._optimiser.step()
+        rate = float(self._schedule.get_last_lr()[0])
+        self._schedule.step()
+        self._total, self._since = self._total + loss.detach(), self._since + 1
+        return rate
+
+    def mean_loss(self) -> float:
+        """Since the evaluation before."""
+        return float(self._total) / self._since
+
+    def note(self, point: Evaluation) -> None:
+        """Add a point to the curve, and keep the weights if they are the best."""
+        self._total, self._since = torch.zeros_like(self._total), 0
+        self.curve.append(point)
+        self.kept.offer(point, self._network)
+        if not self._strategy.uses_labels:
+            self.oracle.offer(point, self._network)
+
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs, as plain values and tensors."""
+        return {
+            "step": self.step,
+            "network": self._network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "streams": {name: stream.order.state() for name, stream in self._streams.items()},
+            "random": random_states(),
+            "curve": [asdict(point) for point in self.curve],
+            "kept": self.kept.to_dict(),
+            "oracle": self.oracle.to_dict(),
+            "loss": (self._total, self._since),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Be as `state` says."""
+        self.step = state["step"]
+        self._network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        for name, stream in self._streams.items():
+            stream.order.set_state(state["streams"][name])
+        self.curve = [Evaluation(**point) for point in state["curve"]]
+        self.kept.restore(state["kept"])
+        self.oracle.restore(state["oracle"])
+        total, self._since = state["loss"]
+        self._total = total.to(self._total.device)
+        set_random_states(state["random"])
 
 
 def _visible(domains: Domains, strategy: Strategy) -> Domains:
@@ -125,33 +194,33 @@ def _visible(domains: Domains, strategy: Strategy) -> Domains:
     )
 
 
-def _steps(domains: Domains, weights: Tensor | None, training: Training, seed: int) -> Iterator[Step]:
-    """The batches of every step; their order and variations depend on the seed alone."""
-    targets = _batches(domains.target, training, seed)
-    sources = _batches(domains.source, training, seed + 1, weights) if domains.source else None
-    others = _batches(domains.unlabelled, training, seed + 2) if domains.unlabelled else None
-    for number in range(training.steps):
-        progress = number / max(1, training.steps - 1)
-        yield Step(next(targets), progress, next(sources) if sources else None, next(others) if others else None)
+def _streams(domains: Domains, weights: Tensor | None, training: Training, seed: int) -> "dict[str, _Stream]":
+    """The batches of each domain; their order and variations depend on the seed alone."""
+    found = {"target": _Stream(domains.target, training, seed)}
+    if domains.source:
+        found["source"] = _Stream(domains.source, training, seed + 1, weights)
+    if domains.unlabelled:
+        found["unlabelled"] = _Stream(domains.unlabelled, training, seed + 2)
+    return found
 
 
-def _batches(split: Split, training: Training, seed: int, weights: Tensor | None = None) -> Iterator[Batch]:
+class _Stream:
     """Endless augmented batches; features that were computed before are taken as they are."""
-    generator = torch.Generator().manual_seed(seed)
-    images = split.images
-    if images.ndim == 4:
-        images = images.contiguous(memory_format=torch.channels_last)
-    order = (
-        endless_batches(len(split), training.batch_size, generator)
-        if weights is None
-        else endless_draws(weights.cpu(), training.batch_size, generator)
-    )
-    for indices in order:
-        chosen = indices.to(images.device)
-        batch = images[chosen]
+
+    def __init__(self, split: Split, training: Training, seed: int, weights: Tensor | None = None) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+        self._images, self._labels, self._training = split.images, split.labels, training
+        if self._images.ndim == 4:
+            self._images = self._images.contiguous(memory_format=torch.channels_last)
+        drawn = None if weights is None else weights.cpu()
+        self.order = Batches(len(split), training.batch_size, self._generator, drawn)
+
+    def __next__(self) -> Batch:
+        chosen = next(self.order).to(self._images.device)
+        batch = self._images[chosen]
         if batch.ndim == 4:
-            batch = augment(batch.float() / 255, training.augmentation, generator)
-        yield Batch(batch, split.labels[chosen], training.label_smoothing)
+            batch = augment(batch.float() / 255, self._training.augmentation, self._generator)
+        return Batch(batch, self._labels[chosen], self._training.label_smoothing)
 
 
 def _optimiser(

@@ -1,6 +1,5 @@
 """Which pictures are labelled, and in which order they are seen."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -63,20 +62,34 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     return split.take(torch.cat(kept)), split.take(torch.cat(held))
 
 
-def endless_batches(size: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices (B,) of one batch after another; every picture is seen once before any is seen again.
+class Batches:
+    """Indices (B,) of one batch after another, without end.
 
-    A batch may run over the end of a pass, so every batch is full, even where there are fewer pictures than B.
+    Every picture is seen once before any is seen again. A batch may run over the end of a pass, so every batch is full,
+    even where there are fewer pictures than B. With `weights` (N,) pictures are drawn with replacement, in proportion.
     """
-    queue = torch.empty(0, dtype=torch.long)
-    while True:
-        while len(queue) < batch_size:
-            queue = torch.cat([queue, torch.randperm(size, generator=generator)])
-        yield queue[:batch_size]
-        queue = queue[batch_size:]
 
+    def __init__(self, size: int, batch_size: int, generator: torch.Generator, weights: Tensor | None = None) -> None:
+        self._size, self._batch_size, self._generator = size, batch_size, generator
+        self._weights = None if weights is None else weights.double()
+        self._queue = torch.empty(0, dtype=torch.long)
 
-def endless_draws(weights: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices (B,) of one batch after another, drawn with replacement in proportion to `weights` (N,)."""
-    while True:
-        yield torch.multinomial(weights.double(), batch_size, replacement=True, generator=generator)
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> Tensor:
+        if self._weights is not None:
+            return torch.multinomial(self._weights, self._batch_size, replacement=True, generator=self._generator)
+        while len(self._queue) < self._batch_size:
+            self._queue = torch.cat([self._queue, torch.randperm(self._size, generator=self._generator)])
+        batch, self._queue = self._queue[: self._batch_size], self._queue[self._batch_size :]
+        return batch
+
+    def state(self) -> dict[str, Tensor]:
+        """Where the order stands; whatever else draws from the generator goes on from here too."""
+        return {"generator": self._generator.get_state(), "queue": self._queue.clone()}
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self._generator.set_state(state["generator"].cpu())
+        self._queue = state["queue"].cpu()

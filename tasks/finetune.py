@@ -24,6 +24,7 @@ from graft.split import Domains, Split
 from graft.strategies import strategy_class
 from graft.strategies.base import Strategy
 from tasks.artifacts import load_network, load_split, save_network
+from tasks.checkpoints import StageCheckpoints
 from tasks.curves import announce, write_curve
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
@@ -46,7 +47,7 @@ def finetune(entry: Entry) -> None:
     Raises:
         GraftError: the strategy, its knobs, or the label budget cannot be had; says which and why.
     """
-    settings = read_section(PARAMS, "finetune", FinetuneSettings)
+    settings, tune = read_section(PARAMS, "finetune", FinetuneSettings), read_section(PARAMS, "tune", TuneSettings)
     torch.set_num_threads(settings.threads)
     try:
         strategy = load_strategy(entry)
@@ -54,9 +55,12 @@ def finetune(entry: Entry) -> None:
         source = load_split(DATA / "source") if strategy.uses_source_data else None
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        result, searched = _search(strategy, domains, settings.training, entry.seed)
+        trainer = _Trainer(
+            domains, entry.seed, several=bool(tune.trials or strategy.companions(load_network(PRETRAINED)))
+        )
+        result, searched = _search(trainer, strategy, settings.training, tune)
         strategy, fit, network = result.strategy, result.fit, result.network
-        companions = dict(_companions(result, domains, settings.training, entry.seed))
+        companions = dict(_companions(trainer, result, settings.training))
     except ValueError as error:
         raise GraftError(f"trial {entry.name}: {error}") from None
     except FloatingPointError as error:
@@ -139,25 +143,45 @@ class Result:
         return -score
 
 
-def _search(strategy: Strategy, domains: Domains, training: Training, seed: int) -> tuple[Result, list[dict[str, Any]]]:
+class _Trainer:
+    """Trains one network after another on the same pictures, each of them as it would be alone.
+
+    Args:
+        several: whether there is more than one: what has ended is then kept, should the stage be killed.
+    """
+
+    def __init__(self, domains: Domains, seed: int, *, several: bool) -> None:
+        self.domains, self.seed = domains, seed
+        self._checkpoints = StageCheckpoints.of_this_stage(several=several)
+
+    def __call__(self, strategy: Strategy, training: Training) -> Result:
+        torch.manual_seed(self.seed)
+        network = strategy.adapt(load_network(PRETRAINED), self.domains.validation.classes).to(choose_device())
+        trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and strategy.optimises)
+        fit = train(
+            network,
+            strategy,
+            self.domains,
+            training,
+            seed=self.seed,
+            on_evaluation=announce,
+            checkpoints=self._checkpoints.next_training(),
+        )
+        return Result(strategy, training.learning_rate, fit, strategy.finish(network), trainable)
+
+
+def _search(
+    trainer: _Trainer, strategy: Strategy, training: Training, tune: TuneSettings
+) -> tuple[Result, list[dict[str, Any]]]:
     """Train once, or as often as section `tune` says, and keep the best on validation."""
-    tune = read_section(PARAMS, "tune", TuneSettings)
     if not (tune.trials and strategy.optimises):
-        return _train(strategy, domains, training, seed), []
+        return trainer(strategy, training), []
 
     def attempt(tried: Strategy, how: Training) -> tuple[float, Result]:
-        result = _train(tried, domains, how, seed)
+        result = trainer(tried, how)
         return result.objective, result
 
-    return search(strategy, training, tune, seed, attempt)
-
-
-def _train(strategy: Strategy, domains: Domains, training: Training, seed: int) -> Result:
-    torch.manual_seed(seed)  # each training of a trial starts where it would start alone
-    network = strategy.adapt(load_network(PRETRAINED), domains.validation.classes).to(choose_device())
-    trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and strategy.optimises)
-    fit = train(network, strategy, domains, training, seed=seed, on_evaluation=announce)
-    return Result(strategy, training.learning_rate, fit, strategy.finish(network), trainable)
+    return search(strategy, training, tune, trainer.seed, attempt)
 
 
 def _validate(network: Network, validation: Split) -> dict[str, Any]:
@@ -165,12 +189,12 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
     return {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": scores.nll}
 
 
-def _companions(result: Result, domains: Domains, training: Training, seed: int) -> Iterator[tuple[str, Network]]:
+def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
     """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
     for name, other in result.strategy.companions(load_network(PRETRAINED)).items():
         print(f"companion: {name}", flush=True)
-        yield name, _train(other, domains, training, seed).network
+        yield name, trainer(other, training).network
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from graft.sampling import hold_out
 from graft.split import Domains, Split
 from graft.strategies.scratch import Scratch
 from tasks.artifacts import load_split, save_network
+from tasks.checkpoints import StageCheckpoints
 from tasks.curves import announce, write_curve
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
@@ -39,6 +40,7 @@ def pretrain(settings: PretrainSettings) -> None:
             settings.training,
             seed=settings.seed,
             on_evaluation=announce,
+            checkpoints=StageCheckpoints.of_this_stage().next_training(),
         )
     except FloatingPointError as error:
         raise GraftError(str(error), "See `pretrain.training` in params.yaml.") from None

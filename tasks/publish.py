@@ -6,6 +6,7 @@ One process does both, because importing MLflow and opening its database costs m
 import sys
 from pathlib import Path
 
+from tasks.checkpoint_folders import prune
 from tasks.errors import PERMANENT_FAULT, GraftError
 from tasks.records.published import Published, Registration, save_published
 from tasks.registry import register
@@ -14,6 +15,8 @@ from tasks.tracking import record
 
 def publish(root: Path) -> Published:
     """Record and register; the answer is also left in the project's state folder for `load_published`.
+
+    Checkpoints of stages that have ended go: nobody will come back for them.
 
     Raises:
         GraftError: mlflow.yaml cannot be used. A server that is away is no error but part of the answer.
@@ -25,6 +28,7 @@ def publish(root: Path) -> Published:
         registration = register(root)
     published = Published(recorded, registration)
     save_published(root, published)
+    prune(root)
     return published
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tasks.checkpoint_folders import prune
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.plan import read_plan, sweep
 from tasks.settings.check_parameters import check_parameters
@@ -20,10 +21,11 @@ def check_files(root: Path) -> None:
 
 
 def make_ready(root: Path) -> None:
-    """Check the files, and put away the trials that nobody asks for (DVC's cache keeps them).
+    """Check the files; put away trials that nobody asks for (DVC's cache keeps them) and checkpoints of what is done.
 
     Raises:
         GraftError: one of the files cannot be used.
     """
     check_files(root)
     sweep(root / "build/trials", read_plan(root / "params.yaml"))
+    prune(root)

@@ -13,6 +13,8 @@ import yaml
 
 from tasks.errors import GraftError
 
+KEY_VARIABLE = "GRAFT_STAGE_KEY"
+"""In the environment of a stage that Graft runs: its own key."""
 NOT_CONTENT = {"size", "nfiles", "isexec"}
 
 
@@ -44,10 +46,11 @@ def stage_keys(lock_path: Path) -> dict[str, str]:
     Raises:
         GraftError: the file is damaged.
     """
-    return {name: _key(entry) for name, entry in lock_entries(lock_path).items()}
+    return {name: entry_key(entry) for name, entry in lock_entries(lock_path).items()}
 
 
-def _key(entry: dict[str, Any]) -> str:
+def entry_key(entry: dict[str, Any]) -> str:
+    """The SHA-256 (hex) of what went into a stage, from its entry of `dvc.lock`."""
     deps = [{name: value for name, value in dep.items() if name not in NOT_CONTENT} for dep in entry.get("deps", [])]
     inputs = {"cmd": entry["cmd"], "deps": deps, "params": entry.get("params", {})}
     return hashlib.sha256(json.dumps(_plain(inputs), sort_keys=True, default=str).encode()).hexdigest()

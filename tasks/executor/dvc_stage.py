@@ -13,9 +13,11 @@ from dvc.stage import PipelineStage, create_stage
 from dvc.stage.cache import StageCache, _can_hash
 from dvc.stage.loader import StageLoader
 from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_kwargs
+from dvc.stage.serialize import to_single_stage_lockfile
 
 from tasks.errors import GraftError
 from tasks.executor.warm import Command
+from tasks.stage_key import KEY_VARIABLE, entry_key
 
 PIPELINE_FILE = "dvc.yaml"
 
@@ -53,9 +55,10 @@ def missing_inputs(stage: Any) -> list[str]:
 
 
 def commands(stage: Any, name: str) -> list[Command]:
-    """The stage's commands with the shell, folder and variables that DVC gives them."""
+    """The stage's commands with the shell, folder and variables that DVC gives them, and its key beside them."""
     given = prepare_kwargs(stage)
-    folder, environment = Path(given["cwd"]), {**given["env"], "DVC_STAGE": name}
+    key = entry_key(to_single_stage_lockfile(stage))
+    folder, environment = Path(given["cwd"]), {**given["env"], "DVC_STAGE": name, KEY_VARIABLE: key}
     return [
         Command(line, tuple(_make_cmd(get_executable(), line)), folder, environment, threads(stage, name))
         for line in _enforce_cmd_list(stage.cmd)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from graft.loop import train
 from graft.network import Network, predict
-from graft.sampling import endless_batches
+from graft.sampling import Batches
 from graft.settings import Augmentation, Training
 from graft.split import Domains, Split
 from graft.strategies.base import ParameterGroup, Step, Strategy
@@ -58,7 +58,7 @@ def test_the_loop_agrees_with_one_written_by_hand() -> None:
 
     optimiser = torch.optim.AdamW(theirs.parameters(), lr=how.learning_rate, weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, how.learning_rate, total_steps=how.steps + 1)
-    order = endless_batches(24, 8, torch.Generator().manual_seed(5))
+    order = Batches(24, 8, torch.Generator().manual_seed(5))
     theirs.train()
     for _ in range(how.steps):
         index = next(order)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.sampling import draw_labels, endless_batches, hold_out
+from graft.sampling import Batches, draw_labels, hold_out
 from graft.split import Split
 
 
@@ -77,7 +77,7 @@ def test_hold_out_takes_its_share_of_each_class(pool: Split) -> None:
 
 @given(size=st.integers(1, 40), batch_size=st.integers(1, 50), batches=st.integers(1, 20))
 def test_batches_are_full_and_see_every_picture_equally_often(size: int, batch_size: int, batches: int) -> None:
-    stream = endless_batches(size, batch_size, torch.Generator().manual_seed(0))
+    stream = Batches(size, batch_size, torch.Generator().manual_seed(0))
     seen = torch.cat(list(islice(stream, batches)))
     assert len(seen) == batches * batch_size
     counts = torch.bincount(seen, minlength=size)
