@@ -466,7 +466,7 @@ def test_an_unknown_target_is_answered_with_those_that_exist(sandbox: Sandbox) -
 
 
 def test_no_dvc_project_is_an_error_for_people(tmp_path: Path) -> None:
-    with pytest.raises(GraftError, match="not inside of a DVC repository"):
+    with pytest.raises(GraftError, match="no DVC repository here or above"):
         Pipeline(tmp_path).run()
 
 
