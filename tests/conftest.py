@@ -1,11 +1,14 @@
 """Every test runs with the state of all servers in a folder of its own and with the home folder out of reach."""
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
 
 STATE = Path(tempfile.mkdtemp(prefix="graft-tests-"))
+atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 os.environ["MPLCONFIGDIR"] = str(STATE / "matplotlib")
 os.environ["PREFECT_HOME"] = str(STATE / "prefect")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several threads only wait for one another with networks so small

@@ -1,0 +1,33 @@
+"""What the documentation shows works as it stands there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_worked_example_of_a_strategy_keeps_the_contract_and_is_found(tmp_path: Path) -> None:
+    for folder in ("flows", "graft", "tasks", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("dvc.yaml", "params.yaml", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    text = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
+    place, code = re.search(r"Take `(\S+)`:\n\n```python\n(.*?)```", text, re.DOTALL).groups()
+    (tmp_path / place).write_text(code, encoding="utf-8")
+    name = Path(place).stem
+
+    said = _run(tmp_path, "flows.cli", "strategies", name)
+    assert "norm_rate" in said
+    assert "shared architecture" in said.lower()
+    said = _run(tmp_path, "pytest", "-p", "no:cacheprovider", "tests/graft/test_strategies.py", "-k", name)
+    assert int(re.search(r"(\d+) passed", said)[1]) > 5
+    assert "failed" not in said
+
+
+def _run(folder: Path, module: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
