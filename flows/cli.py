@@ -47,7 +47,8 @@ def told() -> Iterator[None]:
     try:
         yield
     except GraftError as error:
-        errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+        how = ("error: ", "bold red") if error.ends_with else ("skipped: ", "bold yellow")
+        errors.print(Text.assemble(how, str(error)), soft_wrap=True)
         raise typer.Exit(error.ends_with) from None
     except KeyboardInterrupt:
         errors.print("[yellow]stopped[/]: finished stages are kept, the next run goes on from there.")

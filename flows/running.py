@@ -51,7 +51,9 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
     with progress(console, ["version data", *(stage.name for stage in found), "register"]):
         from flows.transfer import transfer
 
-        return transfer(str(root), jobs, update_data)
+        published = transfer(str(root), jobs, update_data)
+    assert isinstance(published, Published), "its turn was ours already"
+    return published
 
 
 def _look(root: Path) -> list[StageStatus]:

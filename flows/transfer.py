@@ -1,29 +1,45 @@
 """The flow: versioned data in, a registered model out. By hand, from Prefect's page, or on a schedule."""
 
+from typing import Literal
+
 from tasks.environment import prepare_here
 
 prepare_here()  # Prefect reads its settings when it is imported
 
 from prefect import flow  # noqa: E402
+from prefect.client.schemas.objects import State  # noqa: E402
+from prefect.states import Completed  # noqa: E402
 
+from tasks.executor.turns import Busy  # noqa: E402
 from tasks.records.published import Published  # noqa: E402
 from tasks.steps import open_project, publish, version_data  # noqa: E402
 
 
 @flow(name="transfer", persist_result=False)
-def transfer(root: str | None = None, jobs: int | None = None, update_data: bool = False) -> Published:
+def transfer(
+    root: str | None = None,
+    jobs: int | None = None,
+    update_data: bool = False,
+    if_busy: Literal["wait", "skip", "fail"] = "wait",
+) -> Published | State:
     """Adapt what a network learned on the source domain to the target domain, and register it if that truly helped.
 
     Args:
         root: the project's folder, or one below it; by default the current one.
         jobs: how many stages run at once; by default the cores divided by the threads of a stage.
         update_data: version changed data instead of refusing it.
+        if_busy: what to do while another run works in the project: wait for its end, leave this run out, or fail.
     """
-    stages = open_project(root, jobs)
-    version_data(stages.root, update_data)
-    stages.run("prepare")
-    stages.run("pretrain")
-    stages.run("forecast")
-    stages.run("finetune", "adapt")
-    stages.run("evaluate")
-    return publish(stages.root)
+    try:
+        with open_project(root, jobs, if_busy) as stages:
+            version_data(stages.root, update_data)
+            stages.run("prepare")
+            stages.run("pretrain")
+            stages.run("forecast")
+            stages.run("finetune", "adapt")
+            stages.run("evaluate")
+            return publish(stages.root)
+    except Busy as busy:
+        if if_busy != "skip":
+            raise
+        return Completed(name="Skipped", message=str(busy))

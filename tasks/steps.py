@@ -5,6 +5,8 @@ neither locks nor running processes can be pickled.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tasks.environment import find_project, prepare_environment
 from tasks.executor import warm
 from tasks.executor.execution import Outcome, StageFailed
 from tasks.executor.schedule import Job
+from tasks.executor.turns import IfBusy, turn
 from tasks.module import run_module
 from tasks.pipeline import Pipeline
 from tasks.readiness import make_ready
@@ -74,12 +77,19 @@ class Stages:
         return self._futures[job.name]
 
 
-def open_project(root: str | None, jobs: int | None) -> Stages:
-    """The stages of the project in (or above) `root`, its files checked and trials nobody asks for put away."""
+@contextmanager
+def open_project(root: str | None, jobs: int | None, if_busy: IfBusy) -> Iterator[Stages]:
+    """The stages of the project in (or above) `root`, which is held for this run, its files checked.
+
+    Raises:
+        Busy: another run works in the project, and this one shall not wait.
+        GraftError: there is no project, or its files cannot be used.
+    """
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
     logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
     warm.start()
-    make_ready(folder)
-    run_module("tasks.settings.check_parameters", folder)  # the knobs of strategies too
-    return Stages(folder, jobs)
+    with turn(folder, if_busy):
+        make_ready(folder)
+        run_module("tasks.settings.check_parameters", folder)  # the knobs of strategies too
+        yield Stages(folder, jobs)

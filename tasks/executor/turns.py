@@ -21,7 +21,8 @@ from tasks.files import write_json
 
 logger = logging.getLogger("graft.executor")
 
-IfBusy = Literal["wait", "fail"]
+IfBusy = Literal["wait", "skip", "fail"]
+"""skip: as `fail` here; whoever asked then leaves the run out, and says so."""
 _PATIENCE = 0.5
 """Seconds between two attempts, after each of which Ctrl-C is heard."""
 _locks: dict[Path, FileLock] = {}
@@ -29,9 +30,16 @@ _guard = threading.Lock()
 
 
 class Busy(GraftError):  # noqa: N818
-    """Another run works in this repository."""
+    """Another run works in this repository.
 
-    ends_with = PASSING_FAULT
+    Args:
+        who: has its turn.
+        may_skip: whether to leave a run out for that is as good an end as any.
+    """
+
+    def __init__(self, who: str, *, may_skip: bool) -> None:
+        super().__init__(f"another run works in this repository: {who}", "Wait for its end, or run again.")
+        self.ends_with = 0 if may_skip else PASSING_FAULT
 
 
 @contextmanager
@@ -41,7 +49,7 @@ def turn(root: Path, if_busy: IfBusy = "wait") -> Iterator[None]:
     The system frees the lock when its process ends, however it ends: there is nothing to clean up after a crash.
 
     Raises:
-        Busy: another process has its turn, and `if_busy` is `fail`.
+        Busy: another process has its turn, and `if_busy` is not `wait`.
     """
     folder = _state_folder(root)
     lock, holder = _lock(folder / "graft-run.lock"), folder / "graft-run.json"
@@ -63,8 +71,8 @@ def _acquire(lock: FileLock, holder: Path, if_busy: IfBusy) -> None:
             lock.acquire(timeout=_PATIENCE if if_busy == "wait" else 0)
         except Timeout:
             who = _who(holder)
-            if if_busy == "fail":
-                raise Busy(f"another run works in this repository: {who}", "Wait for its end, or run again.") from None
+            if if_busy != "wait":
+                raise Busy(who, may_skip=if_busy == "skip") from None
             if not has_said_so:
                 logger.warning("waiting for another run in this repository: %s", who)
             has_said_so = True
