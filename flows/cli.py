@@ -28,6 +28,19 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Make and check the data under [bold]data/[/bold].")
 app.add_typer(data_app, name="data")
 
+IfBusyOption = Annotated[
+    IfBusy, typer.Option("--if-busy", help="What to do while another run works in this repository.")
+]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--devices",
+        envvar="GRAFT_DEVICES",
+        help="GPUs for stages: [bold]auto[/bold] (all, or the CPU), [bold]cpu[/bold], [bold]cuda:0,1[/bold].",
+    ),
+]
+JobsOption = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Stages at once; default: the cores.")]
+
 console = Console()
 errors = Console(stderr=True)
 
@@ -57,15 +70,12 @@ def told() -> Iterator[None]:
 
 @app.command(epilog="Examples:  graft run   ·   graft run --jobs 4   ·   graft run --update-data")
 def run(
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Stages at once; default: cores / threads per stage.")
-    ] = None,
+    jobs: JobsOption = None,
     update_data: Annotated[
         bool, typer.Option("--update-data", help="Version changed data instead of refusing it.")
     ] = False,
-    if_busy: Annotated[
-        IfBusy, typer.Option("--if-busy", help="What to do while another run works in this repository.")
-    ] = "wait",
+    devices: DevicesOption = "auto",
+    if_busy: IfBusyOption = "wait",
 ) -> None:
     """Bring everything up to date: data, stages, MLflow and the registry; then show the leaderboard."""
     with project() as root:
@@ -73,7 +83,7 @@ def run(
         from flows.running import bring_up_to_date
 
         with turn(root, if_busy):
-            published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data)
+            published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data, devices=devices)
         console.print()
         console.print(leaderboard(root))
         console.print()
@@ -86,22 +96,23 @@ def repro(
     targets: Annotated[
         list[str] | None, typer.Argument(help="Stages, groups, dvc.yaml or .dvc files; by default all of ./dvc.yaml.")
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Stages at once; default: cores / threads per stage.")
-    ] = None,
+    jobs: JobsOption = None,
     keep_going: Annotated[
         bool, typer.Option("--keep-going", "-k", help="After a failure, go on with what does not depend on it.")
     ] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Say what would run, and why; run nothing.")] = False,
-    if_busy: Annotated[
-        IfBusy, typer.Option("--if-busy", help="What to do while another run works in this repository.")
-    ] = "wait",
+    devices: DevicesOption = "auto",
+    if_busy: IfBusyOption = "wait",
 ) -> None:
     """Do what dvc repro does, in parallel: for any DVC project, with the same dvc.lock."""
     with told():
         from flows.repro import reproduce
+        from tasks import events
+        from tasks.executor.devices import find_devices
+        from tasks.pipeline import Pipeline
 
-        reproduce(Path.cwd(), console, targets or [], jobs=jobs, keep_going=keep_going, dry=dry, if_busy=if_busy)
+        pipeline = Pipeline(Path.cwd(), jobs=jobs, on_event=events.tell, if_busy=if_busy, devices=find_devices(devices))
+        reproduce(pipeline, console, targets or [], keep_going=keep_going, dry=dry)
 
 
 @app.command(epilog="Example:  graft status")

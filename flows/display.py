@@ -15,7 +15,14 @@ from tasks import events
 from tasks.executor.execution import Event
 
 MARKS = {"done": ("✓", "green"), "restored": ("↺", "cyan"), "skipped": ("–", "dim"), "failed": ("✗", "bold red")}
-WORDS = {"done": "done", "restored": "from cache", "skipped": "up to date", "running": "running", "failed": "failed"}
+WORDS = {
+    "done": "done",
+    "restored": "from cache",
+    "skipped": "up to date",
+    "running": "running",
+    "again": "to be run again",
+    "failed": "failed",
+}
 
 
 class Progress:
@@ -26,6 +33,7 @@ class Progress:
         self._members: dict[str, dict[str, str]] = {}
         self._since: dict[str, float] = {}
         self._took: dict[str, float] = {}
+        self._devices: dict[str, str] = {}
         self._line = ""
         self._spinner = Spinner("dots", style="cyan")
         for name in steps:
@@ -41,11 +49,12 @@ class Progress:
         if event.state == "skipped" and members.get(event.stage) in ("done", "restored"):
             return  # brought up to date by an earlier step of this run
         members[event.stage] = event.state
+        self._devices[event.stage] = event.note.partition(",")[0].removeprefix("on ")
         if event.state == "running":
             self._since.setdefault(group, time.monotonic())
         elif group in self._since:
             self._took[group] = time.monotonic() - self._since[group]
-        self._line = ""
+        self._line = f"{event.stage}: {event.note}" if event.state == "again" else ""
 
     def __rich__(self) -> Table:
         """The table as it stands."""
@@ -53,9 +62,13 @@ class Progress:
         for group, members in self._members.items():
             counts = Counter(members.values())
             table.add_row(
-                self._mark(counts), Text(group), self._state(counts, len(members)), self._seconds(group, counts)
+                self._mark(counts),
+                Text(group),
+                self._state(counts, len(members)),
+                self._seconds(group, counts),
+                self._where(members),
             )
-        table.add_row("", "", Text(self._line[:100], "dim", no_wrap=True))
+        table.add_row("", "", Text(self._line[:100], "dim", no_wrap=True), "", "")
         return table
 
     def _mark(self, counts: Counter[str]) -> Text | Spinner:
@@ -72,6 +85,11 @@ class Progress:
             return Text(next((word for state, word in WORDS.items() if counts[state]), ""))
         parts = [f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state]]
         return Text(f"{', '.join(parts)} of {size}" if parts else f"{size} to go")
+
+    def _where(self, members: dict[str, str]) -> Text:
+        """The GPUs that are computed on; where there are none, nothing need be said."""
+        devices = {self._devices.get(name, "") for name, state in members.items() if state == "running"}
+        return Text(", ".join(sorted(devices - {"", "cpu"})), "dim")
 
     def _seconds(self, group: str, counts: Counter[str]) -> Text:
         running = counts["running"] and group in self._since
@@ -101,6 +119,8 @@ class _Printer:
     def __call__(self, event: Event) -> None:
         if self._lines and event.line is not None:
             self._console.print(f"  {event.stage} | {event.line}", highlight=False, markup=False, soft_wrap=True)
+        if event.state == "again":
+            self._console.print(f"↻ {event.stage}: {event.note}", highlight=False, markup=False, soft_wrap=True)
         known = event.state == "skipped" and event.stage in self._said
         if event.state in MARKS and event.line is None and not known:
             self._said.add(event.stage)

@@ -1,26 +1,16 @@
 """`graft repro`: stages of any DVC project, in parallel. Nothing of it knows what a stage does."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
 from flows.display import progress
 from flows.stage_view import done, stages_view
-from tasks import events
-from tasks.executor.turns import IfBusy
 from tasks.pipeline import Pipeline
 
 
 def reproduce(
-    root: Path,
-    console: Console,
-    targets: Sequence[str],
-    *,
-    jobs: int | None,
-    keep_going: bool,
-    dry: bool,
-    if_busy: IfBusy,
+    pipeline: Pipeline, console: Console, targets: Sequence[str], *, keep_going: bool = False, dry: bool = False
 ) -> None:
     """Bring the targets up to date, or with `dry` say what that would do.
 
@@ -28,7 +18,6 @@ def reproduce(
         RunFailed: stages failed.
         GraftError: the pipeline cannot be read, a target does not exist, or the repository is busy.
     """
-    pipeline = Pipeline(root, jobs=jobs, on_event=events.tell, if_busy=if_busy)
     found = pipeline.status(targets)
     if dry or all(stage.state == "up_to_date" for stage in found):
         console.print(stages_view(found, console.width), soft_wrap=True)

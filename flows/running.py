@@ -13,6 +13,7 @@ from flows.display import progress
 from flows.stage_view import stages_view, to_come
 from tasks.errors import GraftError
 from tasks.executor import warm
+from tasks.executor.devices import find_devices
 from tasks.module import run_module
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
@@ -25,12 +26,15 @@ from tasks.settings.prepare import PrepareSettings
 from tasks.versioning import DataStatus, DataVersion, data_status, version_data
 
 
-def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_data: bool) -> Published:
+def bring_up_to_date(
+    root: Path, console: Console, *, jobs: int | None, update_data: bool, devices: str = "auto"
+) -> Published:
     """Run the flow if a stage has to run; otherwise only make sure that MLflow mirrors the result.
 
     That nothing has to run is found out before Prefect is imported or a server is started, and so is what is wrong with
     params.yaml.
     """
+    find_devices(devices)
     make_ready(root)
     data = in_words(have_data(root, console, update=update_data))
     found = _look(root)
@@ -51,7 +55,7 @@ def bring_up_to_date(root: Path, console: Console, *, jobs: int | None, update_d
     with progress(console, ["version data", *(stage.name for stage in found), "register"]):
         from flows.transfer import transfer
 
-        published = transfer(str(root), jobs, update_data)
+        published = transfer(str(root), jobs, update_data, devices)
     assert isinstance(published, Published), "its turn was ours already"
     return published
 

@@ -20,18 +20,20 @@ def transfer(
     root: str | None = None,
     jobs: int | None = None,
     update_data: bool = False,
+    devices: str = "auto",
     if_busy: Literal["wait", "skip", "fail"] = "wait",
 ) -> Published | State:
     """Adapt what a network learned on the source domain to the target domain, and register it if that truly helped.
 
     Args:
         root: the project's folder, or one below it; by default the current one.
-        jobs: how many stages run at once; by default the cores divided by the threads of a stage.
+        jobs: how many stages run at once; by default as many as there are cores.
         update_data: version changed data instead of refusing it.
+        devices: the GPUs that stages are given: auto (all that are found, else the CPU), cpu, cuda, or cuda:0,1.
         if_busy: what to do while another run works in the project: wait for its end, leave this run out, or fail.
     """
     try:
-        with open_project(root, jobs, if_busy) as stages:
+        with open_project(root, jobs, devices, if_busy) as stages:
             version_data(stages.root, update_data)
             stages.run("prepare")
             stages.run("pretrain")

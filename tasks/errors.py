@@ -7,6 +7,11 @@ PASSING_FAULT = 1
 PERMANENT_FAULT = 2
 """Exit code of a stage that met bad data or bad parameters: running it again cannot help."""
 
+TEMPORARY_FAULT = 75
+"""Exit code of a stage whose fault may pass by itself: a connection that broke (EX_TEMPFAIL of sysexits.h)."""
+OUT_OF_MEMORY = 71
+"""Exit code of a stage that ran out of memory, of the machine or of the GPU (EX_OSERR of sysexits.h)."""
+
 
 class GraftError(Exception):
     """Something that the user can put right; shown without a traceback.

@@ -31,7 +31,9 @@ def tell(event: Event) -> None:
     if event.line is not None:
         _logger.info("%s", event.line)
     else:
-        _logger.info("%s: %s (%.1f s)", event.stage, event.state, event.seconds)
+        level = logging.WARNING if event.state == "again" else logging.INFO
+        said = f"{event.state} {event.note}" if event.state == "running" else f"{event.state} ({event.seconds:.1f} s)"
+        _logger.log(level, "%s: %s", event.stage, event.note if event.state == "again" else said)
     for listener in _listeners:
         listener(event)
 

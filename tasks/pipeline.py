@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.executor import warm
+from tasks.executor.devices import Devices, find_devices
 from tasks.executor.dvc_project import Node, Project
 from tasks.executor.execution import Event, Executor, Outcome
+from tasks.executor.resources import Resources
 from tasks.executor.schedule import Schedule, Submit
 from tasks.executor.turns import IfBusy, turn
 
@@ -45,10 +47,13 @@ class Pipeline:
 
     Args:
         root: the folder in which `dvc repro` would be called.
-        jobs: how many stages run at once; by default the cores, divided by the threads that a stage may use.
+        jobs: how many stages run at once; by default as many as there are cores. Stages that ask for several threads
+            (`meta: {threads: N}`) share the cores.
         on_event: is told of every change and every line of output; called by one thread at a time.
         runner: where commands run.
         if_busy: what to do while another process runs this repository's stages: wait for its end, or raise.
+        devices: the GPUs that stages are given (`meta: {device: SHARE}`); by default all that are found.
+        leases: the folder in which GPUs are leased; by default one that all runs on this machine share.
     """
 
     def __init__(
@@ -59,7 +64,10 @@ class Pipeline:
         on_event: Callable[[Event], None] | None = None,
         runner: warm.Runner | None = None,
         if_busy: IfBusy = "wait",
+        devices: Devices | None = None,
+        leases: Path | None = None,
     ) -> None:
+        self._devices, self._leases = devices, leases
         self._root, self._jobs, self._runner, self._if_busy = root, jobs, runner, if_busy
         self._on_event = on_event or (lambda _: None)
         self._stopped = False
@@ -88,8 +96,7 @@ class Pipeline:
 
         Args:
             targets: stages, groups (`finetune`), members (`finetune@mixed-0`), `dvc.yaml` and `.dvc` files.
-            submit: starts a job somewhere and returns its future; by default a thread of this process. A job may be
-                called again after it raised `StageFailed`.
+            submit: starts a job somewhere and returns its future; by default a thread of this process.
             keep_going: after a failure, go on with the stages that do not depend on it.
 
         Returns:
@@ -105,13 +112,15 @@ class Pipeline:
             stack.callback(project.close)
             self._stop_by(project.give_up)
             nodes = project.plan(targets)
-            jobs = self._jobs or default_jobs(nodes)
-            executor = Executor(project, self._runner or warm.shared_runner(), jobs, self._on_event)
+            jobs = self._jobs or cores()
+            resources = Resources(max(jobs, cores()), self._devices or find_devices(), self._leases)
+            executor = Executor(project, self._runner or warm.shared_runner(), self._on_event)
             self._stop_by(executor.stop)
             if submit is None:
                 pool = stack.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="stage"))
                 submit = pool.submit
-            return Schedule(nodes, project, executor, submit, keep_going=keep_going).run()
+            schedule = Schedule(nodes, project, executor, resources, submit, jobs=jobs, keep_going=keep_going)
+            return schedule.run()
 
     def stop(self) -> None:
         """End what runs, start nothing new; `run` then raises. May be called from any thread, and for good."""
@@ -127,10 +136,9 @@ class Pipeline:
                 end()
 
 
-def default_jobs(nodes: Iterable[Node]) -> int:
-    """The cores that this process may use, divided by the threads of the most demanding stage; at least one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max((node.threads for node in nodes), default=1))
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _status(project: Project, node: Node, found: dict[str, StageStatus]) -> StageStatus:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -17,7 +16,8 @@ from prefect.futures import PrefectFuture
 from tasks import events, versioning
 from tasks.environment import find_project, prepare_environment
 from tasks.executor import warm
-from tasks.executor.execution import Outcome, StageFailed
+from tasks.executor.devices import Devices, find_devices
+from tasks.executor.execution import Outcome
 from tasks.executor.schedule import Job
 from tasks.executor.turns import IfBusy, turn
 from tasks.module import run_module
@@ -28,15 +28,12 @@ from tasks.records.published import Published, load_published
 _jobs: dict[str, Job] = {}
 
 
-def _is_passing(_task: Any, _run: Any, state: Any) -> bool:
-    """Whether a failed stage may succeed when it is run again; a stop is no failure, bad data stay bad."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, StageFailed) and not error.permanent
-
-
-@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=_is_passing)
+@task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def run_stage(name: str) -> Outcome:
-    """Bring one changed stage up to date; DVC has judged that it must run, so Prefect's own cache stays off."""
+    """Bring one changed stage up to date; DVC has judged that it must run, so Prefect's own cache stays off.
+
+    Nor does Prefect retry it: the executor knows which faults pass, keeps the device meanwhile, and hears a Ctrl-C.
+    """
     return _jobs[name]()
 
 
@@ -60,9 +57,9 @@ def publish(root: Path) -> Published:
 class Stages:
     """The stages of the project during one flow run."""
 
-    def __init__(self, root: Path, jobs: int | None) -> None:
+    def __init__(self, root: Path, jobs: int | None, devices: Devices) -> None:
         self.root = root
-        self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell)
+        self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell, devices=devices)
         self._futures: dict[str, PrefectFuture[Outcome]] = {}
 
     def run(self, *targets: str) -> None:
@@ -72,24 +69,24 @@ class Stages:
     def _submit(self, job: Job) -> PrefectFuture[Outcome]:
         _jobs[job.name] = job
         before = [self._futures[name] for name in job.upstream if name in self._futures]
-        configured = run_stage.with_options(retries=int(job.meta.get("retries", 1)), retry_delay_seconds=1)
-        self._futures[job.name] = configured.submit(job.name, wait_for=before)  # type: ignore[call-overload]
+        self._futures[job.name] = run_stage.submit(job.name, wait_for=before)  # type: ignore[call-overload]
         return self._futures[job.name]
 
 
 @contextmanager
-def open_project(root: str | None, jobs: int | None, if_busy: IfBusy) -> Iterator[Stages]:
+def open_project(root: str | None, jobs: int | None, devices: str, if_busy: IfBusy) -> Iterator[Stages]:
     """The stages of the project in (or above) `root`, which is held for this run, its files checked.
 
     Raises:
         Busy: another run works in the project, and this one shall not wait.
-        GraftError: there is no project, or its files cannot be used.
+        GraftError: there is no project, or its files cannot be used, or there are no such devices.
     """
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
     logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
     warm.start()
+    found = find_devices(devices)
     with turn(folder, if_busy):
         make_ready(folder)
         run_module("tasks.settings.check_parameters", folder)  # the knobs of strategies too
-        yield Stages(folder, jobs)
+        yield Stages(folder, jobs, found)

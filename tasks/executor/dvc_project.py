@@ -33,6 +33,7 @@ from tasks.executor.dvc_faults import problems
 from tasks.executor.dvc_files import DvcFiles
 from tasks.executor.dvc_stage import PIPELINE_FILE
 from tasks.executor.gitignore import GitIgnores
+from tasks.executor.needs import Needs
 from tasks.executor.warm import Command
 
 logger = logging.getLogger("graft.executor")
@@ -48,14 +49,12 @@ class Node:
     Attributes:
         name: as `dvc repro` takes it: `prepare`, `finetune@mixed-0`, `data.dvc`, `sub/dvc.yaml:train`.
         upstream: the stages of the same plan that make or check what it reads.
-        meta: its `meta:` in `dvc.yaml`, free for hints like `retries`.
-        threads: how many threads its command may use: `meta: {threads: N}`, else one.
+        needs: what its `meta:` in `dvc.yaml` asks for.
     """
 
     name: str
     upstream: tuple[str, ...]
-    meta: dict[str, Any]
-    threads: int
+    needs: Needs
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,7 @@ class Claim:
     """A stage whose commands may run now: outputs removed, inputs hashed, files claimed in DVC's rwlock."""
 
     name: str
+    key: str
     commands: list[Command]
     stage: Any
     inputs: list[Any]
@@ -116,7 +116,7 @@ class Project:
         for name, stage in self._stages.items():
             # Of the whole graph: a frozen stage is not remade for what it reads, yet nobody may write that meanwhile.
             upstream = tuple(names[other] for other in graph.successors(stage) if names[other] in self._stages)
-            nodes.append(Node(name, upstream, stage.meta or {}, dvc_stage.threads(stage, name)))
+            nodes.append(Node(name, upstream, dvc_stage.needs(stage, name)))
         return nodes
 
     def is_changed(self, name: str) -> bool:
@@ -161,9 +161,10 @@ class Project:
                 self._save(name, stage)
                 return "restored"
             inputs = [dep.hash_info for dep in stage.deps]
-            commands, held = dvc_stage.commands(stage, name), ExitStack()
+            key, held = dvc_stage.key(stage), ExitStack()
+            commands = dvc_stage.commands(stage, name, key)
             held.enter_context(dvc_stage.held(stage, name))
-            return Claim(name, commands, stage, inputs, held)
+            return Claim(name, key, commands, stage, inputs, held)
 
     def record(self, claim: Claim) -> None:
         """Save and commit what the commands of a claimed stage have made, and enter it in `dvc.lock`.

@@ -15,7 +15,7 @@ from dvc.stage.loader import StageLoader
 from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_kwargs
 from dvc.stage.serialize import to_single_stage_lockfile
 
-from tasks.errors import GraftError
+from tasks.executor.needs import Needs, read_needs
 from tasks.executor.warm import Command
 from tasks.stage_key import KEY_VARIABLE, entry_key
 
@@ -54,27 +54,28 @@ def missing_inputs(stage: Any) -> list[str]:
     return [str(dep) for dep in stage.deps if not isinstance(dep, AbstractDependency) and not dep.exists]
 
 
-def commands(stage: Any, name: str) -> list[Command]:
+def commands(stage: Any, name: str, key: str) -> list[Command]:
     """The stage's commands with the shell, folder and variables that DVC gives them, and its key beside them."""
     given = prepare_kwargs(stage)
-    key = entry_key(to_single_stage_lockfile(stage))
     folder, environment = Path(given["cwd"]), {**given["env"], "DVC_STAGE": name, KEY_VARIABLE: key}
     return [
-        Command(line, tuple(_make_cmd(get_executable(), line)), folder, environment, threads(stage, name))
+        Command(line, tuple(_make_cmd(get_executable(), line)), folder, environment, needs(stage, name).threads)
         for line in _enforce_cmd_list(stage.cmd)
     ]
 
 
-def threads(stage: Any, name: str) -> int:
-    """How many threads a stage asks for: `meta: {threads: N}`, else one.
+def key(stage: Any) -> str:
+    """What went into a stage whose inputs are hashed, as one hash."""
+    return entry_key(to_single_stage_lockfile(stage))
+
+
+def needs(stage: Any, name: str) -> Needs:
+    """What the stage's `meta:` asks for.
 
     Raises:
-        GraftError: N is not a number of threads.
+        GraftError: that cannot be asked for.
     """
-    number = (stage.meta or {}).get("threads", 1)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise GraftError(f"dvc.yaml, stage {name}, meta.threads: {number!r} is not a whole number of at least 1")
-    return number
+    return read_needs(stage.meta or {}, name)
 
 
 def held(stage: Any, name: str) -> AbstractContextManager[None]:

@@ -9,29 +9,32 @@ from typing import Any, Protocol
 from tasks.errors import PASSING_FAULT, GraftError
 from tasks.executor.dvc_project import Node, Project
 from tasks.executor.execution import Event, Executor, NotRun, Outcome, StageFailed
+from tasks.executor.resources import Held, Resources
+
+_PATIENCE = 0.25
+"""Seconds between two looks at whether another run on this machine has given a device back."""
 
 
 class Job:
-    """A changed stage to bring up to date: call it, in any thread of this process; again if it raised `StageFailed`.
+    """A changed stage to bring up to date: call it once, in any thread of this process.
 
     Attributes:
         name: the stage.
         upstream: names of the stages it depends on.
-        meta: its `meta:` in `dvc.yaml`.
     """
 
-    def __init__(self, node: Node, executor: Executor) -> None:
-        self.name, self.upstream, self.meta = node.name, node.upstream, node.meta
-        self._executor = executor
+    def __init__(self, node: Node, executor: Executor, held: Held) -> None:
+        self.name, self.upstream = node.name, node.upstream
+        self._executor, self._held, self._retries = executor, held, node.needs.retries
 
     def __call__(self) -> Outcome:
-        """Run it (when fewer than the allowed number of stages do).
+        """Run it, and again after a fault that may pass.
 
         Raises:
-            StageFailed: it failed; retry unless it says `permanent`.
-            NotRun: the run stops; do not retry.
+            StageFailed: it failed, for good.
+            NotRun: the run stops.
         """
-        return self._executor.execute(self.name)
+        return self._executor.execute(self.name, self._held, self._retries)
 
 
 class JobFuture(Protocol):
@@ -41,7 +44,7 @@ class JobFuture(Protocol):
         """The job's outcome; raises what it raised."""
 
     def add_done_callback(self, fn: Callable[[Any], Any], /) -> None:
-        """Call `fn` with the future when it is done, retries included."""
+        """Call `fn` with the future when it is done."""
 
 
 Submit = Callable[[Job], JobFuture]
@@ -71,19 +74,30 @@ class Schedule:
         nodes: the plan, in stock's order.
         project: judges whether a stage changed.
         executor: carries out those that did.
+        resources: the threads and GPUs that they share.
         submit: starts a job.
+        jobs: how many stages run at once.
         keep_going: after a failure, go on with the stages that do not depend on it.
     """
 
     def __init__(
-        self, nodes: Sequence[Node], project: Project, executor: Executor, submit: Submit, *, keep_going: bool
+        self,
+        nodes: Sequence[Node],
+        project: Project,
+        executor: Executor,
+        resources: Resources,
+        submit: Submit,
+        *,
+        jobs: int,
+        keep_going: bool,
     ) -> None:
         self._nodes, self._project, self._executor, self._submit = nodes, project, executor, submit
-        self._keep_going = keep_going
+        self._resources, self._jobs, self._keep_going = resources, jobs, keep_going
+        self._waiting: list[Node] = []
+        self._held: dict[str, Held] = {}
         self._place = {node.name: place for place, node in enumerate(nodes)}
         self._needs = {node.name: set(node.upstream) for node in nodes}
         self._ready = [place for place, node in enumerate(nodes) if not node.upstream]
-        self._flying: set[str] = set()
         self._landed: queue.SimpleQueue[tuple[str, JobFuture]] = queue.SimpleQueue()
         self._outcomes: dict[str, Outcome] = {}
         self._failures: dict[str, StageFailed] = {}
@@ -98,8 +112,8 @@ class Schedule:
             self._loop()
         except BaseException:  # Ctrl-C, or a fault of ours: leave nothing running
             self._executor.stop()
-            while self._flying:
-                self._flying.discard(self._landed.get()[0])
+            while self._held:
+                self._resources.give_back(self._held.pop(self._landed.get()[0]))
             raise
         outcomes = [self._outcomes.get(node.name, Outcome(node.name, "not_run")) for node in self._nodes]
         if any(outcome.how in ("failed", "not_run") for outcome in outcomes):
@@ -107,26 +121,49 @@ class Schedule:
         return outcomes
 
     def _loop(self) -> None:
-        while self._flying or self._may_consider():
-            if self._may_consider():
+        while True:
+            while self._may_go_on() and self._ready:
                 self._consider(self._nodes[heapq.heappop(self._ready)])
+                self._start_waiting()
+            self._start_waiting()
+            waits_for_others = bool(self._waiting) and not self._executor.halted
+            if not self._held and not waits_for_others:
+                return
             try:
-                name, future = self._landed.get(block=bool(self._flying) and not self._may_consider())
+                name, future = self._landed.get(timeout=_PATIENCE if waits_for_others else None)
             except queue.Empty:
                 continue
-            self._flying.discard(name)
+            self._resources.give_back(self._held.pop(name))
             self._settle(name, future)
 
-    def _may_consider(self) -> bool:
-        """Whether a stage is ready, and a job free: one that only waits would look busy to whoever watches."""
-        return bool(self._ready) and not self._executor.halted and len(self._flying) < self._executor.jobs
+    def _may_go_on(self) -> bool:
+        """Whether a job is free: a stage that only waits for one would look busy to whoever watches."""
+        return not self._executor.halted and len(self._held) < self._jobs
+
+    def _start_waiting(self) -> None:
+        """Submit, in their order, the stages for which all is free; none overtakes another in what both need."""
+        left: list[Node] = []
+        for place, node in enumerate(self._waiting):
+            if not self._may_go_on() or not self._resources.has_threads(node.needs):
+                left += self._waiting[place:]
+                break
+            wants_gpu = self._resources.wants_gpu(node.needs)
+            overtakes = wants_gpu and any(self._resources.wants_gpu(other.needs) for other in left)
+            held = None if overtakes else self._resources.take(node.needs)
+            if held is None:
+                left.append(node)
+                continue
+            self._held[node.name] = held
+            future = self._submit(Job(node, self._executor, held))
+            future.add_done_callback(partial(self._land, node.name))
+        self._waiting = left
 
     def _consider(self, node: Node) -> None:
-        """Skip a stage whose upstream is ready, or submit it."""
+        """Skip a stage whose upstream is ready, or have it wait for its threads and device."""
         try:
             changed = self._project.is_changed(node.name)
         except GraftError as error:
-            self._fail(StageFailed(node.name, f"cannot be checked: {error}", permanent=True))
+            self._fail(StageFailed(node.name, f"cannot be checked: {error}", fault="permanent"))
             self._executor.tell(Event(node.name, "failed"))
             return
         if not changed:
@@ -134,9 +171,7 @@ class Schedule:
             self._finish(Outcome(node.name, "up_to_date"))
             return
         self._executor.tell(Event(node.name, "queued"))
-        future = self._submit(Job(node, self._executor))
-        self._flying.add(node.name)
-        future.add_done_callback(partial(self._land, node.name))
+        self._waiting.append(node)
 
     def _land(self, name: str, future: JobFuture) -> None:
         self._landed.put((name, future))

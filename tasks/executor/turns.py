@@ -17,6 +17,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from tasks.errors import PASSING_FAULT, GraftError
+from tasks.executor.state import state_folder
 from tasks.files import write_json
 
 logger = logging.getLogger("graft.executor")
@@ -51,7 +52,7 @@ def turn(root: Path, if_busy: IfBusy = "wait") -> Iterator[None]:
     Raises:
         Busy: another process has its turn, and `if_busy` is not `wait`.
     """
-    folder = _state_folder(root)
+    folder = state_folder(root)
     lock, holder = _lock(folder / "graft-run.lock"), folder / "graft-run.json"
     _acquire(lock, holder, if_busy)
     try:
@@ -95,17 +96,3 @@ def _lock(path: Path) -> FileLock:
         if path not in _locks:
             _locks[path] = FileLock(path, thread_local=False)
         return _locks[path]
-
-
-def _state_folder(root: Path) -> Path:
-    """DVC's folder for what is of this machine only.
-
-    Raises:
-        GraftError: there is no DVC repository.
-    """
-    for folder in (root.resolve(), *root.resolve().parents):
-        if (folder / ".dvc").is_dir():
-            state = folder / ".dvc/tmp"
-            state.mkdir(exist_ok=True)
-            return state
-    raise GraftError(f"{root}: no DVC repository here or above", "Change into one first, or make one: dvc init")

@@ -42,6 +42,7 @@ class Command:
         folder: the stage's working directory.
         environment: all variables, as DVC would pass them.
         threads: how many threads its libraries may use.
+        keep: descriptors that its process and all that it starts hold open: leases.
     """
 
     line: str
@@ -49,6 +50,7 @@ class Command:
     folder: Path
     environment: Mapping[str, str]
     threads: int = 1
+    keep: tuple[int, ...] = ()
 
 
 class Running(Protocol):
@@ -89,7 +91,7 @@ class LocalRunner:
     def start(self, command: Command, on_line: Callable[[str], None]) -> Running:
         """Start `command`; `on_line` gets each line of its output (stdout and stderr) in the thread that waits."""
         environment = stage_environment(command.environment, command.threads)
-        request = {"cwd": str(command.folder), "env": environment, "threads": command.threads}
+        request = {"cwd": str(command.folder), "env": environment, "threads": command.threads, "keep": command.keep}
         plain: Choice = (lambda: self._server(warm=False), {**request, "argv": list(command.shell)})
         choices = [plain, plain]  # once more with a new server, should this one turn out to be gone
         if self._preload and (words := python_module(command.line, environment["PATH"])):

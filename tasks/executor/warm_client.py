@@ -66,7 +66,8 @@ class Server:
         output, output_end = os.pipe()
         report, report_end = os.pipe()
         try:
-            self._send({**request, "number": number}, [output_end, report_end])
+            keep = request["keep"]
+            self._send({**request, "number": number}, [output_end, report_end, *keep])
         except OSError:
             os.close(output)
             os.close(report)

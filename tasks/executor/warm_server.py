@@ -31,6 +31,8 @@ HEADER = struct.Struct("!I")
 EXIT_CODE = struct.Struct("!i")
 STARTED = b"+"
 CANNOT_START = 127
+MOST_DESCRIPTORS = 8
+"""Of one request: output, report, and what the process is to keep open."""
 
 Children = dict[int, tuple[int, int]]  # process id -> (number of the request, descriptor for its exit code)
 
@@ -65,7 +67,7 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
 
 
 def _receive(channel: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    header, descriptors, _, _ = socket.recv_fds(channel, HEADER.size, 2)
+    header, descriptors, _, _ = socket.recv_fds(channel, HEADER.size, MOST_DESCRIPTORS)
     header += _exactly(channel, HEADER.size - len(header)) if header else b""
     if not header:
         return None, []
@@ -105,24 +107,27 @@ def _signal_group(pid: int, number: int) -> None:
 
 def _fork(message: dict[str, Any], descriptors: list[int], children: Children) -> bool:
     """True in the child, which has its own process group and its output connected."""
-    output, report = descriptors
+    output, report, *kept = descriptors
     server = os.getpid()
     try:
         pid = os.fork()
     except OSError as error:
         os.write(output, f"cannot start a process: {error}\n".encode())
         _report(report, STARTED + EXIT_CODE.pack(CANNOT_START))
-        os.close(output)
-        os.close(report)
+        for descriptor in descriptors:
+            os.close(descriptor)
         return False
     if pid:
         with contextlib.suppress(OSError):  # the child does so too: whoever comes first, it has its group from here on
             os.setpgid(pid, pid)
         children[pid] = (message["number"], report)
-        os.close(output)
+        for descriptor in (output, *kept):
+            os.close(descriptor)
         _report(report, STARTED)
         return False
     os.close(report)
+    for descriptor in kept:
+        os.set_inheritable(descriptor, True)
     _settle_down(server, output)
     return True
 

@@ -51,8 +51,8 @@ class Sandbox:
         """Write `dvc.yaml`."""
         self.write("dvc.yaml", yaml.safe_dump({"stages": stages}, sort_keys=False))
 
-    def pipeline(self, jobs: int = 3, on_event: Callable[[Event], None] | None = None) -> Pipeline:
-        return Pipeline(self.root, jobs=jobs, runner=self.runner, on_event=on_event)
+    def pipeline(self, jobs: int = 3, on_event: Callable[[Event], None] | None = None, **options: Any) -> Pipeline:
+        return Pipeline(self.root, jobs=jobs, runner=self.runner, on_event=on_event, **options)
 
     def run(self, *targets: str, jobs: int = 3, **options: Any) -> dict[str, str]:
         """Run by the executor: what became of each stage."""

@@ -1,7 +1,6 @@
 """What the executor writes, stock DVC would have written: the same `dvc.lock`, byte for byte; nothing is left to do."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ from hypothesis import strategies as st
 
 from tasks.executor.warm import LocalRunner
 from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
-
-
-@pytest.fixture(scope="module")
-def runner() -> Iterator[LocalRunner]:
-    runner = LocalRunner(preload=("json",))
-    yield runner
-    runner.close()
 
 
 def assert_same(ours: Sandbox, stock: Sandbox, *files: str) -> None:

@@ -1,0 +1,48 @@
+"""How a stage was run, by its key: what its outputs, the same wherever they were made, must not say."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tasks.errors import GraftError
+from tasks.executor.state import state_folder
+from tasks.files import write_json
+
+FOLDER = "graft-ran"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """The run of a stage whose result is recorded.
+
+    Attributes:
+        device: `cpu` or `cuda:0`.
+        threads: of the CPU.
+        attempts: 1 if it went well at once.
+        batch_parts: into which each batch was divided, because memory was short.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    attempts: int = 1
+    batch_parts: int = 1
+
+
+def note(root: Path, key: str, ran: Ran) -> None:
+    """Remember how the stage with that key was run last."""
+    write_json(state_folder(root) / FOLDER / f"{key}.json", asdict(ran))
+
+
+def read(root: Path, key: str) -> Ran | None:
+    """How the stage with that key was run last; None if it was not run here, or not by Graft."""
+    try:
+        return Ran(**json.loads((state_folder(root) / FOLDER / f"{key}.json").read_text(encoding="utf-8")))
+    except (GraftError, OSError, ValueError, TypeError):
+        return None
+
+
+def prune(root: Path, keys: set[str]) -> None:
+    """Forget the runs of all other stages."""
+    for path in (state_folder(root) / FOLDER).glob("*.json"):
+        if path.stem not in keys:
+            path.unlink(missing_ok=True)
