@@ -52,6 +52,7 @@ def train(
     seed: int = 0,
     on_evaluation: Callable[[Evaluation], None] = lambda _: None,
     checkpoints: Checkpoints = NEVER,
+    parts: int = 1,
 ) -> Fit:
     """Train `network` in place, on the device where it is, as `strategy` says and within the budget `training`.
 
@@ -62,6 +63,9 @@ def train(
         on_evaluation: told of every point of the learning curve as it is made.
         checkpoints: a run that was ended goes on from the last of them, and ends with the same weights bit for bit: all
             before the first step is done again as it was, then the state is put back.
+        parts: into which each batch is divided, their gradients added up, where memory is short. The mean over the
+            batch stays what it is; what is computed of a batch as a whole (the statistics of batch normalisation, an
+            alignment of domains) is computed of each part.
 
     Raises:
         ValueError: the strategy needs pictures that `domains` does not have.
@@ -87,9 +91,7 @@ def train(
     while run.step < training.steps:
         run.step += 1
         strategy.train_mode(network)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            loss = strategy.loss(network, run.next_batches())
-        rate = run.descend(loss)
+        rate = run.descend(run.gradients(run.next_batches().in_parts(parts), autocast))
         if run.step in due:
             strategy.choose(network, told.validation)
             score = strategy.label_free_score(network, told)
@@ -122,16 +124,25 @@ class _Run:
         found = {name: next(stream) for name, stream in self._streams.items()}
         return Step(found["target"], progress, found.get("source"), found.get("unlabelled"))
 
-    def descend(self, loss: Tensor) -> float:
-        """One step of the optimiser; the learning rate that it had."""
+    def gradients(self, parts: list[tuple[float, Step]], autocast: bool) -> Tensor:
+        """Compute the gradients of a step, part by part; its loss."""
         self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        total = torch.zeros_like(self._total)
+        for share, step in parts:
+            with torch.autocast(self._total.device.type, torch.bfloat16, enabled=autocast):
+                loss = share * self._strategy.loss(self._network, step)
+            loss.backward()
+            total = total + loss.detach()
+        return total
+
+    def descend(self, loss: Tensor) -> float:
+        """One step of the optimiser along the gradients of `loss`; the learning rate that it had."""
         if self._training.clip_norm:
             nn.utils.clip_grad_norm_(self._parameters, self._training.clip_norm)
         self._optimiser.step()
         rate = float(self._schedule.get_last_lr()[0])
         self._schedule.step()
-        self._total, self._since = self._total + loss.detach(), self._since + 1
+        self._total, self._since = self._total + loss, self._since + 1
         return rate
 
     def mean_loss(self) -> float:

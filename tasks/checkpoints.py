@@ -1,6 +1,7 @@
 """Where a stage keeps what it needs to go on after it was killed: beside DVC's outputs, which DVC removes before a run.
 
-A folder for each stage key: another parameter, another input or edited code begins anew. Whoever runs the stage names
+A folder for each stage key: another parameter, another input or edited code begins anew, and so does a training whose
+batches are divided into more parts. Whoever runs the stage names
 the key (`GRAFT_STAGE_KEY`); run by hand or by `dvc repro` a stage keeps nothing.
 """
 
@@ -13,6 +14,7 @@ import torch
 
 from graft.checkpoint import NEVER, Checkpoints
 from tasks.checkpoint_folders import FOLDER
+from tasks.stage import batch_parts
 from tasks.stage_key import KEY_VARIABLE
 
 SECONDS_VARIABLE = "GRAFT_CHECKPOINT_SECONDS"
@@ -44,7 +46,8 @@ class StageCheckpoints:
         if self._folder is None:
             return NEVER
         seconds = float(os.environ.get(SECONDS_VARIABLE, SECONDS))
-        return CheckpointFile(self._folder / f"{self._number}.pt", seconds, keep_last=self._several)
+        name = f"{self._number}.pt" if batch_parts() == 1 else f"{self._number}-in-{batch_parts()}-parts.pt"
+        return CheckpointFile(self._folder / name, seconds, keep_last=self._several)
 
 
 class CheckpointFile:

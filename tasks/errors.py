@@ -1,5 +1,6 @@
 """The one error that a person is meant to read."""
 
+import errno
 from collections.abc import Iterable
 
 PASSING_FAULT = 1
@@ -11,6 +12,20 @@ TEMPORARY_FAULT = 75
 """Exit code of a stage whose fault may pass by itself: a connection that broke (EX_TEMPFAIL of sysexits.h)."""
 OUT_OF_MEMORY = 71
 """Exit code of a stage that ran out of memory, of the machine or of the GPU (EX_OSERR of sysexits.h)."""
+
+OF_THE_DISK = {
+    errno.ENOSPC: "The disk is full: make room (`dvc gc --workspace` drops what no file names), then run again.",
+    errno.EDQUOT: "Your share of the disk is used up: make room, then run again.",
+    errno.EACCES: "Give this user the right to write there, then run again.",
+    errno.EPERM: "Give this user the right to write there, then run again.",
+    errno.EROFS: "That file system is read-only: mount it writable, or work elsewhere.",
+}
+"""What to do about a file that cannot be read or written."""
+
+
+def in_words(error: BaseException) -> str:
+    """What is wrong, and what to do about it where that is known."""
+    return "\n".join(filter(None, [str(error), OF_THE_DISK.get(getattr(error, "errno", None) or 0, "")]))
 
 
 class GraftError(Exception):

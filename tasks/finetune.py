@@ -33,7 +33,7 @@ from tasks.plan import ORACLE, Entry, wrong_section
 from tasks.search import search
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.tune import TuneSettings
-from tasks.stage import run_stage
+from tasks.stage import batch_parts, run_stage
 
 PARAMS = Path("params.yaml")
 DATA = Path("build/data")
@@ -166,6 +166,7 @@ class _Trainer:
             seed=self.seed,
             on_evaluation=announce,
             checkpoints=self._checkpoints.next_training(),
+            parts=batch_parts(),
         )
         return Result(strategy, training.learning_rate, fit, strategy.finish(network), trainable)
 

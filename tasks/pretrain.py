@@ -20,7 +20,7 @@ from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import read_section
 from tasks.settings.pretrain import PretrainSettings
-from tasks.stage import run_stage
+from tasks.stage import batch_parts, run_stage
 
 SOURCE = Path("build/data/source")
 OUTPUT = Path("build/pretrained")
@@ -41,6 +41,7 @@ def pretrain(settings: PretrainSettings) -> None:
             seed=settings.seed,
             on_evaluation=announce,
             checkpoints=StageCheckpoints.of_this_stage().next_training(),
+            parts=batch_parts(),
         )
     except FloatingPointError as error:
         raise GraftError(str(error), "See `pretrain.training` in params.yaml.") from None

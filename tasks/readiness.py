@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from tasks.checkpoint_folders import prune
+from tasks.executor import journal
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.plan import read_plan, sweep
 from tasks.settings.check_parameters import check_parameters
+from tasks.stage_key import stage_keys
 
 
 def check_files(root: Path) -> None:
@@ -29,3 +31,4 @@ def make_ready(root: Path) -> None:
     check_files(root)
     sweep(root / "build/trials", read_plan(root / "params.yaml"))
     prune(root)
+    journal.prune(root, set(stage_keys(root / "dvc.lock").values()))

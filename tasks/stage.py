@@ -4,22 +4,56 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from urllib.error import HTTPError, URLError
 
-from tasks.errors import PERMANENT_FAULT, GraftError
+from tasks.errors import OF_THE_DISK, OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError, in_words
+
+PARTS_VARIABLE = "GRAFT_BATCH_PARTS"
+"""In the environment of a stage: into how many parts its batches are to be divided, because memory was short."""
 
 
 def run_stage(work: Callable[[], None], *, seed: int = 0) -> None:
     """Seed, run `work`, and end the process with what a person and the executor need to know.
 
     A process that was forked from a warm one inherits its random states, so all three generators are seeded here,
-    before anything draws from them. Bad data or parameters end with exit code 2: running again cannot help.
+    before anything draws from them. What went wrong ends with words and with the exit code that says whether to run it
+    again can help.
     """
     try:
         make_deterministic(seed)
         work()
-    except GraftError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(PERMANENT_FAULT)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"error: {in_words(error)}", file=sys.stderr)
+        sys.exit(code)
+
+
+def batch_parts() -> int:
+    """Into how many parts this process is to divide its batches."""
+    return int(os.environ.get(PARTS_VARIABLE, 1))
+
+
+def _exit_code(error: Exception) -> int | None:
+    """That of a known kind of fault; None for a mistake of the program, whose trace must be seen."""
+    if isinstance(error, GraftError):
+        return error.ends_with
+    if is_short_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, ConnectionError | TimeoutError | URLError) and not isinstance(error, HTTPError):
+        return TEMPORARY_FAULT
+    return PERMANENT_FAULT if isinstance(error, OSError) and error.errno in OF_THE_DISK else None
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Whether the machine or the GPU had no memory left; torch says so of the machine in words alone."""
+    words = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and ("can't allocate memory" in words or "out of memory" in words))
+    )
 
 
 def make_deterministic(seed: int) -> None:

@@ -28,6 +28,11 @@ class Batch:
         """Mean cross-entropy of logits (B, K) against the labels, smoothed as the training settings say."""
         return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
 
+    def in_parts(self, parts: int) -> list["Batch"]:
+        """The batch in so many parts, whose sizes differ by one at most."""
+        pairs = zip(self.images.tensor_split(parts), self.labels.tensor_split(parts), strict=True)
+        return [Batch(images, labels, self.label_smoothing) for images, labels in pairs]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -39,6 +44,20 @@ class Step:
     """From 0 at the first step to 1 at the last."""
     source_batch: Batch | None = None
     unlabelled_batch: Batch | None = None
+
+    def in_parts(self, parts: int) -> list[tuple[float, "Step"]]:
+        """The step in so many parts, each with its share of the target's pictures; the shares add up to 1.
+
+        Part i holds part i of every domain's batch, of two pictures at least: batch normalisation needs them.
+        """
+        batches = (self.target, self.source_batch, self.unlabelled_batch)
+        parts = max(1, min(parts, *(len(batch.labels) // 2 for batch in batches if batch)))
+        split = [batch.in_parts(parts) if batch else [None] * parts for batch in batches]
+        return [
+            (len(target.labels) / len(self.target.labels), Step(target, self.progress, source, unlabelled))
+            for target, source, unlabelled in zip(*split, strict=True)
+            if target
+        ]
 
     @property
     def source(self) -> Batch:

@@ -1,7 +1,6 @@
 """Carries one changed stage through: claim it, run its commands, record what they made."""
 
 import contextlib
-import errno
 import itertools
 import signal
 import threading
@@ -12,13 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from tasks.errors import OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError
+from tasks.errors import OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError, in_words
 from tasks.executor import journal
 from tasks.executor.dvc_project import Claim, Project, TransientError
 from tasks.executor.journal import Ran
 from tasks.executor.resources import Held
-from tasks.executor.retries import PARTS_VARIABLE, Again, Fault, once_more
+from tasks.executor.retries import Again, Fault, once_more
 from tasks.executor.warm import Command, Runner, Running
+from tasks.stage import PARTS_VARIABLE
 
 TAIL = 20
 """How many last lines of its output a failure quotes."""
@@ -233,20 +233,6 @@ def memory_kills() -> int:
         return int(counters["oom_kill"])
     except (OSError, KeyError, ValueError):
         return 0
-
-
-def in_words(error: GraftError | OSError) -> str:
-    """What is wrong, and what to do about it where that is known."""
-    if isinstance(error, GraftError):
-        return str(error)
-    ways_out = {
-        errno.ENOSPC: "The disk is full: make room (`dvc gc --workspace` drops what no file names), then run again.",
-        errno.EDQUOT: "Your share of the disk is used up: make room, then run again.",
-        errno.EACCES: "Give this user the right to write there, then run again.",
-        errno.EPERM: "Give this user the right to write there, then run again.",
-        errno.EROFS: "That file system is read-only: mount it writable, or work elsewhere.",
-    }
-    return "\n".join(filter(None, [str(error), ways_out.get(error.errno or 0, "")]))
 
 
 def _where(held: Held) -> str:

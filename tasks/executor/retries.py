@@ -16,8 +16,6 @@ MOST_PARTS = 16
 """Into which a batch is divided where memory is short, in steps of two."""
 FIRST_DELAY = 1.0
 """Seconds before the first further run; four times as many before each one after it."""
-PARTS_VARIABLE = "GRAFT_BATCH_PARTS"
-"""In the environment of a stage: into how many parts its batches are to be divided."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from tasks.executor import journal
 from tasks.records.outcome import Outcome, Trained, Trial
 from tasks.report.words import labels_in_words
 from tasks.summary_view import budgets
@@ -123,7 +125,17 @@ def _texts(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _tags(outcome: Outcome, key: str, kind: str, **more: str) -> dict[str, str]:
     source = {"mlflow.source.name": "graft", "mlflow.source.type": "LOCAL"}
-    return {KEY: key, "kind": kind, "dvc.data_md5": outcome.data_md5, **source, **more}
+    return {KEY: key, "kind": kind, "dvc.data_md5": outcome.data_md5, **source, **_how(outcome.root, key), **more}
+
+
+def _how(root: Path, key: str) -> dict[str, str]:
+    """On what a stage was run, and whether that took more than it should; nothing if it was not run here."""
+    ran = journal.read(root, key)
+    if ran is None:
+        return {}
+    unusual = {"attempts": ran.attempts, "batch_parts": ran.batch_parts}
+    more = {f"graft.{name}": str(value) for name, value in unusual.items() if value > 1}
+    return {"graft.device": ran.device, "graft.threads": str(ran.threads), **more}
 
 
 def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, float]] = ()) -> tuple[Point, ...]:

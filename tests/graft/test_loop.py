@@ -11,7 +11,7 @@ from graft.network import Network, predict
 from graft.sampling import Batches
 from graft.settings import Augmentation, Training
 from graft.split import Domains, Split
-from graft.strategies.base import ParameterGroup, Step, Strategy
+from graft.strategies.base import Batch, ParameterGroup, Step, Strategy
 from graft.strategies.scratch import Scratch
 from tests.graft.pictures import bars, tiny_network
 
@@ -250,3 +250,32 @@ def test_source_pictures_are_drawn_by_their_weights() -> None:
     assert counts[1] / counts[2] == pytest.approx(3, rel=0.4)
     assert fit.source_weights is not None
     assert fit.source_weights.tolist() == [0.0, 3.0, 1.0]
+
+
+class StillNorms(Scratch):
+    """Scratch whose batch statistics stand still: then a batch's gradient is the mean of its pictures'."""
+
+    def train_mode(self, network: Network) -> None:
+        network.eval()
+
+
+@pytest.mark.parametrize("parts", [2, 3, 16])
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(parts: int) -> None:
+    how = replace(QUICK, batch_size=14, steps=6, evaluations=2, clip_norm=0.5, label_smoothing=0.1)
+    whole, divided = tiny_network(), tiny_network()
+    domains = Domains(bars(60), bars(30, seed=1))
+    one = train(whole, StillNorms(), domains, how)
+    other = train(divided, StillNorms(), domains, how, parts=parts)
+    for a, b in zip(weights(whole), weights(divided), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    assert other.curve[-1].train_loss == pytest.approx(one.curve[-1].train_loss, rel=1e-4)
+
+
+def test_each_part_holds_pictures_of_every_domain_and_two_of_each_at_least() -> None:
+    source, target = (Batch(torch.rand(n, 1, 4, 4), torch.arange(n)) for n in (12, 10))
+    parts = Step(target, 0.5, source).in_parts(8)
+    assert [len(step.target.labels) for _, step in parts] == [2, 2, 2, 2, 2]
+    assert [len(step.source.labels) for _, step in parts] == [3, 3, 2, 2, 2]
+    assert torch.equal(torch.cat([step.target.labels for _, step in parts]), target.labels)
+    assert sum(share for share, _ in parts) == pytest.approx(1)
+    assert {step.progress for _, step in parts} == {0.5}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mlflow.entities import Run
 
+from tasks.executor import journal
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.records.mlflow_view import FILTER
 from tasks.records.outcome import read_outcome
@@ -95,6 +96,21 @@ def test_a_trial_shows_what_it_was_given_how_it_learned_and_how_good_it_is(proje
     md5 = json.loads((project / "build/data/card.json").read_text())["data_md5"]
     assert dataset.dataset.digest == run.data.tags["dvc.data_md5"] == md5
     assert json.loads(dataset.dataset.profile)["pool"]["n"] == 45
+
+
+def test_a_run_shows_on_what_it_was_run_and_whether_that_took_more_than_it_should(project: Path) -> None:
+    (project / ".dvc").mkdir()
+    keys = [trial.key for trial in read_outcome(project).trials]
+    journal.note(project, keys[0], journal.Ran("cuda:1", 2))
+    journal.note(project, keys[1], journal.Ran("cuda:0", 1, attempts=3, batch_parts=4))
+    record(project)
+    tags = {run.data.tags[KEY]: run.data.tags for run in runs_of(project)}
+    how = ("graft.device", "graft.threads", "graft.attempts", "graft.batch_parts")
+    assert [[tags[key].get(name) for name in how] for key in keys[:3]] == [
+        ["cuda:1", "2", None, None],
+        ["cuda:0", "1", "3", "4"],
+        [None, None, None, None],
+    ]
 
 
 def test_the_flow_s_run_shows_the_result_and_leads_to_its_trials(project: Path) -> None:
