@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks.environment import find_project, prepare_environment
-from tasks.errors import GraftError
+from tasks.errors import PASSING_FAULT, GraftError
 from tasks.executor.turns import IfBusy, turn
 
 app = typer.Typer(
@@ -113,6 +113,18 @@ def repro(
 
         pipeline = Pipeline(Path.cwd(), jobs=jobs, on_event=events.tell, if_busy=if_busy, devices=find_devices(devices))
         reproduce(pipeline, console, targets or [], keep_going=keep_going, dry=dry)
+
+
+@app.command(epilog="Example:  graft sync")
+def sync(if_busy: IfBusyOption = "wait") -> None:
+    """Record in MLflow what it was not there to take, and put the candidate before the gate; nothing is trained."""
+    with project() as root, turn(root, if_busy):
+        from tasks.publish import publish
+
+        published = publish(root)
+        console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
+        if published.recorded.problem or published.registration.problem:
+            raise typer.Exit(PASSING_FAULT)
 
 
 @app.command(epilog="Example:  graft status")

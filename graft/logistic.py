@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 
 def logistic_regression(
-    features: Tensor, labels: Tensor, classes: int, *, decay: float, weights: Tensor | None = None
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    decay: float,
+    weights: Tensor | None = None,
+    start: nn.Linear | None = None,
 ) -> nn.Linear:
     """The linear layer D -> K with the least weighted mean cross-entropy + decay / 2 |W|^2, in double precision.
 
@@ -18,13 +24,16 @@ def logistic_regression(
         labels: (N,), from 0 to K - 1.
         decay: strength of the regularisation, above zero, so that there is one optimum; the bias goes free.
         weights: (N,), how much each picture counts; all alike by default.
+        start: the search for the optimum begins there, and not at zero: sooner done where that of another strength is
+            known.
     """
     x = features.detach().double()
     share = x.new_ones(len(x)) if weights is None else weights.to(x)
     share = share / share.sum()
     found = nn.Linear(x.shape[1], classes, device=x.device, dtype=torch.double)
-    nn.init.zeros_(found.weight)
-    nn.init.zeros_(found.bias)
+    with torch.no_grad():
+        found.weight.copy_(start.weight if start else torch.zeros_like(found.weight))
+        found.bias.copy_(start.bias if start else torch.zeros_like(found.bias))
     optimiser = torch.optim.LBFGS(
         found.parameters(), max_iter=200, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )

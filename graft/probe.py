@@ -1,101 +1,81 @@
-"""A linear probe whose strength of regularisation is chosen on validation: one probe for each strength, side by side.
+"""A linear probe on frozen features, fitted to its optimum; the strength of its regularisation is chosen on validation.
 
-Legend: B batch, N pictures, D features, R strengths, K classes.
+Legend: N pictures, D features, K classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graft.network import Network
+from graft.logistic import logistic_regression
+from graft.network import Network, predict
 from graft.split import Domains, Split
-from graft.strategies.base import Batch, ParameterGroup, Step, Strategy
+from graft.strategies.base import Strategy
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(0, -7, -1))
 """From strong to weak, so that the stronger of two equally good probes is chosen."""
 
-RATE = 30.0
-"""Learning rate of the probes, relative to the budget's: 200 steps at 0.003 then end near the optimum."""
 
+@torch.no_grad()
+def fit_probe(training: Split, validation: Split, strengths: Sequence[float] = STRENGTHS) -> nn.Linear:
+    """The probe D -> K of lowest validation loss among those of these strengths, each at its optimum.
 
-class ProbePath(nn.Module):
-    """Linear probes W_r (K, D) and b_r, r = 1 ... R, on one and the same features.
+    Features are centred and divided by the root of their spread (Pareto scaling, van den Berg et al. 2006, 'Centering,
+    scaling, and transformations'): with a few pictures, full standardisation would make as much of a feature that
+    hardly varies as of one that the backbone is sure of. They are then scaled together, so that those of a picture have
+    a length of about 1 and a strength means the same for every backbone.
 
-    Features are standardised and divided by sqrt(D): those of a picture then have a length of about 1, and strengths
-    and rates mean the same for every backbone. The gradient is too short to be clipped, too: clipping its whole norm
-    would couple the probes, which must learn as if each were alone.
+    Args:
+        training: features (N, D) in place of pictures, with labels.
+        validation: the same.
+        strengths: of the penalty on the weights, from strong to weak.
     """
+    features, classes = training.images.double(), len(training.classes)
+    mean, spread = features.mean(dim=0), features.std(dim=0, correction=0)
+    # A feature that hardly varies over a few pictures must not be blown up on others.
+    spread = spread.clamp_min(0.01 * spread.mean() + torch.finfo(torch.float).tiny)
+    scale = spread.sqrt() * spread.sum().sqrt()
+    held = (validation.images.double() - mean) / scale
+    best, lowest, start = None, torch.inf, None
+    for strength in strengths:
+        start = logistic_regression((features - mean) / scale, training.labels, classes, decay=strength, start=start)
+        loss = F.cross_entropy(start(held), validation.labels).item()
+        if loss < lowest:
+            best, lowest = start, loss
+    assert best is not None, "an optimum's loss is a number"
+    return _on_plain_features(best, mean, scale)
 
-    mean: Tensor
-    scale: Tensor
-    strengths: Tensor
 
-    def __init__(self, features: Tensor, classes: int, strengths: Sequence[float] = STRENGTHS) -> None:
-        super().__init__()
-        size = features.shape[1]
-        spread = features.std(dim=0, correction=0)
-        # A feature that hardly varies over a few pictures must not be blown up on others.
-        spread = spread.clamp_min(0.01 * spread.mean() + torch.finfo(spread.dtype).tiny)
-        self.register_buffer("mean", features.mean(dim=0))
-        self.register_buffer("scale", spread * size**0.5)
-        self.register_buffer("strengths", torch.tensor(strengths, device=features.device))
-        self.weight = nn.Parameter(features.new_zeros(len(strengths), classes, size))
-        self.bias = nn.Parameter(features.new_zeros(len(strengths), classes))
+def probed_head(network: Network, domains: Domains) -> None:
+    """Give the network's head the weights of a probe on the features of its body as it is."""
+    network.eval()
+    training, validation = (
+        replace(split, images=predict(network, split.images)[1].to(split.labels.device))
+        for split in (domains.target, domains.validation)
+    )
+    network.head.load_state_dict(fit_probe(training, validation).state_dict())
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, D) -> the logits of every probe (B, R, K)."""
-        with torch.autocast(features.device.type, enabled=False):
-            scaled = (features.float() - self.mean) / self.scale
-            logits = F.linear(scaled, self.weight.flatten(0, 1), self.bias.flatten())
-            return logits.view(-1, *self.bias.shape)
 
-    def losses(self, features: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-        """(R,): the mean cross-entropy of every probe."""
-        logits: Tensor = self(features)
-        repeated = labels[:, None].expand(-1, len(self.strengths))
-        losses = F.cross_entropy(logits.mT, repeated, label_smoothing=label_smoothing, reduction="none")
-        return losses.mean(dim=0)
-
-    def objective(self, batch: Batch) -> Tensor:
-        """The mean over r of CE_r + strength_r / 2 |W_r|²: no term knows of another probe."""
-        penalties = self.strengths / 2 * self.weight.square().sum(dim=(1, 2))
-        return (self.losses(batch.images, batch.labels, batch.label_smoothing) + penalties).mean()
-
-    @torch.no_grad()
-    def write(self, which: int, head: nn.Linear) -> None:
-        """Make `head` predict from plain features what probe number `which` does."""
-        head.weight.copy_(self.weight[which] / self.scale)
-        head.bias.copy_(self.bias[which] - head.weight @ self.mean)
+def _on_plain_features(probe: nn.Linear, mean: Tensor, scale: Tensor) -> nn.Linear:
+    """The layer that predicts from features what `probe` does from scaled ones, in single precision."""
+    found = nn.Linear(probe.in_features, probe.out_features, device=probe.weight.device)
+    weight = probe.weight / scale
+    found.weight.copy_(weight)
+    found.bias.copy_(probe.bias - weight @ mean)
+    return found
 
 
 @dataclass(frozen=True)
 class Probing(Strategy):
-    """What strategies share that train a linear probe on a frozen body."""
+    """What strategies share that fit a linear probe on a frozen body."""
+
+    optimises: ClassVar[bool] = False
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Standardise by the training features."""
-        network.extras["probe"] = ProbePath(domains.target.images, len(domains.target.classes))
-
-    def parameter_groups(self, network: Network) -> list[ParameterGroup]:
-        """The probes, without weight decay: each has a regularisation of its own."""
-        return [ParameterGroup(list(network.extras["probe"].parameters()), RATE, decay=0.0)]
-
-    def train_mode(self, network: Network) -> None:
-        """Evaluation mode throughout: batch norm keeps its statistics."""
-        if network.training:  # at every step, a walk through all modules would cost more than the probes do
-            network.eval()
-
-    def loss(self, network: Network, step: Step) -> Tensor:
-        """That of all probes."""
-        return cast(ProbePath, network.extras["probe"]).objective(step.target)
-
-    @torch.no_grad()
-    def choose(self, network: Network, validation: Split) -> None:
-        """The probe with the lowest validation loss becomes the network's head."""
-        path = cast(ProbePath, network.extras["probe"])
-        best = path.losses(validation.images, validation.labels).argmin()
-        path.write(int(best), network.head)
+        """Fit it on the features, which were computed once; it becomes the network's head."""
+        found = fit_probe(domains.target, domains.validation)
+        network.head.load_state_dict(found.state_dict())

@@ -30,7 +30,7 @@ from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.plan import ORACLE, Entry, wrong_section
-from tasks.search import search
+from tasks.search import main_knob, search
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.tune import TuneSettings
 from tasks.stage import batch_parts, run_stage
@@ -75,7 +75,7 @@ def finetune(entry: Entry) -> None:
         "labels_per_class": entry.labels,
         **asdict(settings),
         "validation_per_class": len(labelled.validation) // len(labelled.validation.classes),
-        "n_train": len(labelled.training) if strategy.optimises and strategy.uses_labels else 0,
+        "n_train": len(labelled.training) if strategy.uses_labels else 0,
         "n_validation": len(labelled.validation),
         "parameters": sum(p.numel() for p in network.parameters()),
         "trainable_parameters": result.trainable,
@@ -129,12 +129,13 @@ class Result:
     network: Network
     trainable: int
     """How many weights were trained."""
+    validation_loss: float
 
     @property
     def objective(self) -> float:
         """What a search makes small: never a label that the strategy must not know."""
         if self.strategy.uses_labels:
-            return self.fit.selected.val_loss
+            return self.validation_loss
         score = self.fit.selected.label_free
         if score is None:
             raise ValueError(
@@ -157,7 +158,8 @@ class _Trainer:
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
         network = strategy.adapt(load_network(PRETRAINED), self.domains.validation.classes).to(choose_device())
-        trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and strategy.optimises)
+        learns = strategy.optimises or strategy.uses_labels
+        trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
         fit = train(
             network,
             strategy,
@@ -168,14 +170,16 @@ class _Trainer:
             checkpoints=self._checkpoints.next_training(),
             parts=batch_parts(),
         )
-        return Result(strategy, training.learning_rate, fit, strategy.finish(network), trainable)
+        finished = strategy.finish(network)
+        loss = _validate(finished, self.domains.validation)["nll"]
+        return Result(strategy, training.learning_rate, fit, finished, trainable, loss)
 
 
 def _search(
     trainer: _Trainer, strategy: Strategy, training: Training, tune: TuneSettings
 ) -> tuple[Result, list[dict[str, Any]]]:
     """Train once, or as often as section `tune` says, and keep the best on validation."""
-    if not (tune.trials and strategy.optimises):
+    if not (tune.trials and (strategy.optimises or main_knob(type(strategy)))):
         return trainer(strategy, training), []
 
     def attempt(tried: Strategy, how: Training) -> tuple[float, Result]:

@@ -7,7 +7,6 @@ from tasks.executor import journal
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.plan import read_plan, sweep
 from tasks.settings.check_parameters import check_parameters
-from tasks.stage_key import stage_keys
 
 
 def check_files(root: Path) -> None:
@@ -31,4 +30,4 @@ def make_ready(root: Path) -> None:
     check_files(root)
     sweep(root / "build/trials", read_plan(root / "params.yaml"))
     prune(root)
-    journal.prune(root, set(stage_keys(root / "dvc.lock").values()))
+    journal.prune(root)

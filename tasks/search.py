@@ -79,8 +79,11 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     knob = main_knob(type(strategy))
     low, high = (training.learning_rate * x for x in (settings.lowest_rate, settings.highest_rate))
-    space: dict[str, BaseDistribution] = {"learning_rate": optuna.distributions.FloatDistribution(low, high, log=True)}
-    given: dict[str, Any] = {"learning_rate": training.learning_rate}
+    space: dict[str, BaseDistribution] = {}
+    given: dict[str, Any] = {}
+    if strategy.optimises:
+        space["learning_rate"] = optuna.distributions.FloatDistribution(low, high, log=True)
+        given["learning_rate"] = training.learning_rate
     if knob:
         space[knob.name], given[knob.name] = knob.distribution(), getattr(strategy, knob.name)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
@@ -93,7 +96,7 @@ def search(
         try:
             objective, found = attempt(
                 replace(strategy, **{knob.name: tried[knob.name]}) if knob else strategy,
-                replace(training, learning_rate=tried["learning_rate"]),
+                replace(training, learning_rate=tried.get("learning_rate", training.learning_rate)),
             )
         except FloatingPointError:
             record.append({**tried, "objective": None})

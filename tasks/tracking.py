@@ -8,11 +8,13 @@ none, and the worst that comes of it are doubles, which the next recording remov
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks.errors import GraftError
 from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
-from tasks.records.git_state import git_tags
+from tasks.records import unrecorded
 from tasks.records.mlflow_client import create_experiment, find_experiment, in_words, only_one, open_client
 from tasks.records.outcome import Outcome, Trial, read_outcome
 from tasks.records.published import Recorded
@@ -31,9 +33,10 @@ REPORTS = ("index.html", "metrics.json")
 
 
 def record(root: Path) -> Recorded:
-    """Mirror the result in the project folder `root`, unless it is there already.
+    """Mirror the result in the project folder `root`, and those before it that could not be recorded.
 
-    A server that cannot be reached is reported in the answer and never raised: no run fails because of it.
+    A server that cannot be reached is reported in the answer and never raised: no run fails because of it. The result
+    is then kept until it can be recorded, even if others follow it.
 
     Raises:
         GraftError: mlflow.yaml cannot be used.
@@ -41,20 +44,43 @@ def record(root: Path) -> Recorded:
     settings = read_mlflow_settings(root)
     try:
         outcome = read_outcome(root)
-        return record_outcome(open_client(root, settings), settings, outcome)
+    except GraftError as error:
+        return Recorded(settings.tracking.experiment, problem=str(error))
+    late = 0
+    try:
+        client = open_client(root, settings)
+        for folder in unrecorded.kept(root):
+            if folder.name != outcome.key:
+                record_outcome(client, settings, before := read_outcome(folder), root)
+                unrecorded.forget(root, before)
+                late += 1
+        recorded = record_outcome(client, settings, outcome, root)
     except Exception as error:  # a server can fail in any way
-        return Recorded(settings.tracking.experiment, problem=in_words(error, settings))
+        unrecorded.keep(root, outcome)
+        waiting = len(list(unrecorded.kept(root)))
+        return Recorded(settings.tracking.experiment, problem=in_words(error, settings), late=late, waiting=waiting)
+    unrecorded.forget(root, outcome)
+    return replace(recorded, late=late)
 
 
-def record_outcome(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> Recorded:
-    """Write what of `outcome` is not in MLflow yet; four queries if all of it is."""
+def record_outcome(
+    client: "MlflowClient", settings: MlflowSettings, outcome: Outcome, project: Path | None = None
+) -> Recorded:
+    """Write what of `outcome` is not in MLflow yet; four queries if all of it is.
+
+    Args:
+        client: of the server.
+        settings: which experiment.
+        outcome: of the project, or one that was kept.
+        project: the folder whose lock is held meanwhile; by default that of the outcome.
+    """
     experiment_id = find_experiment(client, settings)
     if experiment_id is not None:
         mirrored = _mirrored(RunStore(client, experiment_id), outcome)
         if mirrored:
             found = len(outcome.trials) + 2
             return Recorded(settings.tracking.experiment, experiment_id, mirrored, written=0, found=found)
-    with only_one(outcome.root, "record"):
+    with only_one(project or outcome.root, "record"):
         experiment_id = find_experiment(client, settings) or create_experiment(client, settings)
         run_id, written, found = _write(RunStore(client, experiment_id), outcome)
     return Recorded(settings.tracking.experiment, experiment_id, run_id, written, found)
@@ -79,7 +105,7 @@ def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
     """Write what is missing, mend what is not whole; the flow's run id, how many were written and were there."""
     flow = store.clean(outcome.key)
     below = {name: store.clean(key) for name, key in _keys(outcome).items()}
-    provenance = git_tags(outcome.root)
+    provenance = unrecorded.provenance(outcome.root)
     flow_id = flow.info.run_id if flow else store.start(flow_content(outcome), provenance)
     run_ids = {}
     for content in (pretrain_content(outcome), *(trial_content(outcome, trial) for trial in outcome.trials)):

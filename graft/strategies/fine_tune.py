@@ -7,7 +7,9 @@ from annotated_types import Gt, Le
 
 from graft.heads import fresh_head, matched_head
 from graft.network import Network
+from graft.probe import probed_head
 from graft.settings import Searched
+from graft.split import Domains
 from graft.stages import stages
 from graft.strategies.base import ParameterGroup, Strategy
 
@@ -26,14 +28,20 @@ class FineTune(Strategy):
     """Learning rate of the backbone, relative to the head's."""
     layer_decay: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
     """Each stage nearer the picture learns at this multiple of the next one's rate; 1 lets all learn alike."""
-    head: Literal["fresh", "matched"] = "fresh"
-    """Start the head anew, or from the source's weights for classes of the same name. A matched head is ahead at one
-    label a class and behind later: it starts out sure of the source's confusions."""
+    head: Literal["fresh", "matched", "probe"] = "fresh"
+    """Start the head anew; from the source's weights for classes of the same name; or from a linear probe, so that no
+    gradient of a random head reaches the features (Kumar et al. 2022, 'Fine-Tuning can Distort Pretrained Features'). A
+    matched head is ahead at one label a class and behind later: it starts out sure of the source's confusions."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a head for the target's classes."""
         (matched_head if self.head == "matched" else fresh_head)(source, classes)
         return source
+
+    def begin(self, network: Network, domains: Domains) -> None:
+        """Fit the head, if that is asked for."""
+        if self.head == "probe":
+            probed_head(network, domains)
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
         """The head, and the stages of the backbone, each at its own rate."""

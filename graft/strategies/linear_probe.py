@@ -13,13 +13,13 @@ from graft.settings import Searched
 
 @dataclass(frozen=True)
 class LinearProbe(Probing):
-    """Freeze the source's backbone and train a new linear head on its features, which are computed only once.
+    """Freeze the source's backbone and fit a new linear head on its features, which are computed only once.
 
-    Minimises CE(W f(x) + b) + strength / 2 |W|² over W and b with f fixed, for seven strengths from 1 to 1e-6 at once;
-    the one with the lowest validation loss is kept (Alain & Bengio 2016, 'Understanding intermediate layers using
-    linear classifier probes'; chosen strengths: Kornblith et al. 2019, 'Do Better ImageNet Models Transfer Better?').
-    Cheap, and hard to overfit. It fails when the source's features miss what separates the target's classes: then it
-    falls below training from scratch.
+    Minimises CE(W f(x) + b) + strength / 2 |W|² over W and b with f fixed, to the optimum by L-BFGS, for seven
+    strengths from 1 to 1e-6; the one with the lowest validation loss is kept (Alain & Bengio 2016, 'Understanding
+    intermediate layers using linear classifier probes'; L-BFGS and chosen strengths: Kornblith et al. 2019, 'Do Better
+    ImageNet Models Transfer Better?'). Cheap, hard to overfit, and without a learning rate. It fails when the source's
+    features miss what separates the target's classes: then it falls below training from scratch.
     """
 
     views: Annotated[int, Ge(1), Searched(1, 16)] = 1

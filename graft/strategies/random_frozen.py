@@ -12,7 +12,7 @@ from graft.settings import Searched
 
 @dataclass(frozen=True)
 class RandomFrozen(Probing):
-    """Train the linear probe on a body of the same architecture that never saw the source.
+    """Fit the linear probe on a body of the same architecture that never saw the source.
 
     What `linear_probe` gains over this is due to the source's features, the rest to the probe and the architecture
     (Rahimi & Recht 2007, 'Random Features for Large-Scale Kernel Machines'; Saxe et al. 2011, 'On Random Weights and

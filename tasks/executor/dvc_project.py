@@ -152,14 +152,10 @@ class Project:
                 return "committed"
             if missing := dvc_stage.missing_inputs(stage):
                 raise GraftError(f"stage {name} reads {', '.join(missing)}, which does not exist")
-            stage.remove_outs(ignore_remove=False, force=False)
-            try:
-                self._repo.stage_cache.restore(stage)
-            except RunCacheNotFoundError:
-                stage.save_deps()
-            else:
+            if self._restored(name, stage):
                 self._save(name, stage)
                 return "restored"
+            stage.save_deps()
             inputs = [dep.hash_info for dep in stage.deps]
             key, held = dvc_stage.key(stage), ExitStack()
             commands = dvc_stage.commands(stage, name, key)
@@ -279,6 +275,18 @@ class Project:
         stage.commit()
         self._enter(name, stage)
         stage.cmd_changed = False  # as after a new reading of the file just written
+
+    def _restored(self, name: str, stage: Any) -> bool:
+        """Whether the run cache gave the stage's outputs, whole; if it did not, none of them is there."""
+        stage.remove_outs(ignore_remove=False, force=False)
+        try:
+            damaged = self._repo.stage_cache.restore_whole(stage)
+        except RunCacheNotFoundError:
+            return False
+        if damaged:
+            logger.warning("%s: DVC's cache held damaged files (%s); they were removed", name, ", ".join(damaged))
+            stage.remove_outs(ignore_remove=False, force=False)
+        return not damaged
 
     def _enter(self, name: str, stage: Any) -> None:
         """Write the stage's entry, and remember it as up to date."""

@@ -1,6 +1,7 @@
 """What can be asked of, and done with, one stage of DVC."""
 
 import copy
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -14,6 +15,7 @@ from dvc.stage.cache import StageCache, _can_hash
 from dvc.stage.loader import StageLoader
 from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_kwargs
 from dvc.stage.serialize import to_single_stage_lockfile
+from dvc_data.hashfile.hash import hash_file
 
 from tasks.executor.needs import Needs, read_needs
 from tasks.executor.warm import Command
@@ -23,13 +25,26 @@ PIPELINE_FILE = "dvc.yaml"
 
 
 class RunCache(StageCache):  # type: ignore[misc]  # DVC has no types that mypy could follow
-    """DVC's run cache, usable from any working directory: stock looks for `dvc.yaml` in the current one."""
+    """DVC's run cache, usable from any working directory: stock looks for `dvc.yaml` in the current one.
+
+    And what it restores is looked at: DVC trusts whatever lies read-only in its cache.
+    """
+
+    def restore_whole(self, stage: Any) -> list[str]:
+        """Restore the stage's outputs; those of its files that were damaged, and were taken out of the cache.
+
+        Raises:
+            RunCacheNotFoundError: there is no result for such inputs, or not all of it.
+        """
+        self.restore(stage)
+        return damaged(self._restored)
 
     def _create_stage(self, cache: dict[str, Any], wdir: str | None = None) -> Any:
         path = str(Path(self.repo.root_dir) / PIPELINE_FILE)
         outs = [out["path"] for out in cache["outs"]]
         stage = create_stage(PipelineStage, repo=self.repo, path=path, cmd=cache["cmd"], wdir=wdir, outs=outs)
         StageLoader.fill_from_lock(stage, cache)
+        self._restored = stage
         return stage
 
     def holds(self, stage: Any) -> bool:
@@ -89,6 +104,29 @@ def held(stage: Any, name: str) -> AbstractContextManager[None]:
     repo, who = stage.repo, f"{' '.join(sys.argv)} (stage {name})"
     hardlink = repo.config["core"].get("hardlink_lock", False)
     return cast(AbstractContextManager[None], rwlock(repo.tmp_dir, repo.fs, who, read, write, hardlink))
+
+
+def damaged(stage: Any) -> list[str]:
+    """Files of outputs that came out of the cache with other bytes than their hash says; they are taken out of it."""
+    found = []
+    for out in stage.outs:
+        if not out.use_cache or not out.hash_info:
+            continue
+        for path, oid in _files(out):
+            if hash_file(path, out.fs, out.hash_info.name)[1].value != oid:
+                Path(out.cache.oid_to_path(oid)).unlink(missing_ok=True)
+                found.append(Path(os.path.relpath(path, stage.repo.root_dir)).as_posix())
+    return found
+
+
+def _files(out: Any) -> Iterator[tuple[str, str]]:
+    """Each file of an output with its hash."""
+    tree = out.get_obj() if out.hash_info.isdir else None
+    if tree is None:
+        yield out.fs_path, out.hash_info.value
+        return
+    for key, _, hash_info in tree:
+        yield out.fs.join(out.fs_path, *key), hash_info.value
 
 
 def is_run_cached(stage: Any) -> bool:

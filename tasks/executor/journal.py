@@ -1,6 +1,7 @@
 """How a stage was run, by its key: what its outputs, the same wherever they were made, must not say."""
 
 import json
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tasks.executor.state import state_folder
 from tasks.files import write_json
 
 FOLDER = "graft-ran"
+_FORGOTTEN = 365 * 24 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ def read(root: Path, key: str) -> Ran | None:
         return None
 
 
-def prune(root: Path, keys: set[str]) -> None:
-    """Forget the runs of all other stages."""
+def prune(root: Path) -> None:
+    """Forget what is older than a year: whoever records results has seen it by then."""
     for path in (state_folder(root) / FOLDER).glob("*.json"):
-        if path.stem not in keys:
+        if time.time() - path.stat().st_mtime > _FORGOTTEN:
             path.unlink(missing_ok=True)

@@ -26,10 +26,20 @@ class Recorded:
     """Runs that were there already: they belong to stages that were not run again."""
     problem: str = ""
     """Why nothing, or not everything, could be recorded; the files of the project hold it all the same."""
+    late: int = 0
+    """Results before this one that were recorded now, because MLflow had been away."""
+    waiting: int = 0
+    """Results, this one included, that are still to be recorded."""
 
     def __str__(self) -> str:
+        earlier = f"MLflow: {self.late} earlier result{'s' * (self.late > 1)} recorded now.\n" if self.late else ""
+        return earlier + self._of_this_result()
+
+    def _of_this_result(self) -> str:
         if self.problem:
-            return f"Not recorded in MLflow: {self.problem}\nNothing is lost: the next run records it from its files."
+            several = f" {self.waiting} results wait for that." if self.waiting > 1 else ""
+            how = "Nothing is lost: `graft sync` records it from its files, and so does the next run."
+            return f"Not recorded in MLflow: {self.problem}\n{how}{several}"
         if not self.written:
             return f"MLflow: all {self.found} runs were there already (experiment {self.experiment})."
         there = f", {self.found} {'was' if self.found == 1 else 'were'} there already" if self.found else ""

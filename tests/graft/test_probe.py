@@ -1,17 +1,17 @@
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 
 from graft.loop import train
-from graft.network import Network, predict
-from graft.probe import STRENGTHS, ProbePath
+from graft.network import predict
+from graft.probe import STRENGTHS, fit_probe
 from graft.settings import Augmentation, Training
 from graft.split import Domains, Split
+from graft.strategies.fine_tune import FineTune
 from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.random_frozen import RandomFrozen
 from tests.graft.pictures import CLASSES, bars, tiny_network
@@ -28,77 +28,45 @@ def clouds(n: int, *, seed: int = 0, size: int = 40) -> Split:
     return Split(features * torch.logspace(-1, 1, size) + 5, labels, CLASSES)
 
 
-@dataclass(frozen=True)
-class OnFeatures(LinearProbe):
-    """The probe where the domains already hold features, with strengths of its own."""
-
-    strengths: tuple[float, ...] = STRENGTHS
-    feature_views = 0
-
-    def begin(self, network: Network, domains: Domains) -> None:
-        network.extras["probe"] = ProbePath(domains.target.images, 3, self.strengths)
-
-
-def trained(features: Split, strengths: tuple[float, ...], training: Training = BUDGET) -> Network:
-    network, size = tiny_network(), features.images.shape[1]
-    network.feature_size, strategy = size, OnFeatures(strengths=strengths)
-    train(strategy.adapt(network, CLASSES), strategy, Domains(features, clouds(30, seed=5, size=size)), training)
-    return network
-
-
-def probes(network: Network) -> ProbePath:
-    path = network.extras["probe"]
-    assert isinstance(path, ProbePath)
-    return path
-
-
-def test_every_probe_of_a_path_learns_as_if_it_were_alone() -> None:
-    # Far apart and many features: the gradient of plain features would be clipped, by how much the others decide.
-    features = clouds(60, size=400)
-    path = probes(trained(features, (1.0, 1e-2, 1e-4)))
-    for number, strength in enumerate((1.0, 1e-2, 1e-4)):
-        alone = probes(trained(features, (strength,)))
-        torch.testing.assert_close(path.weight[number], alone.weight[0], rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(path.bias[number], alone.bias[0], rtol=1e-3, atol=1e-3)
-
-
 @pytest.mark.parametrize("strength", [1.0, 0.1, 0.01, 1e-3])
-def test_two_hundred_steps_come_within_two_percent_of_scikit_learns_optimum(strength: float) -> None:
-    features = clouds(60)
-    x = features.images.double().numpy()
-    x, labels = (x - x.mean(axis=0)) / x.std(axis=0) / np.sqrt(x.shape[1]), features.labels.numpy()
-
-    def objective(weight: np.ndarray, bias: np.ndarray) -> float:
-        likelihood = log_softmax(x @ weight.T + bias, axis=1)[np.arange(60), labels]
-        return float(-likelihood.mean() + strength / 2 * (weight**2).sum())
-
-    best = LogisticRegression(C=1 / (strength * 60), max_iter=10_000, tol=1e-10).fit(x, labels)
-    path = probes(trained(features, (strength,)))
-    found = objective(path.weight[0].detach().numpy(), path.bias[0].detach().numpy())
-    optimum = objective(best.coef_, best.intercept_)
-    assert optimum - 1e-6 <= found <= 1.02 * optimum
+def test_a_probe_is_at_scikit_learns_optimum(strength: float) -> None:
+    training, other = clouds(60), clouds(60, seed=5)
+    x, held = training.images.double().numpy(), other.images.double().numpy()
+    mean, scale = x.mean(axis=0), np.sqrt(x.std(axis=0) * x.std(axis=0).sum())  # Pareto scaling, to a length of 1
+    assert np.sqrt(np.square((x - mean) / scale).sum(axis=1).mean()) == pytest.approx(1)
+    best = LogisticRegression(C=1 / (strength * 60), max_iter=10_000, tol=1e-10)
+    best.fit((x - mean) / scale, training.labels.numpy())
+    ours = fit_probe(training, other, (strength,))
+    expected = torch.from_numpy(best.predict_log_proba((held - mean) / scale))
+    torch.testing.assert_close(ours(other.images).log_softmax(dim=1).double(), expected, atol=1e-3, rtol=1e-3)
 
 
-def test_the_probe_with_the_lowest_validation_loss_becomes_the_head() -> None:
-    features, validation = clouds(30), clouds(60, seed=5)
-    network = trained(features, STRENGTHS)
-    path = probes(network)
-    losses = [F.cross_entropy(path(validation.images)[:, r], validation.labels).item() for r in range(len(STRENGTHS))]
+def test_the_probe_with_the_lowest_validation_loss_is_kept() -> None:
+    training, validation = clouds(30), clouds(60, seed=5)
+    alone = [fit_probe(training, validation, (strength,)) for strength in STRENGTHS]
+    losses = [F.cross_entropy(probe(validation.images), validation.labels).item() for probe in alone]
     best = int(np.argmin(losses))
     assert 0 < best < len(STRENGTHS) - 1, "neither end of the path is best here, so that choosing matters"
-    with torch.no_grad():
-        network.head.weight.zero_()
-    LinearProbe().choose(network, validation)
-    torch.testing.assert_close(network.head(validation.images), path(validation.images)[:, best], rtol=1e-3, atol=1e-3)
+    kept = fit_probe(training, validation)
+    torch.testing.assert_close(kept(validation.images), alone[best](validation.images), rtol=1e-3, atol=1e-3)
+
+
+def test_fine_tuning_may_begin_at_the_probe() -> None:
+    pictures, validation = bars(30), bars(60, seed=1)
+    probed, tuned = tiny_network(), tiny_network()
+    train(LinearProbe().adapt(probed, CLASSES), LinearProbe(), Domains(pictures, validation), BUDGET)
+    strategy = FineTune(head="probe")
+    strategy.begin(strategy.adapt(tuned, CLASSES), Domains(pictures, validation))
+    torch.testing.assert_close(tuned.head.weight, probed.head.weight, rtol=1e-3, atol=1e-3)
 
 
 def test_the_finished_network_predicts_from_pictures_what_the_probe_learned_from_features() -> None:
     network, strategy, validation = tiny_network(), LinearProbe(views=2), bars(60, seed=1)
     strategy.adapt(network, CLASSES)
-    fit = train(network, strategy, Domains(bars(60), validation), replace(BUDGET, evaluations=5))
+    train(network, strategy, Domains(bars(60), validation), BUDGET)
     finished = strategy.finish(network)
-    probabilities, _ = predict(finished, validation.images)
-    assert F.nll_loss(probabilities.log(), validation.labels).item() == pytest.approx(fit.curve[-1].val_loss, rel=1e-3)
+    probabilities, features = predict(finished, validation.images)
+    torch.testing.assert_close(finished.head(features).softmax(dim=1), probabilities)
     assert (probabilities.argmax(dim=1) == validation.labels).double().mean() > 0.9
     assert list(finished.state_dict()) == list(tiny_network().state_dict())
 
@@ -107,12 +75,10 @@ def test_a_feature_that_hardly_varies_in_training_is_not_blown_up_on_other_pictu
     features = clouds(30).images
     features[:, 0], features[:, 1] = 7.0, 3.0
     features[0, 1] += 1e-6
-    path = ProbePath(features, 3)
+    probe = fit_probe(Split(features, clouds(30).labels, CLASSES), clouds(30, seed=1))
     other = features.clone()
     other[:, :2] += 0.1
-    torch.nn.init.ones_(path.weight)
-    assert (path(other) - path(features)).abs().max() < 5
-    assert path(other).isfinite().all()
+    assert (probe(other) - probe(features)).abs().max() < 1
 
 
 @pytest.mark.parametrize("kind", [LinearProbe, RandomFrozen])

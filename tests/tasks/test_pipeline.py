@@ -306,6 +306,34 @@ def test_an_input_edited_while_its_stage_runs_is_not_recorded(empty: Sandbox) ->
     assert empty.read("x") == "new\n"
 
 
+@pytest.mark.parametrize("output", ["whole.txt", "folder"])
+def test_a_damaged_cache_entry_is_never_used_and_mended_by_running_the_stage(
+    empty: Sandbox, output: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = output if output == "whole.txt" else "folder/a"
+    make = f"mkdir -p folder; echo b > folder/b; cat in.txt > {made}"
+    empty.stages(one={"cmd": f"{make}; echo one >> runs.log", "deps": ["in.txt"], "outs": [output]})
+    empty.write("in.txt", "first")
+    empty.run()
+    empty.write("in.txt", "second")
+    empty.run()
+    assert len(empty.runs()) == 2
+    files = [path for path in (empty.root / ".dvc/cache/files").rglob("*") if path.is_file()]
+    (cached,) = [path for path in files if path.read_bytes() == b"first"]
+    cached.chmod(0o644)
+    cached.write_bytes(b"fi\0st")
+    cached.chmod(0o444)
+    empty.write("in.txt", "first")
+    assert empty.run() == {"one": "ran"}
+    assert "DVC's cache held damaged files" in caplog.text
+    assert (empty.read(made), empty.runs()) == ("first", ["one"])
+    assert empty.status() == {}
+    empty.write("in.txt", "second")
+    assert empty.run() == {"one": "restored"}
+    empty.write("in.txt", "first")
+    assert empty.run() == {"one": "restored"}, "and the entry is whole again"
+
+
 def test_stop_ends_what_runs_and_starts_nothing_more(empty: Sandbox) -> None:
     started = threading.Event()
 

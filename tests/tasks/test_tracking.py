@@ -16,6 +16,7 @@ from mlflow.entities import Run
 
 from tasks.executor import journal
 from tasks.mlflow_settings import read_mlflow_settings
+from tasks.records import unrecorded
 from tasks.records.mlflow_view import FILTER
 from tasks.records.outcome import read_outcome
 from tasks.records.published import Published, Registration, load_published, save_published
@@ -298,6 +299,40 @@ def test_a_server_that_is_away_is_no_error_and_costs_seconds(project: Path, monk
     assert f"127.0.0.1:{port}" in recorded.problem
     assert "secret" not in recorded.problem
     assert (recorded.run_id, recorded.written) == ("", 0)
+
+
+def test_results_that_follow_each_other_while_mlflow_is_away_are_all_recorded_later_and_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = []
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        for learning_rate in ("0.1", "0.2"):
+            write_lock(project, **{"finetune@scratch-10-0": learning_rate, "evaluate": learning_rate})
+            keys.append(read_outcome(project).key)
+            for _ in range(2):
+                recorded = record(project)
+        assert (recorded.waiting, recorded.written) == (2, 0)
+        assert "2 results wait for that" in str(recorded)
+        write_lock(project, evaluate="0.3")
+        assert not (project / unrecorded.FOLDER / read_outcome(project).key).exists()
+    recorded = record(project)
+    assert (recorded.late, recorded.problem) == (2, "")
+    assert "2 earlier results recorded now" in str(recorded)
+    runs = runs_of(project)
+    counted = Counter(run.data.tags[KEY] for run in runs)
+    assert {*keys, read_outcome(project).key} <= counted.keys()
+    assert set(counted.values()) == {1}
+    assert all(is_complete(run) for run in runs)
+    assert list(unrecorded.kept(project)) == []
+    steps = [len(trial.curve) for trial in read_outcome(project).trials]
+    client = client_of(project)
+    trials = [run for run in runs if run.data.tags["kind"] == "trial"]
+    for run in trials:
+        history = [point.step for point in client.get_metric_history(run.info.run_id, "val_loss")]
+        assert len(set(history)) == len(history)
+        assert len(history) in steps
+    assert record(project).late == 0
 
 
 def test_a_server_that_never_answers_is_given_up(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,57 @@
+"""A disk that is full, or that cannot be written: the words name the file and what mends it, and nothing is broken."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.executor.schedule import RunFailed
+from tasks.executor.warm import LocalRunner
+from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
+
+MIB = 2**20
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="only root may mount a small file system"
+)
+
+
+@pytest.fixture
+def small(tmp_path: Path, runner: LocalRunner) -> Iterator[Sandbox]:
+    """A project on a file system of six megabytes."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(place)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount")
+    yield new_sandbox(place / "project", runner)
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(sandbox: Sandbox, leave: int) -> Path:
+    """Fill the file system but for so many bytes."""
+    filler = sandbox.root.parent / "filler"
+    free = shutil.disk_usage(sandbox.root).free
+    filler.write_bytes(b"x" * max(0, free - leave))
+    return filler
+
+
+@pytest.mark.parametrize("leave", [0, 4096, 300_000, 1_300_000])
+def test_a_full_disk_is_named_and_the_next_run_goes_on(small: Sandbox, leave: int) -> None:
+    """Wherever it happens: the command's output, DVC's cache, its databases, dvc.lock."""
+    make = "head -c 1000000 /dev/zero > {0} || exit 2"
+    small.stages(
+        one={"cmd": make.format("one.bin"), "outs": ["one.bin"]},
+        two={"cmd": make.format("two.bin"), "deps": ["one.bin"], "outs": ["two.bin"]},
+    )
+    filler = fill(small, leave)
+    with pytest.raises((RunFailed, OSError)) as caught:
+        small.run()
+    said = str(caught.value)
+    assert "No space left" in said or "disk is full" in said, said
+    filler.unlink()
+    assert set(small.run().values()) <= {"ran", "up_to_date", "restored"}
+    assert small.status() == {}
