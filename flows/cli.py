@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks.environment import find_project, prepare_environment
-from tasks.errors import PASSING_FAULT, GraftError
+from tasks.errors import PASSING_FAULT, PERMANENT_FAULT, GraftError, in_words, of_the_disk
 from tasks.executor.turns import IfBusy, turn
 
 app = typer.Typer(
@@ -63,6 +63,11 @@ def told() -> Iterator[None]:
         how = ("error: ", "bold red") if error.ends_with else ("skipped: ", "bold yellow")
         errors.print(Text.assemble(how, str(error)), soft_wrap=True)
         raise typer.Exit(error.ends_with) from None
+    except OSError as error:
+        if not of_the_disk(error):
+            raise
+        errors.print(Text.assemble(("error: ", "bold red"), in_words(error)), soft_wrap=True)
+        raise typer.Exit(PERMANENT_FAULT) from None
     except KeyboardInterrupt:
         errors.print("[yellow]stopped[/]: finished stages are kept, the next run goes on from there.")
         raise typer.Exit(130) from None

@@ -1,6 +1,7 @@
 """The one error that a person is meant to read."""
 
 import errno
+import os
 from collections.abc import Iterable
 
 PASSING_FAULT = 1
@@ -23,9 +24,16 @@ OF_THE_DISK = {
 """What to do about a file that cannot be read or written."""
 
 
+def of_the_disk(error: BaseException) -> str:
+    """What to do about a file that could not be read or written; empty for any other fault."""
+    words = os.strerror(errno.ENOSPC)  # all that safetensors and torch say
+    number = errno.ENOSPC if words in str(error) else getattr(error, "errno", None)
+    return OF_THE_DISK.get(number or 0, "")
+
+
 def in_words(error: BaseException) -> str:
     """What is wrong, and what to do about it where that is known."""
-    return "\n".join(filter(None, [str(error), OF_THE_DISK.get(getattr(error, "errno", None) or 0, "")]))
+    return "\n".join(filter(None, [str(error), of_the_disk(error)]))
 
 
 class GraftError(Exception):

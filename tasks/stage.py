@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from urllib.error import HTTPError, URLError
 
-from tasks.errors import OF_THE_DISK, OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError, in_words
+from tasks.errors import OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError, in_words, of_the_disk
 
 PARTS_VARIABLE = "GRAFT_BATCH_PARTS"
 """In the environment of a stage: into how many parts its batches are to be divided, because memory was short."""
@@ -43,7 +43,7 @@ def _exit_code(error: Exception) -> int | None:
         return OUT_OF_MEMORY
     if isinstance(error, ConnectionError | TimeoutError | URLError) and not isinstance(error, HTTPError):
         return TEMPORARY_FAULT
-    return PERMANENT_FAULT if isinstance(error, OSError) and error.errno in OF_THE_DISK else None
+    return PERMANENT_FAULT if of_the_disk(error) else None
 
 
 def is_short_of_memory(error: Exception) -> bool:

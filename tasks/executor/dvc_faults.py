@@ -1,7 +1,14 @@
 """What DVC's exceptions say, for people: DVC keeps the line of a broken file in a cause, and prints it itself."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+LAST_GOOD_LOCK = "Take the last good one: git checkout dvc.lock"
+
+
+def way_out(found: Iterable[str]) -> str:
+    """What mends the faults that `problems` found, where that is known."""
+    return LAST_GOOD_LOCK if any("dvc.lock" in problem for problem in found) else ""
 
 
 def problems(error: BaseException) -> list[str]:

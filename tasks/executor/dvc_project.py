@@ -9,9 +9,13 @@ so that a `dvc` command beside it waits or says why not. A command of a stage ru
 claimed in DVC's rwlock as `dvc repro` claims them.
 """
 
+import errno
 import logging
 import os
+import shutil
+import sqlite3
 import threading
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +31,7 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.exceptions import StageNotFound
 from dvc.utils import parse_target
 
-from tasks.errors import GraftError
+from tasks.errors import OF_THE_DISK, GraftError, of_the_disk
 from tasks.executor import dvc_faults, dvc_stage
 from tasks.executor.dvc_faults import problems
 from tasks.executor.dvc_files import DvcFiles
@@ -38,6 +42,8 @@ from tasks.executor.warm import Command
 
 logger = logging.getLogger("graft.executor")
 _one_at_a_time = threading.Lock()
+_ROOM = 2**20
+"""Bytes free, below which a fault is likely that of a full disk."""
 for _name in ("dvc", "dvc_data", "dvc_objects"):  # no progress bars and no advice across our own display
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -206,7 +212,14 @@ class Project:
             except LockError as error:
                 raise TransientError(problems(error)) from error
             except DvcException as error:
-                raise GraftError(problems(error)) from error
+                found = problems(error)
+                raise GraftError(found, self._disk() or dvc_faults.way_out(found)) from error
+            except (OSError, sqlite3.Error) as error:
+                raise GraftError(str(error), of_the_disk(error) or self._disk()) from error
+
+    def _disk(self) -> str:
+        """What to do, if the disk is full: DVC and its databases do not always say so."""
+        return OF_THE_DISK[errno.ENOSPC] if shutil.disk_usage(self.root).free < _ROOM else ""
 
     def _lock(self) -> None:
         has_said_so = False
@@ -219,6 +232,9 @@ class Project:
                 if not has_said_so:
                     logger.warning("waiting for another DVC process to release %s", self._repo.lock.lockfile)
                 has_said_so = True
+            except OSError as error:
+                traceback.clear_frames(error.__traceback__)  # one of them holds the lock, which could not be written
+                raise
             else:
                 return
 
@@ -235,7 +251,7 @@ class Project:
                 ) from error
             raise GraftError(
                 f"dvc.lock (or another DVC file) in {self.root} is damaged: {error}",
-                "Take the last good one: git checkout dvc.lock",
+                dvc_faults.LAST_GOOD_LOCK,
             ) from error
 
     def _name(self, stage: Any) -> str:

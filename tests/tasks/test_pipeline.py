@@ -306,6 +306,14 @@ def test_an_input_edited_while_its_stage_runs_is_not_recorded(empty: Sandbox) ->
     assert empty.read("x") == "new\n"
 
 
+@pytest.mark.parametrize("text", ["", "hello", "stages: ["])
+def test_a_damaged_lock_file_is_named_with_what_mends_it(empty: Sandbox, text: str) -> None:
+    empty.stages(one={"cmd": "true"})
+    empty.write("dvc.lock", text)
+    with pytest.raises(GraftError, match=r"dvc\.lock[\s\S]*git checkout dvc\.lock"):
+        empty.run()
+
+
 @pytest.mark.parametrize("output", ["whole.txt", "folder"])
 def test_a_damaged_cache_entry_is_never_used_and_mended_by_running_the_stage(
     empty: Sandbox, output: str, caplog: pytest.LogCaptureFixture
