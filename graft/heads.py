@@ -1,5 +1,7 @@
 """Heads for new classes, with what an old head knows about the ones that it shares."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -23,6 +25,12 @@ def matched_head(network: Network, classes: tuple[str, ...]) -> None:
     network.set_head(head, classes)
 
 
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """The names, or where there are many the first of them and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names if more <= 0 else [*names[:most], f"… and {more:,} more"])
+
+
 def require_known_classes(network: Network, classes: tuple[str, ...], why: str) -> None:
     """Refuse target classes that the network's head does not know.
 
@@ -32,6 +40,5 @@ def require_known_classes(network: Network, classes: tuple[str, ...], why: str) 
     known = network.description.classes
     if unknown := [name for name in classes if name not in known]:
         raise ValueError(
-            f"{why}, which does not know these target classes: {', '.join(unknown)} "
-            f"(the source has: {', '.join(known)})"
+            f"{why}, which does not know these target classes: {some_of(unknown)} (the source has: {some_of(known)})"
         )

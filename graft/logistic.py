@@ -16,6 +16,7 @@ def logistic_regression(
     decay: float,
     weights: Tensor | None = None,
     start: nn.Linear | None = None,
+    offset: Tensor | None = None,
 ) -> nn.Linear:
     """The linear layer D -> K with the least weighted mean cross-entropy + decay / 2 |W|^2, in double precision.
 
@@ -26,10 +27,13 @@ def logistic_regression(
         weights: (N,), how much each picture counts; all alike by default.
         start: the search for the optimum begins there, and not at zero: sooner done where that of another strength is
             known.
+        offset: (N, K), added to the layer's logits while it is fitted: what is known already, and is not to be
+            learned again.
     """
     x = features.detach().double()
     share = x.new_ones(len(x)) if weights is None else weights.to(x)
     share = share / share.sum()
+    added = x.new_zeros(1) if offset is None else offset.detach().to(x)
     found = nn.Linear(x.shape[1], classes, device=x.device, dtype=torch.double)
     with torch.no_grad():
         found.weight.copy_(start.weight if start else torch.zeros_like(found.weight))
@@ -40,7 +44,7 @@ def logistic_regression(
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        fit = (share * F.cross_entropy(found(x), labels, reduction="none")).sum()
+        fit = (share * F.cross_entropy(found(x) + added, labels, reduction="none")).sum()
         loss = fit + decay / 2 * found.weight.square().sum()
         loss.backward()
         return loss

@@ -1,11 +1,11 @@
-"""A linear probe on frozen features, fitted to its optimum; the strength of its regularisation is chosen on validation.
+"""A linear probe on frozen features, fitted to its optimum; how it is regularised is chosen on validation.
 
-Legend: N pictures, D features, K classes.
+Legend: N pictures, D features, K classes of the target, S classes of the source.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,41 +13,58 @@ from torch import Tensor, nn
 
 from graft.logistic import logistic_regression
 from graft.network import Network, predict
+from graft.relationship import related_head
 from graft.split import Domains, Split
 from graft.strategies.base import Strategy
 
-STRENGTHS = tuple(10.0**exponent for exponent in range(0, -7, -1))
+STRENGTHS = tuple(10.0**exponent for exponent in range(1, -7, -1))
 """From strong to weak, so that the stronger of two equally good probes is chosen."""
+
+_SOURCE_HEAD = "source_head"
+
+
+def remember_head(network: Network) -> None:
+    """Keep the network's head beside it, until a probe has been fitted that may be kept near it."""
+    network.extras[_SOURCE_HEAD] = network.head
 
 
 @torch.no_grad()
-def fit_probe(training: Split, validation: Split, strengths: Sequence[float] = STRENGTHS) -> nn.Linear:
-    """The probe D -> K of lowest validation loss among those of these strengths, each at its optimum.
+def fit_probe(
+    training: Split,
+    validation: Split,
+    source_head: nn.Linear | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+) -> nn.Linear:
+    """The probe D -> K of lowest validation loss, each of those to choose from at its optimum.
 
-    Features are centred and divided by the root of their spread (Pareto scaling, van den Berg et al. 2006, 'Centering,
-    scaling, and transformations'): with a few pictures, full standardisation would make as much of a feature that
-    hardly varies as of one that the backbone is sure of. They are then scaled together, so that those of a picture have
-    a length of about 1 and a strength means the same for every backbone.
+    Features are centred and scaled together, so that those of a picture have a length of about 1 and a strength means
+    the same for every backbone. Each keeps its share of that length: with a few pictures, standardisation would make
+    as much of a feature that hardly varies as of one that the backbone is sure of.
 
     Args:
         training: features (N, D) in place of pictures, with labels.
         validation: the same.
-        strengths: of the penalty on the weights, from strong to weak.
+        source_head: D -> S; with it, validation also chooses what the weights are kept near: zero, or this head in
+            terms of the target's classes (`related_head`).
+        strengths: of the penalty on the weights' distance from there, from strong to weak.
     """
     features, classes = training.images.double(), len(training.classes)
     mean, spread = features.mean(dim=0), features.std(dim=0, correction=0)
-    # A feature that hardly varies over a few pictures must not be blown up on others.
-    spread = spread.clamp_min(0.01 * spread.mean() + torch.finfo(torch.float).tiny)
-    scale = spread.sqrt() * spread.sum().sqrt()
-    held = (validation.images.double() - mean) / scale
-    best, lowest, start = None, torch.inf, None
-    for strength in strengths:
-        start = logistic_regression((features - mean) / scale, training.labels, classes, decay=strength, start=start)
-        loss = F.cross_entropy(start(held), validation.labels).item()
-        if loss < lowest:
-            best, lowest = start, loss
+    length = spread.square().sum().sqrt().clamp_min(torch.finfo(torch.float).tiny)
+    best, lowest = None, torch.inf
+    for known in [None, related_head(source_head, training)] if source_head else [None]:
+        added = known(training.images).double() if known else None
+        fitted = None
+        for strength in strengths:
+            fitted = logistic_regression(
+                (features - mean) / length, training.labels, classes, decay=strength, start=fitted, offset=added
+            )
+            probe = _on_plain_features(fitted, mean, length, known)
+            loss = F.cross_entropy(probe(validation.images).double(), validation.labels).item()
+            if loss < lowest:
+                best, lowest = probe, loss
     assert best is not None, "an optimum's loss is a number"
-    return _on_plain_features(best, mean, scale)
+    return best
 
 
 def probed_head(network: Network, domains: Domains) -> None:
@@ -57,15 +74,23 @@ def probed_head(network: Network, domains: Domains) -> None:
         replace(split, images=predict(network, split.images)[1].to(split.labels.device))
         for split in (domains.target, domains.validation)
     )
-    network.head.load_state_dict(fit_probe(training, validation).state_dict())
+    _fit_head(network, training, validation)
 
 
-def _on_plain_features(probe: nn.Linear, mean: Tensor, scale: Tensor) -> nn.Linear:
-    """The layer that predicts from features what `probe` does from scaled ones, in single precision."""
+def _fit_head(network: Network, training: Split, validation: Split) -> None:
+    """Give the network's head the weights of a probe on features, and forget the one that was remembered."""
+    remembered = network.extras.pop(_SOURCE_HEAD) if _SOURCE_HEAD in network.extras else None
+    found = fit_probe(training, validation, cast(nn.Linear | None, remembered))
+    network.head.load_state_dict(found.state_dict())
+
+
+def _on_plain_features(probe: nn.Linear, mean: Tensor, length: Tensor, known: nn.Linear | None) -> nn.Linear:
+    """The layer that says of features what `probe` says of scaled ones, and `known` as well; in single precision."""
+    weight = probe.weight / length
+    bias = probe.bias - weight @ mean
     found = nn.Linear(probe.in_features, probe.out_features, device=probe.weight.device)
-    weight = probe.weight / scale
-    found.weight.copy_(weight)
-    found.bias.copy_(probe.bias - weight @ mean)
+    found.weight.copy_(weight + known.weight if known else weight)
+    found.bias.copy_(bias + known.bias if known else bias)
     return found
 
 
@@ -77,5 +102,4 @@ class Probing(Strategy):
 
     def begin(self, network: Network, domains: Domains) -> None:
         """Fit it on the features, which were computed once; it becomes the network's head."""
-        found = fit_probe(domains.target, domains.validation)
-        network.head.load_state_dict(found.state_dict())
+        _fit_head(network, domains.target, domains.validation)

@@ -141,7 +141,8 @@ class Strategy:
     def begin(self, network: Network, domains: Domains) -> None:
         """Called once, on the device, before the first step: learn from the training data what the steps will need.
 
-        Where `feature_views` is not 0 the domains hold features. `domains.validation` is not to be looked at here.
+        Where `feature_views` is not 0 the domains hold features. `domains.validation` is there to choose by, not to
+        learn from.
         """
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:

@@ -12,14 +12,11 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from graft.heads import fresh_head
-from graft.logistic import logistic_regression
 from graft.network import Network, predict
+from graft.relationship import direct_relationship, reverse_relationship
 from graft.settings import Positive, Searched
 from graft.split import Domains
 from graft.strategies.base import Step, Strategy
-
-_DECAY = 0.01
-"""Keeps the reverse approach from being sure of what a few pictures show."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +63,3 @@ class CoTuning(Strategy):
         translated = network.extras["relationship"](step.target.labels)
         of_source = F.cross_entropy(network.extras["source_head"](features), translated)
         return step.target.cross_entropy(network.head(features)) + self.weight * of_source
-
-
-def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """p(y_s | y_t) as (K, S): the mean of probabilities (N, S) over the pictures of each target class, by labels (N,).
-
-    A class without a picture has a row of zeros, which nothing will look up.
-    """
-    members = F.one_hot(labels, classes).to(probabilities.dtype)
-    return members.T @ probabilities / members.sum(dim=0).clamp_min(1)[:, None]
-
-
-def reverse_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of pictures with labels (N,).
-
-    p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of a picture that the source's
-    head is sure of, and p(y_s) the mean of the probabilities.
-    """
-    judge = logistic_regression(probabilities, labels, classes, decay=_DECAY)
-    sure = torch.eye(probabilities.shape[1], dtype=torch.double, device=probabilities.device)
-    joint = judge(sure).softmax(dim=1) * probabilities.double().mean(dim=0)[:, None]  # (S, K)
-    found: Tensor = (joint / joint.sum(dim=0)).T
-    return found.to(probabilities.dtype)

@@ -7,7 +7,7 @@ from annotated_types import Gt, Le
 
 from graft.heads import fresh_head, matched_head
 from graft.network import Network
-from graft.probe import probed_head
+from graft.probe import probed_head, remember_head
 from graft.settings import Searched
 from graft.split import Domains
 from graft.stages import stages
@@ -35,6 +35,8 @@ class FineTune(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a head for the target's classes."""
+        if self.head == "probe":
+            remember_head(source)
         (matched_head if self.head == "matched" else fresh_head)(source, classes)
         return source
 

@@ -7,7 +7,7 @@ from annotated_types import Ge
 
 from graft.heads import fresh_head
 from graft.network import Network
-from graft.probe import Probing
+from graft.probe import Probing, remember_head
 from graft.settings import Searched
 
 
@@ -15,16 +15,23 @@ from graft.settings import Searched
 class LinearProbe(Probing):
     """Freeze the source's backbone and fit a new linear head on its features, which are computed only once.
 
-    Minimises CE(W f(x) + b) + strength / 2 |W|² over W and b with f fixed, to the optimum by L-BFGS, for seven
-    strengths from 1 to 1e-6; the one with the lowest validation loss is kept (Alain & Bengio 2016, 'Understanding
+    Minimises CE(W f(x) + b) + strength / 2 |W - W0|² over W and b with f fixed, to the optimum by L-BFGS, for eight
+    strengths from 10 to 1e-6; the one with the lowest validation loss is kept (Alain & Bengio 2016, 'Understanding
     intermediate layers using linear classifier probes'; L-BFGS and chosen strengths: Kornblith et al. 2019, 'Do Better
-    ImageNet Models Transfer Better?'). Cheap, hard to overfit, and without a learning rate. It fails when the source's
+    ImageNet Models Transfer Better?'). W0 is zero or, if validation prefers that, the source's head in terms of the
+    target's classes: for each the mean of the source's classes, weighted by what the source takes its pictures for
+    (keeping weights near a source's: Tommasi, Orabona & Caputo 2010, 'Safety in Numbers'; the weighting is that of
+    You et al. 2020, 'Co-Tuning'). Cheap, hard to overfit, and without a learning rate. It fails when the source's
     features miss what separates the target's classes: then it falls below training from scratch.
     """
 
     views: Annotated[int, Ge(1), Searched(1, 16)] = 1
     """How many views of each training picture pass the backbone: 1 is the picture as it is, more add augmented ones,
     which help at one label a class and cost a pass each."""
+
+    related: bool = True
+    """Whether validation may choose the source's head for W0: with few labels it is worth many, if the source knows
+    classes like the target's."""
 
     @property
     def feature_views(self) -> int:
@@ -34,5 +41,7 @@ class LinearProbe(Probing):
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network, its body frozen, with a fresh head."""
         source.requires_grad_(False)
+        if self.related:
+            remember_head(source)
         fresh_head(source, classes)
         return source

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from graft.alignment import build_alignment
 from graft.alignment.base import Outputs
 from graft.batch_norm import statistics_kept
-from graft.heads import matched_head
+from graft.heads import matched_head, some_of
 from graft.network import Network
 from graft.settings import Searched
 from graft.source_labels import SourceLabels
@@ -72,7 +72,7 @@ class MixedTraining(Strategy):
             if not set(classes) & set(known):
                 raise ValueError(
                     "mixed_training with one head needs a class that both domains have, and they share none: "
-                    f"{', '.join(classes)} (the source has: {', '.join(known)}); two heads would do"
+                    f"{some_of(classes)} (the source has: {some_of(known)}); two heads would do"
                 )
             network.extras["source_labels"] = SourceLabels(known, classes)
             matched_head(network, classes)

@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 
 from graft.loop import train
 from graft.network import predict
 from graft.probe import STRENGTHS, fit_probe
+from graft.relationship import related_head
 from graft.settings import Augmentation, Training
 from graft.split import Domains, Split
 from graft.strategies.fine_tune import FineTune
@@ -32,23 +36,58 @@ def clouds(n: int, *, seed: int = 0, size: int = 40) -> Split:
 def test_a_probe_is_at_scikit_learns_optimum(strength: float) -> None:
     training, other = clouds(60), clouds(60, seed=5)
     x, held = training.images.double().numpy(), other.images.double().numpy()
-    mean, scale = x.mean(axis=0), np.sqrt(x.std(axis=0) * x.std(axis=0).sum())  # Pareto scaling, to a length of 1
-    assert np.sqrt(np.square((x - mean) / scale).sum(axis=1).mean()) == pytest.approx(1)
+    mean = x.mean(axis=0)
+    scale = np.sqrt(np.square(x - mean).sum(axis=1).mean())  # the root mean square of a picture's length
     best = LogisticRegression(C=1 / (strength * 60), max_iter=10_000, tol=1e-10)
     best.fit((x - mean) / scale, training.labels.numpy())
-    ours = fit_probe(training, other, (strength,))
+    ours = fit_probe(training, other, strengths=(strength,))
     expected = torch.from_numpy(best.predict_log_proba((held - mean) / scale))
     torch.testing.assert_close(ours(other.images).log_softmax(dim=1).double(), expected, atol=1e-3, rtol=1e-3)
 
 
 def test_the_probe_with_the_lowest_validation_loss_is_kept() -> None:
     training, validation = clouds(30), clouds(60, seed=5)
-    alone = [fit_probe(training, validation, (strength,)) for strength in STRENGTHS]
+    alone = [fit_probe(training, validation, strengths=(strength,)) for strength in STRENGTHS]
     losses = [F.cross_entropy(probe(validation.images), validation.labels).item() for probe in alone]
     best = int(np.argmin(losses))
     assert 0 < best < len(STRENGTHS) - 1, "neither end of the path is best here, so that choosing matters"
     kept = fit_probe(training, validation)
     torch.testing.assert_close(kept(validation.images), alone[best](validation.images), rtol=1e-3, atol=1e-3)
+
+
+def test_a_probe_near_the_sources_head_minimises_what_it_says() -> None:
+    training, strength = clouds(12), 0.1
+    torch.manual_seed(1)
+    source = nn.Linear(40, 5)
+    nn.init.normal_(source.weight, std=0.02)
+    probe, known = fit_probe(training, training, source, strengths=(strength,)), related_head(source, training)
+    x = training.images.double().numpy()
+    length = np.sqrt(np.square(x - x.mean(axis=0)).sum(axis=1).mean())
+
+    def objective(flat: np.ndarray) -> float:
+        weight, bias = flat[:120].reshape(3, 40), flat[120:]
+        log = log_softmax(x @ weight.T + bias, axis=1)
+        away = (weight - known.weight.detach().double().numpy()) * length
+        return float(-log[np.arange(12), training.labels.numpy()].mean() + strength / 2 * np.square(away).sum())
+
+    found = np.concatenate([probe.weight.detach().double().numpy().ravel(), probe.bias.detach().double().numpy()])
+    best = minimize(objective, found, method="L-BFGS-B", options={"maxfun": 100_000})
+    assert objective(found) == pytest.approx(best.fun, rel=1e-4)
+
+
+def test_validation_chooses_whether_the_probe_is_kept_near_the_sources_head() -> None:
+    """A head that knows the classes under other names helps at one label a class; one of noise does no harm."""
+    few, validation, test = clouds(3), clouds(3, seed=5), clouds(300, seed=6)
+    plain = fit_probe(few, validation)
+    knows = fit_probe(clouds(300, seed=7), clouds(60, seed=8))
+    torch.manual_seed(0)
+    noise = nn.Linear(40, 3)
+
+    def accuracy(probe: nn.Linear) -> float:
+        return (probe(test.images).argmax(dim=1) == test.labels).double().mean().item()
+
+    assert accuracy(fit_probe(few, validation, knows)) > accuracy(plain) + 0.1
+    torch.testing.assert_close(fit_probe(few, validation, noise).weight, plain.weight)
 
 
 def test_fine_tuning_may_begin_at_the_probe() -> None:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from graft.loop import train
 from graft.network import Description, Network, predict
 from graft.regularisers import features_and_maps, mean_by_channel
+from graft.relationship import direct_relationship, related_head, reverse_relationship
 from graft.settings import Training
 from graft.split import Domains, Split
 from graft.strategies.base import Batch, Step, Strategy
 from graft.strategies.bss import Bss, spectrum
-from graft.strategies.co_tuning import CoTuning, direct_relationship, reverse_relationship
+from graft.strategies.co_tuning import CoTuning
 from graft.strategies.delta import Delta, MapDistance, fit_probe
 from graft.strategies.l2_sp import L2Sp
 from graft.strategies.scratch import Scratch
@@ -282,6 +283,18 @@ def test_co_tuning_relates_classes_in_reverse_by_bayes_rule() -> None:
     expected = (joint / joint.sum(axis=0)).T
     found = reverse_relationship(torch.from_numpy(probabilities), torch.from_numpy(labels), 3)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+
+
+def test_a_related_head_prefers_the_class_whose_mean_prediction_is_nearest_in_cross_entropy() -> None:
+    torch.manual_seed(0)
+    head, features, labels = nn.Linear(6, 4), torch.randn(30, 6), torch.arange(30) % 3
+    found = related_head(head, Split(features, labels, ("a", "b", "c")))
+    source = head(features).softmax(dim=1).detach().double().numpy()
+    means = np.stack([source[labels.numpy() == label].mean(axis=0) for label in range(3)])
+    expected = (means[None] * np.log(source)[:, None]).sum(axis=2)
+    found_logits = found(features).detach().double().numpy()
+    difference = found_logits - expected
+    np.testing.assert_allclose(difference, np.repeat(difference[:, :1], 3, axis=1), atol=1e-5)
 
 
 def test_co_tuning_learns_the_relationship_that_was_asked_for(pretrained: Network) -> None:

@@ -177,3 +177,10 @@ def test_mixed_training_has_two_heads_while_classes_differ(pretrained: Network) 
 def test_an_unknown_strategy_names_the_valid_ones_and_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"unknown strategy 'finetune'; did you mean 'fine_tune'\? valid: .*scratch"):
         strategy_class("finetune")
+
+
+def test_a_refusal_names_a_few_of_a_thousand_source_classes() -> None:
+    source = tiny_network(classes=tuple(f"class {index}" for index in range(1000)))
+    with pytest.raises(ValueError, match=r"does not know .*: left \(the source has: class 0, .*… and 988 more") as said:
+        SourceOnly().adapt(source, ("left", "class 5"))
+    assert len(str(said.value)) < 300
