@@ -79,7 +79,7 @@ def domain_error(source: Tensor, target: Tensor) -> float:
     wrong = 0
     for fold in range(_FOLDS):
         held_a, held_b = (torch.arange(len(split)) % _FOLDS == fold for split in (source, target))
-        fitted = torch.cat([source[~held_a], target[~held_b]])
+        fitted = torch.cat([source[~held_a], target[~held_b]]).double()
         side = torch.cat([torch.ones(int((~held_a).sum())), torch.zeros(int((~held_b).sum()))]).long()
         mean, std = fitted.mean(dim=0), fitted.std(dim=0, correction=0).clamp_min(1e-12)
         # scikit-learn's default penalty, |w|^2 / 2 beside the sum of the losses, over a pair of opposite weights.

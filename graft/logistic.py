@@ -17,11 +17,12 @@ def logistic_regression(
     weights: Tensor | None = None,
     start: nn.Linear | None = None,
     offset: Tensor | None = None,
+    tolerance: float = 1e-9,
 ) -> nn.Linear:
-    """The linear layer D -> K with the least weighted mean cross-entropy + decay / 2 |W|^2, in double precision.
+    """The linear layer D -> K with the least weighted mean cross-entropy + decay / 2 |W|^2.
 
     Args:
-        features: (N, D), on the device where it is fitted.
+        features: (N, D), on the device where it is fitted, in the precision that is asked for.
         labels: (N,), from 0 to K - 1.
         decay: strength of the regularisation, above zero, so that there is one optimum; the bias goes free.
         weights: (N,), how much each picture counts; all alike by default.
@@ -29,17 +30,22 @@ def logistic_regression(
             known.
         offset: (N, K), added to the layer's logits while it is fitted: what is known already, and is not to be
             learned again.
+        tolerance: the search ends where no component of the gradient is larger.
     """
-    x = features.detach().double()
+    x = features.detach()
     share = x.new_ones(len(x)) if weights is None else weights.to(x)
     share = share / share.sum()
     added = x.new_zeros(1) if offset is None else offset.detach().to(x)
-    found = nn.Linear(x.shape[1], classes, device=x.device, dtype=torch.double)
+    found = nn.Linear(x.shape[1], classes, device=x.device, dtype=x.dtype)
     with torch.no_grad():
         found.weight.copy_(start.weight if start else torch.zeros_like(found.weight))
         found.bias.copy_(start.bias if start else torch.zeros_like(found.bias))
     optimiser = torch.optim.LBFGS(
-        found.parameters(), max_iter=200, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        found.parameters(),
+        max_iter=200,
+        tolerance_grad=tolerance,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:

@@ -29,7 +29,7 @@ def reverse_relationship(probabilities: Tensor, labels: Tensor, classes: int) ->
     p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of a picture that the source's
     head is sure of, and p(y_s) the mean of the probabilities.
     """
-    judge = logistic_regression(probabilities, labels, classes, decay=_DECAY)
+    judge = logistic_regression(probabilities.double(), labels, classes, decay=_DECAY)
     sure = torch.eye(probabilities.shape[1], dtype=torch.double, device=probabilities.device)
     joint = judge(sure).softmax(dim=1) * probabilities.double().mean(dim=0)[:, None]  # (S, K)
     found: Tensor = (joint / joint.sum(dim=0)).T

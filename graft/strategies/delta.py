@@ -158,7 +158,7 @@ def fit_probe(network: Network, target: Split) -> nn.Linear:
     """A linear probe on the network's features of labelled pictures, with a little L2."""
     features = predict(network, target.images)[1].to(target.images.device)
     decay = _PROBE_DECAY * features.square().sum(dim=1).mean().item()
-    return logistic_regression(features, target.labels, len(target.classes), decay=decay).float()
+    return logistic_regression(features.double(), target.labels, len(target.classes), decay=decay).float()
 
 
 def _attention(worth: Tensor) -> Tensor:
