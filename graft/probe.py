@@ -21,7 +21,7 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(1, -7, -1))
 """From strong to weak, so that the stronger of two equally good probes is chosen."""
 
 _PATIENCE = 2
-"""Weaker strengths in a row that validation likes no better, after which none weaker is tried: they take the longest."""
+"""Weaker strengths in a row that validation likes no better, after which no weaker one is tried: they take longest."""
 _FREE = 1e-3
 """Below this strength a probe is much the same wherever it is kept near."""
 _TOLERANCE = 1e-5
