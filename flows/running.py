@@ -17,11 +17,9 @@ from tasks.executor.devices import find_devices
 from tasks.module import run_module
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
-from tasks.plan import read_plan
 from tasks.readiness import check_files, make_ready
 from tasks.records.published import Published
 from tasks.settings.check_parameters import check_label_budget
-from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.versioning import DataStatus, DataVersion, data_status, version_data
 
@@ -106,7 +104,11 @@ def _check_prefect() -> None:
 def have_data(root: Path, console: Console, *, update: bool = False) -> DataVersion:
     """Put the data in place, showing what is done where it takes time."""
     with console.status("looking at the data") as shown:
-        return version_data(root, update=update, on_line=shown.update)
+        if not update:
+            return version_data(root, on_line=shown.update)
+        from tasks.intake import take_in
+
+        return take_in(root, shown.update)
 
 
 def in_words(data: DataVersion) -> str:
@@ -146,14 +148,11 @@ def show_faults(root: Path, console: Console) -> None:
     Raises:
         GraftError: all faults that were found.
     """
-    from tasks.datasets.check import Budget, check_data, summarise
+    from tasks.intake import data_faults
 
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
-    spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
-    labels = read_plan(root / "params.yaml").budget
-    faults = check_data(root, settings, Budget(labels, spent.validation_for(labels)))
-    if faults:
-        raise GraftError(summarise(faults))
+    if faults := data_faults(root):
+        raise GraftError(faults)
     console.print(
         f"No faults: {settings.source} and {settings.target} can be used, with labels enough.", highlight=False
     )

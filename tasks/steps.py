@@ -20,6 +20,7 @@ from tasks.executor.devices import Devices, find_devices
 from tasks.executor.execution import Outcome
 from tasks.executor.schedule import Job
 from tasks.executor.turns import IfBusy, turn
+from tasks.intake import take_in
 from tasks.module import run_module
 from tasks.pipeline import Pipeline
 from tasks.readiness import make_ready
@@ -41,7 +42,7 @@ def run_stage(name: str) -> Outcome:
 def version_data(root: Path, update: bool) -> str:
     """Pull, make or check `data/` against `data.dvc`; the hash of the data."""
     with events.step("version data"):
-        return versioning.version_data(root, update=update).md5
+        return (take_in(root) if update else versioning.version_data(root)).md5
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)

@@ -68,10 +68,13 @@ def data_status(root: Path) -> DataStatus:
     return DataStatus("changed", found) if isinstance(found, Changes) else DataStatus(found)
 
 
-def version_data(root: Path, update: bool = False, on_line: OnLine | None = None) -> DataVersion:
+def version_data(
+    root: Path, update: bool = False, on_line: OnLine | None = None, check: Callable[[], None] = lambda: None
+) -> DataVersion:
     """Put the data that data.dvc records in place, or with `update` record the data that is in place.
 
-    `on_line` gets a line before each thing that takes time.
+    `on_line` gets a line before each thing that takes time. `check` is called before new data is recorded, and may
+    refuse it by an error.
 
     Raises:
         GraftError: data/ changed and `update` is false; there is no data; the cache or the remote cannot give it; the
@@ -80,14 +83,16 @@ def version_data(root: Path, update: bool = False, on_line: OnLine | None = None
     say = on_line or (lambda _line: None)
     status = data_status(root)
     if status.state == "missing":
-        return DataVersion(_recorded(root), _fetch(root, say))
+        return DataVersion(recorded(root), _fetch(root, say))
     if status.state == "unchanged":
-        return DataVersion(_recorded(root), "unchanged")
+        return DataVersion(recorded(root), "unchanged")
     if status.state == "not in cache":
         say("putting data/ into DVC's cache")
         return DataVersion(commit(root), "committed")
     if not update:
         raise GraftError(*_explain(status))
+    say("checking the new data")
+    check()
     say("versioning data/")
     return DataVersion(commit(root), "updated", status.changes)
 
@@ -123,7 +128,7 @@ def _explain(status: DataStatus) -> tuple[str, str]:
 
 def _fetch(root: Path, say: OnLine) -> Literal["restored", "pulled", "made"]:
     """data/ is not there: from the remote, from the cache, or rendered."""
-    expected = _recorded(root)
+    expected = recorded(root)
     if remote := default_remote(root):
         say(f"pulling data/ from the DVC remote {remote!r}")
         return "pulled" if pull(root, remote) else "restored"
@@ -166,7 +171,12 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
     commit(root)
 
 
-def _recorded(root: Path) -> str:
+def recorded(root: Path) -> str:
+    """The hash of the data that the project records.
+
+    Raises:
+        GraftError: it records none.
+    """
     if not (root / POINTER).exists():
         raise GraftError(
             f"there is no data: neither {DATA}/ nor {POINTER} is in {root}",

@@ -73,6 +73,23 @@ def commit(root: Path) -> str:
     return recorded_md5(root / POINTER)
 
 
+def is_import(root: Path) -> bool:
+    """Whether data/ comes from elsewhere: `dvc import` and `dvc import-url` say so in data.dvc."""
+    with _repository(root) as repo:
+        (stage,) = repo.stage.load_file(str(root / POINTER))
+        return bool(stage.is_import)
+
+
+def update_import(root: Path) -> None:
+    """What `dvc update data.dvc` does: fetch what the origin of data/ holds now, if it is not what data.dvc records.
+
+    Raises:
+        GraftError: the origin cannot be reached or does not have it.
+    """
+    with _repository(root) as repo:
+        repo.update([str(root / POINTER)])
+
+
 def default_remote(root: Path) -> str | None:
     """The name of the remote that data is pulled from, if one is set."""
     with _repository(root) as repo:

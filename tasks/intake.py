@@ -1,0 +1,80 @@
+"""New data: what was put into `data/`, or what its origin holds now. It is versioned if the check finds no fault.
+
+The origin of an imported `data/` (`dvc import`, `dvc import-url`) is a folder, a bucket or another repository; data.dvc
+says which.
+"""
+
+from pathlib import Path
+
+from tasks.datasets.check import Budget, check_data, summarise
+from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, restore, update_import
+from tasks.errors import GraftError
+from tasks.files import write_text
+from tasks.parameters import read_section
+from tasks.plan import read_plan
+from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.prepare import PrepareSettings
+from tasks.versioning import DataVersion, OnLine, recorded, version_data
+
+
+class DataRefused(GraftError):  # noqa: N818  (named for what is read in a log)
+    """New data that has faults; what data.dvc records stays as it was."""
+
+
+def take_in(root: Path, on_line: OnLine | None = None) -> DataVersion:
+    """Version new data, if there is any; `on_line` gets a line before each thing that takes time.
+
+    Raises:
+        DataRefused: it has faults, all of which are named.
+        GraftError: there is no data, or DVC cannot read, fetch or write it.
+    """
+    say = on_line or (lambda _line: None)
+    if (root / POINTER).exists() and is_import(root):
+        return _update(root, say)
+    return version_data(root, update=True, on_line=say, check=lambda: refuse_faults(root, "data/ was left as it is."))
+
+
+def refuse_faults(root: Path, what_became: str) -> None:
+    """Check `data/` with the label budget of `params.yaml`.
+
+    Raises:
+        DataRefused: it has faults; ends with `what_became` of it.
+    """
+    if faults := data_faults(root):
+        raise DataRefused(["the new data is refused:", *faults], f"{what_became} `graft data check` tells all faults.")
+
+
+def data_faults(root: Path) -> list[str]:
+    """All that is wrong with `data/`, a line a fault.
+
+    Raises:
+        GraftError: params.yaml cannot be used.
+    """
+    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
+    labels = read_plan(root / "params.yaml").budget
+    return summarise(check_data(root, settings, Budget(labels, spent.validation_for(labels))))
+
+
+def _update(root: Path, say: OnLine) -> DataVersion:
+    """Fetch what the origin holds now; faulty data goes and what was there comes back."""
+    if not (root / "data").exists():
+        version_data(root, on_line=say)
+    elif isinstance(changed := compare(root), Changes):
+        raise GraftError(
+            f"data/ is imported, and was edited here: {changed}",
+            "Put it back (`dvc checkout data.dvc`), and edit it where it comes from; data.dvc says where.",
+        )
+    before, pointer = recorded(root), (root / POINTER).read_text(encoding="utf-8")
+    try:
+        say("asking data's origin for news")
+        update_import(root)
+        if recorded(root) == before:
+            return DataVersion(before, "unchanged")
+        say("checking the new data")
+        refuse_faults(root, "What was there before is back.")
+    except BaseException:  # DVC drops what was there before it looks whether there is anything to take its place
+        write_text(root / POINTER, pointer)
+        restore(root)
+        raise
+    return DataVersion(recorded(root), "updated")

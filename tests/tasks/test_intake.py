@@ -1,0 +1,125 @@
+"""New data is taken in if it is faultless; if not, it is refused with every reason, and nothing else has changed."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.errors import GraftError
+from tasks.intake import DataRefused, take_in
+from tasks.versioning import recorded
+from tests.house.imports import ROOT
+from tests.tasks.raw_data import good_project, pictures, save_pictures
+
+
+def dvc(root: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = good_project(tmp_path_factory.mktemp("intake"))
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content |= {"label_budgets": [2], "finetune": content["finetune"] | {"validation_per_class": 2}}
+    (root / "params.yaml").write_text(yaml.safe_dump(content))
+    (root / "data.dvc").unlink()
+    dvc(root, "init", "-q", "--no-scm")
+    dvc(root, "add", "-q", "data")
+    return root
+
+
+@pytest.fixture
+def root(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "project", symlinks=True))
+
+
+@pytest.fixture
+def imported(template: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A project whose data comes from a folder elsewhere, and that folder."""
+    root, origin = tmp_path / "project", tmp_path / "origin"
+    shutil.copytree(template, root, symlinks=True)
+    shutil.move(root / "data", origin)
+    (root / "data.dvc").unlink()
+    dvc(root, "import-url", "-q", str(origin), "data")
+    return root, origin
+
+
+def add(target: Path) -> None:
+    save_pictures(target, {"train/one": pictures(9, seed=7)})
+
+
+def spoil(target: Path) -> None:
+    add(target)
+    (target / "train/one/001.png").write_bytes(b"no picture")
+    (target / "train/two/twin.png").write_bytes((target / "test/one/000.png").read_bytes())
+
+
+def refusal(root: Path) -> str:
+    with pytest.raises(DataRefused) as caught:
+        take_in(root)
+    return str(caught.value)
+
+
+def test_new_data_in_the_folder_is_versioned(root: Path) -> None:
+    before = recorded(root)
+    assert take_in(root).what == "unchanged"
+    add(root / "data/target")
+    found = take_in(root)
+    assert found.what == "updated"
+    assert "1 added" in str(found.changes)
+    assert found.md5 == recorded(root) != before
+
+
+def test_faulty_data_is_refused_with_every_reason_and_stays_for_its_owner_to_mend(root: Path) -> None:
+    before = (root / "data.dvc").read_text()
+    spoil(root / "data/target")
+    said = refusal(root)
+    assert "001.png" in said
+    assert "twin.png" in said
+    assert (root / "data.dvc").read_text() == before
+    assert (root / "data/target/train/one/001.png").read_bytes() == b"no picture"
+    (root / "data/target/train/one/001.png").unlink()
+    (root / "data/target/train/two/twin.png").unlink()
+    assert take_in(root).what == "updated"
+
+
+def test_news_of_an_import_is_fetched_and_versioned(imported: tuple[Path, Path]) -> None:
+    root, origin = imported
+    assert take_in(root).what == "unchanged"
+    add(origin / "target")
+    assert take_in(root).what == "updated"
+    assert (root / "data/target/train/one/008.png").exists()
+    assert take_in(root).what == "unchanged"
+
+
+def test_faulty_news_of_an_import_goes_and_what_was_there_comes_back(imported: tuple[Path, Path]) -> None:
+    root, origin = imported
+    before = (root / "data.dvc").read_text()
+    spoil(origin / "target")
+    assert "twin.png" in refusal(root)
+    assert (root / "data.dvc").read_text() == before
+    assert not (root / "data/target/train/two/twin.png").exists()
+    shutil.rmtree(root / "data")
+    (origin / "target/train/one/001.png").unlink()
+    (origin / "target/train/two/twin.png").unlink()
+    assert take_in(root).what == "updated"
+
+
+def test_an_import_that_was_edited_here_is_not_overwritten(imported: tuple[Path, Path]) -> None:
+    root, origin = imported
+    add(origin / "target")
+    (root / "data/target/train/one/mine.png").write_bytes(b"mine")
+    with pytest.raises(GraftError, match=r"mine\.png.*\n.*edit it where it comes from"):
+        take_in(root)
+    assert (root / "data/target/train/one/mine.png").exists()
+
+
+def test_an_origin_that_is_gone_is_named(imported: tuple[Path, Path]) -> None:
+    root, origin = imported
+    shutil.rmtree(origin)
+    with pytest.raises(GraftError, match="origin"):
+        take_in(root)
+    assert (root / "data/target").exists()
