@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import GraftError
 from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
 from tasks.records.champion import scores_tag, standing
+from tasks.records.drift import DATA_MD5, POOL_MD5, TEST_MD5, Drift, find_drift
 from tasks.records.mlflow_client import default_server, find_experiment, in_words, only_one, open_client
 from tasks.records.model_package import logged_model
 from tasks.records.outcome import Outcome, read_outcome
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-TEST_MD5 = "graft.test_md5"
 REASON = "graft.reason"
 HISTORY = "graft.history."
 """Start of the tags that hold a version's history: graft.history.001, graft.history.002, …"""
@@ -64,7 +64,10 @@ def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome
     gate = settings.registry.promotion
     score = standing(client, champion, outcome, gate.metric) if champion else None
     decision = decide(_candidate(version, outcome, gate.metric), score, gate)
+    drift = find_drift(champion, outcome, gate.metric, score) if champion and score else None
     _apply(client, decision, version, champion, run)
+    if drift:
+        _show_drift(client, run.info.experiment_id, outcome, drift)
     present = _holder(client, name, CHAMPION)
     return Registration(
         model=name,
@@ -73,7 +76,17 @@ def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome
         alias=CHAMPION if decision.promote else CHALLENGER,
         champion=str(present.version) if present else "",
         reason=decision.reason,
+        drift=str(drift) if drift else "",
     )
+
+
+def _show_drift(client: "MlflowClient", experiment_id: str, outcome: Outcome, drift: Drift) -> None:
+    """Add the drift to the run of the whole result, if it is not there."""
+    run = RunStore(client, experiment_id).finished(outcome.key)
+    if run and not drift.points().keys() <= run.data.metrics.keys():
+        for name, value in drift.points().items():
+            client.log_metric(run.info.run_id, name, value)
+        client.set_tag(run.info.run_id, "graft.drift", str(drift))
 
 
 def _run_of_candidate(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> "Run":
@@ -102,7 +115,7 @@ def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "R
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {KEY: candidate.key, TEST_MD5: outcome.test_md5, "dvc.data_md5": outcome.data_md5}
+    tags = {KEY: candidate.key, TEST_MD5: outcome.test_md5, POOL_MD5: outcome.pool_md5, DATA_MD5: outcome.data_md5}
     tags |= {name: run.data.tags[name] for name in ("git.commit", "git.dirty") if name in run.data.tags}
     tags |= {"strategy": candidate.strategy, "seed": str(candidate.metrics["seed"])}
     with default_server(client.tracking_uri):

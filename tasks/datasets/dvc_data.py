@@ -123,6 +123,23 @@ def pull(root: Path, remote: str) -> bool:
     return bool(fetched)
 
 
+def folder_from_cache(root: Path, md5: str, target: Path) -> None:
+    """Copy a folder that some stage once made out of DVC's cache, by its hash, into `target`, which does not exist.
+
+    Raises:
+        GraftError: the cache does not hold all of it.
+    """
+    with _repository(root) as repo:
+        listing = Path(repo.cache.local.oid_to_path(md5))
+        try:
+            files = {file["relpath"]: file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
+            for name, oid in files.items():
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(repo.cache.local.oid_to_path(oid), target / name)
+        except FileNotFoundError:
+            raise GraftError("DVC's cache no longer holds the old data") from None
+
+
 def directory_md5(folder: Path) -> str:
     """DVC's hash of a folder (md5 over the sorted list of its files' md5 and names), found without DVC's cache."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())

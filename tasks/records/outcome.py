@@ -13,7 +13,7 @@ from tasks.stage_key import lock_entries, stage_keys
 from tasks.summary_view import budgets
 from tasks.trials import SEED_METRICS
 
-TEST_DATA = "build/data/test"
+TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ class Outcome:
     card: dict[str, Any]
     test_md5: str
     """Hash of the packed test split."""
+    pool_md5: str
+    """Hash of the target's packed label pool."""
     pretrained: Trained
     trials: tuple[Trial, ...]
 
@@ -84,6 +86,7 @@ def read_outcome(root: Path) -> Outcome:
             report=report,
             card=_read_json(root / "build/data/card.json"),
             test_md5=_hash_in_lock(root / "dvc.lock", TEST_DATA),
+            pool_md5=_hash_in_lock(root / "dvc.lock", POOL_DATA),
             pretrained=pretrained,
             trials=tuple(_read_trials(root, report, keys)),
         )

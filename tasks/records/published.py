@@ -64,6 +64,8 @@ class Registration:
     """Why it is the champion, or why not."""
     problem: str = ""
     """Why it could not be registered."""
+    drift: str = ""
+    """What new data did to the champion of before; empty if the data is the one that it was made from."""
 
     @property
     def uri(self) -> str:
@@ -75,7 +77,8 @@ class Registration:
             return f"Not registered: {self.problem}"
         what = "registered now" if self.created else "was registered before"
         verdict = "champion" if self.alias == "champion" else f"not promoted ({self.alias or 'no alias'})"
-        return f"{self.model} version {self.version} ({what}): {verdict}. {self.reason}"
+        drift = f"\n{self.drift}" if self.drift else ""
+        return f"{self.model} version {self.version} ({what}): {verdict}. {self.reason}{drift}"
 
 
 @dataclass(frozen=True)

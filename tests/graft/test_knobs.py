@@ -35,6 +35,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 """Settings without which a knob has nothing to say here."""
 
 ELSEWHERE = {
+    "linear_probe.related": "validation prefers the plain probe here (see test_probe.py)",
     "layer_transfer.kinds": "the tiny network's body has convolutions alone (see test_layers.py)",
 }
 """Knobs that so small a problem cannot show."""

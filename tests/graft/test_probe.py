@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from graft.split import Domains, Split
 from graft.strategies.fine_tune import FineTune
 from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.random_frozen import RandomFrozen
+from graft.strategies.scratch import Scratch
 from tests.graft.pictures import CLASSES, bars, tiny_network
 
 BUDGET = Training(steps=200, batch_size=32, learning_rate=0.003, evaluations=1, keep="last")
@@ -88,6 +90,21 @@ def test_validation_chooses_whether_the_probe_is_kept_near_the_sources_head() ->
 
     assert accuracy(fit_probe(few, validation, knows)) > accuracy(plain) + 0.1
     torch.testing.assert_close(fit_probe(few, validation, noise).weight, plain.weight)
+
+
+def test_linear_probe_starts_from_what_the_sources_head_knows_unless_it_must_not() -> None:
+    source = tiny_network(seed=3)
+    how = Training(steps=40, batch_size=16, learning_rate=0.02)
+    train(source, Scratch(), Domains(bars(90), bars(30, seed=1)), how)
+    test = bars(120, seed=9, noise=180)
+
+    def accuracy(strategy: LinearProbe) -> float:
+        network = strategy.adapt(copy.deepcopy(source), CLASSES)
+        train(network, strategy, Domains(bars(3, seed=5, noise=180), bars(30, seed=6, noise=180)), BUDGET)
+        assert not network.extras
+        return (predict(network, test.images)[0].argmax(dim=1) == test.labels).double().mean().item()
+
+    assert accuracy(LinearProbe()) > accuracy(LinearProbe(related=False))
 
 
 def test_fine_tuning_may_begin_at_the_probe() -> None:

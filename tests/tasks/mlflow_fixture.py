@@ -139,10 +139,15 @@ def card() -> dict[str, Any]:
 
 def write_lock(root: Path, **changes: str) -> None:
     """A dvc.lock by hand; `changes` gives a stage another input, as an edit would."""
-    digest = hashlib.md5((root / "build/data/test/images.npy").read_bytes()).hexdigest()
-    test = [{"path": "build/data/test", "hash": "md5", "md5": f"{digest}.dir"}]
+    splits = {
+        name: hashlib.md5((root / "build/data" / name / "images.npy").read_bytes()).hexdigest()
+        for name in ("pool", "test")
+    }
+    pool, test = (
+        [{"path": f"build/data/{name}", "hash": "md5", "md5": f"{digest}.dir"}] for name, digest in splits.items()
+    )
     stages: dict[str, Any] = {name: {"cmd": f"python -m tasks.{name}"} for name in ("prepare", "pretrain")}
-    stages["prepare"]["outs"] = test
+    stages["prepare"]["outs"] = pool + test
     for strategy in STRATEGIES:
         for seed in SEEDS:
             entry = Entry(strategy, 10, seed)
