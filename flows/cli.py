@@ -132,6 +132,23 @@ def sync(if_busy: IfBusyOption = "wait") -> None:
             raise typer.Exit(PASSING_FAULT)
 
 
+@app.command(epilog="Examples:  graft schedule   ·   graft schedule --port 4300   ·   graft schedule --deploy")
+def schedule(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of Prefect's page; the next free one is taken.")] = 4200,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Put them into their work pools at PREFECT_API_URL instead.")
+    ] = False,
+) -> None:
+    """Run the flow by itself as prefect.yaml says: serve it on this machine, with Prefect's page on loopback."""
+    with project() as root:
+        from flows import schedule as scheduling
+
+        if deploy:
+            scheduling.deploy(root, console)
+        else:
+            scheduling.serve(root, console, port=port)
+
+
 @app.command(epilog="Example:  graft status")
 def status() -> None:
     """Say what a run would do, and why; nothing is run."""

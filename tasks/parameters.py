@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -67,6 +67,9 @@ def parse(values: object, kind: Any, *, where: str) -> Any:
 
 
 def _unknown_keys(values: object, kind: Any, where: str) -> Iterator[str]:
+    if get_origin(kind) is list and isinstance(values, list):
+        for place, value in enumerate(values, 1):
+            yield from _unknown_keys(value, get_args(kind)[0], f"{where}, entry {place}")
     if not (is_dataclass(kind) and isinstance(values, dict)):
         return
     types = get_type_hints(kind)

@@ -1,8 +1,10 @@
 """What a strategy's file says, read without importing it: to import torch would take seconds."""
 
 import ast
+import contextlib
 from pathlib import Path
 
+_ATTEMPTS = 20
 GRAFT = Path(__file__).resolve().parents[2] / "graft"
 
 
@@ -15,9 +17,17 @@ def needs_labels(name: str) -> bool | None:
         return None
 
 
+def _parse(text: str) -> ast.Module:
+    """The file's syntax tree. CPython 3.11 counts its depth wrongly where two threads parse at once (gh-106905)."""
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(SystemError):
+            return ast.parse(text)
+    return ast.parse(text)
+
+
 def _needs_labels(path: Path, kind: str) -> bool | None:
     """What class `kind` in a file says, or else the first of its bases that is found in a file of `graft`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _parse(path.read_text(encoding="utf-8"))
     origins = {
         alias.asname or alias.name: GRAFT.parent / f"{node.module.replace('.', '/')}.py"
         for node in tree.body

@@ -23,6 +23,7 @@ COPIED = (
     "dvc.yaml",
     "mlflow.yaml",
     "params.yaml",
+    "prefect.yaml",
 )
 SET_BY_TESTS = ("MPLCONFIGDIR", "PREFECT_HOME")
 SMALL = {

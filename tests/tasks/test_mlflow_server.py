@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from tasks.errors import GraftError
-from tasks.mlflow_server import free_port, serve
-from tasks.mlflow_settings import Ui
+from tasks.local_server import free_port
+from tasks.mlflow_server import serve
 from tasks.records.mlflow_view import FILTER, TAG, page_url
 from tasks.registry import register
 from tasks.tracking import record
@@ -146,14 +146,14 @@ def test_sigterm_ends_the_server_and_all_its_processes(served: Served) -> None:
 
 
 def test_no_free_port_is_an_error_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.mlflow_server.PORTS_TO_TRY", 1)
+    monkeypatch.setattr("tasks.local_server.PORTS_TO_TRY", 1)
     with socket.create_server(("127.0.0.1", 0)) as busy, pytest.raises(GraftError, match="GRAFT_UI_PORT"):
-        free_port(Ui("127.0.0.1", busy.getsockname()[1]))
+        free_port("127.0.0.1", busy.getsockname()[1], "mlflow.yaml: ui", "Set GRAFT_UI_PORT.")
 
 
 def test_a_host_that_is_not_this_machine_is_an_error() -> None:
     with pytest.raises(GraftError, match=r"no free port from 5000 on 203\.0\.113\.1"):
-        free_port(Ui("203.0.113.1", 5000))
+        free_port("203.0.113.1", 5000, "mlflow.yaml: ui", "")
 
 
 def test_a_database_that_is_none_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,180 @@
+"""`graft schedule`: run the flow by itself, on this machine or in a work pool."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tasks.errors import GraftError
+from tasks.local_server import LocalServer, free_port, running
+from tasks.prefect_settings import FILE, Deployment, Schedule, read_deployments
+from tasks.readiness import check_files
+
+LOG = Path(".graft/logs/prefect.log")
+HOST = "127.0.0.1"
+PORT = 4200
+SKIPPED = "Skipped"
+"""What the flow calls the state of a run that was left out, because another worked in the project."""
+MOST_STARTS = 3
+"""How often a run is begun that the end of the service broke off."""
+
+
+def serve(root: Path, console: Console, *, port: int = PORT) -> None:
+    """Serve the deployments of `prefect.yaml` until Ctrl-C or SIGTERM.
+
+    Unless PREFECT_API_URL names a server, one is started on loopback; its database is the project's, so that its runs
+    are there again the next time. A run is a process of its own: one that fails or is killed takes nothing with it.
+
+    Raises:
+        GraftError: a file of the project cannot be used, or the server does not start.
+    """
+    check_files(root)
+    deployments = read_deployments(root)
+    with ExitStack() as stack:
+        url = os.environ.get("PREFECT_API_URL")
+        if not url:
+            server = _server(root, port)
+            stack.enter_context(running(server, lambda text: console.print(text, highlight=False)))
+            url = os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+        _serve(root, deployments, console, url)
+
+
+def deploy(root: Path, console: Console) -> None:
+    """Put the deployments of `prefect.yaml` into their work pools, which are made if they are missing.
+
+    Raises:
+        GraftError: a file of the project cannot be used, or Prefect refuses.
+    """
+    check_files(root)
+    pools = sorted({deployment.work_pool.name for deployment in read_deployments(root)})
+    if not os.environ.get("PREFECT_API_URL"):
+        raise GraftError(
+            "PREFECT_API_URL is not set, so there is no server that has work pools",
+            "Start one (prefect server start) and set PREFECT_API_URL=http://127.0.0.1:4200/api, or run `graft "
+            "schedule`, which brings its own.",
+        )
+    for pool in pools:
+        if _prefect(root, "work-pool", "inspect", pool).returncode:
+            _must(_prefect(root, "work-pool", "create", pool, "--type", "process"))
+    _must(_prefect(root, "--no-prompt", "deploy", "--all"))
+    for pool in pools:
+        console.print(f"Deployed to the work pool {pool}. Who works for it: prefect worker start --pool {pool}")
+
+
+def _serve(root: Path, deployments: list[Deployment], console: Console, url: str) -> None:
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.runner import Runner
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.transfer import transfer
+
+    made: list[RunnerDeployment] = []
+    for deployment in deployments:
+        try:
+            made.append(
+                RunnerDeployment.from_flow(
+                    transfer,
+                    name=deployment.name,
+                    description=deployment.description,
+                    schedules=[_schedule(schedule) for schedule in deployment.schedules],
+                    parameters={"root": str(root), **deployment.parameters},
+                    tags=deployment.tags,
+                    concurrency_limit=deployment.concurrency_limit,
+                    entrypoint_type=EntrypointType.MODULE_PATH,
+                )
+            )
+        except ValueError as error:  # of pydantic: a cron line or a time zone that is none
+            raise GraftError(f"{FILE}: deployment {deployment.name}: {_first_line(error)}") from None
+    names = ", ".join(f"transfer/{deployment.name}" for deployment in deployments)
+    console.print(f"Serving {names} at {url.removesuffix('/api')} (Ctrl-C ends it).", highlight=False)
+    console.print(f"Run one now: prefect deployment run '{names.split(', ')[0]}'", highlight=False)
+    # It must not pause what it serves when it ends: a restart would miss what was due meanwhile.
+    runner = Runner(name=f"graft {root.name}", pause_on_shutdown=False)
+    runner.handle_sigterm = _interrupt  # type: ignore[method-assign]  # its own never awaits the end of its runs
+    for deployment, each in zip(deployments, made, strict=True):
+        runner.add_deployment(each)
+        go_on(deployment.name)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
+
+
+def go_on(name: str) -> None:
+    """Settle what the service left of a deployment's runs when it ended last, however it ended.
+
+    Of those that it broke off and those that were missed since the last one that came to its end, the newest stands for
+    all: it runs now, and DVC skips what was done. One that was broken off too often is given up.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter
+    from prefect.client.schemas.objects import FlowRun, StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.states import Cancelled, Crashed, Scheduled
+
+    client = get_client(sync_client=True)
+    found = client.read_flow_runs(
+        deployment_filter=DeploymentFilter.model_validate({"name": {"any_": [name]}}),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+    )
+    now = datetime.now(UTC)
+    due: list[FlowRun] = []
+    for run in found:
+        if run.state_type in (StateType.COMPLETED, StateType.FAILED) and run.state_name != SKIPPED:
+            break
+        stood_for = run.state_name == SKIPPED or run.state_type == StateType.CANCELLED
+        is_to_come = run.state_type == StateType.SCHEDULED and (run.expected_start_time or now) >= now
+        if not (stood_for or is_to_come):
+            due.append(run)
+    for place, run in enumerate(due):
+        if place:
+            said = f"The service was down; {due[0].name} stands for it."
+            client.set_flow_run_state(run.id, Cancelled(name="Missed", message=said), force=True)
+        elif run.run_count < MOST_STARTS:
+            said = "The service was down; it runs now."
+            client.set_flow_run_state(run.id, Scheduled(message=said), force=True)
+        else:
+            said = f"It was begun {run.run_count} times, and the service was ended in its midst."
+            client.set_flow_run_state(run.id, Crashed(message=said), force=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _schedule(schedule: Schedule) -> Any:
+    from prefect.schedules import Cron, Interval, RRule
+
+    zone, active = schedule.timezone, schedule.active
+    if schedule.cron is not None:
+        return Cron(schedule.cron, timezone=zone, active=active)
+    if schedule.interval is not None:
+        return Interval(schedule.interval, timezone=zone, active=active)
+    assert schedule.rrule is not None, "one of the three is given"
+    return RRule(schedule.rrule, timezone=zone, active=active)
+
+
+def _server(root: Path, first: int) -> LocalServer:
+    port = free_port(HOST, first, "graft schedule", "Give another one: graft schedule --port 4300")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    return LocalServer("Prefect", command, {}, HOST, port, "/api/health", root / LOG)
+
+
+def _prefect(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "prefect", *arguments]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def _must(done: "subprocess.CompletedProcess[str]") -> None:
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise GraftError("Prefect refuses: " + " ".join(line.strip() for line in said[-3:]))
+
+
+def _first_line(error: ValueError) -> str:
+    errors = getattr(error, "errors", None)
+    return str(errors()[0]["msg"]) if errors else str(error).splitlines()[0]

@@ -1,0 +1,122 @@
+"""`graft schedule`, on a real Prefect server: runs come by themselves, and survive the end of the service."""
+
+import json
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.flows.project import Project
+
+Runs = list[dict[str, Any]]
+
+
+@pytest.fixture
+def named(project: Project) -> tuple[Project, str]:
+    """A project with a deployment of its own that runs every four seconds, and the deployment's name."""
+    name = f"often-{project.root.parent.name}"
+    schedule(project, name, {"interval": 4})
+    return project, name
+
+
+def schedule(project: Project, name: str, *schedules: dict[str, Any], **parameters: Any) -> None:
+    deployment = {"name": name, "entrypoint": "flows/transfer.py:transfer", "schedules": list(schedules)}
+    content = {"deployments": [deployment | {"parameters": {"if_busy": "skip", **parameters}}]}
+    (project.root / "prefect.yaml").write_text(yaml.safe_dump(content))
+
+
+def runs(api: str, name: str, *states: str) -> Runs:
+    body = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    request = urllib.request.Request(
+        f"{api}/flow_runs/filter", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found: Runs = json.load(answer)
+    return [run for run in found if run["state_name"] in states]
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.5)
+    pytest.fail("it did not happen")
+
+
+def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str], prefect_api: str) -> None:
+    project, name = named
+    service = project.start("schedule", env={"PREFECT_API_URL": prefect_api})
+    try:
+        done = wait_for(lambda: runs(prefect_api, name, "Completed"))
+        skipped = wait_for(lambda: runs(prefect_api, name, "Skipped"))
+    finally:
+        service.send_signal(signal.SIGTERM)
+        said, _ = service.communicate(timeout=60)
+    assert service.returncode == 0, said
+    assert f"Serving transfer/{name}" in said
+    assert done[0]["parameters"]["root"] == str(project.root)
+    assert "another run works in this repository" in skipped[0]["state"]["message"]
+
+
+def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
+    named: tuple[Project, str], prefect_api: str
+) -> None:
+    project, name = named
+    env = {"PREFECT_API_URL": prefect_api}
+    service = project.start("schedule", env=env)
+    broken = wait_for(lambda: runs(prefect_api, name, "Running"))[0]
+    service.kill()
+    service.communicate()
+    schedule(project, name)  # runs that are due by now, and no new ones
+    service = project.start("schedule", env=env)
+    try:
+        finished = wait_for(lambda: runs(prefect_api, name, "Completed"))
+        assert len(finished) == 1, "one stands for all"
+        assert not runs(prefect_api, name, "Running", "Late", "Scheduled", "Pending")
+        assert finished[0]["expected_start_time"] >= broken["expected_start_time"]
+    finally:
+        service.send_signal(signal.SIGTERM)
+        service.communicate(timeout=60)
+
+
+def test_bad_schedules_are_refused_before_anything_starts(named: tuple[Project, str], prefect_api: str) -> None:
+    project, name = named
+    for wrong, said in (({"cron": "every night"}, "cron"), ({"cron": "0 2 * * *", "timezone": "Moon/Sea"}, "Moon/Sea")):
+        schedule(project, name, wrong)
+        result = project.graft("schedule", env={"PREFECT_API_URL": prefect_api})
+        assert result.returncode == 2, result.stdout
+        assert "prefect.yaml" in result.stderr
+        assert said in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_deployments_go_into_a_work_pool_where_a_worker_runs_them(named: tuple[Project, str], prefect_api: str) -> None:
+    project, name = named
+    content = yaml.safe_load((project.root / "prefect.yaml").read_text())
+    content["deployments"][0] |= {"schedules": [], "work_pool": {"name": name}}
+    (project.root / "prefect.yaml").write_text(yaml.safe_dump(content))
+    env = {"PREFECT_API_URL": prefect_api}
+    for _ in range(2):  # the pool is there the second time
+        result = project.graft("schedule", "--deploy", env=env)
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert f"prefect worker start --pool {name}" in result.stdout
+    program = f"""
+import subprocess, sys
+for command in (["deployment", "run", "transfer/{name}"], ["worker", "start", "--pool", "{name}", "--run-once"]):
+    subprocess.run([sys.executable, "-m", "prefect", *command], check=True, timeout=100)
+"""
+    ran = project.python(program, env=env)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert wait_for(lambda: runs(prefect_api, name, "Completed"))
+
+
+def test_without_a_server_there_is_no_work_pool(project: Project) -> None:
+    schedule(project, "x")
+    result = project.graft("schedule", "--deploy")
+    assert result.returncode == 2
+    assert "PREFECT_API_URL" in result.stderr
