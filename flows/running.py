@@ -15,6 +15,7 @@ from tasks.errors import GraftError
 from tasks.executor import warm
 from tasks.executor.devices import find_devices
 from tasks.module import run_module
+from tasks.notify import News, announced
 from tasks.parameters import read_section
 from tasks.pipeline import Pipeline, StageStatus
 from tasks.readiness import check_files, make_ready
@@ -32,6 +33,13 @@ def bring_up_to_date(
     That nothing has to run is found out before Prefect is imported or a server is started, and so is what is wrong with
     params.yaml.
     """
+    with announced(root) as news:
+        return _bring_up_to_date(root, console, news, jobs=jobs, update_data=update_data, devices=devices)
+
+
+def _bring_up_to_date(
+    root: Path, console: Console, news: News, *, jobs: int | None, update_data: bool, devices: str
+) -> Published:
     find_devices(devices)
     make_ready(root)
     data = in_words(have_data(root, console, update=update_data))
@@ -39,6 +47,7 @@ def bring_up_to_date(
     if all(stage.state == "up_to_date" for stage in found):
         from tasks.publish import publish
 
+        news.outcome = "unchanged"
         console.print(f"Nothing to do: {data}, all {len(found)} stages are up to date.", highlight=False)
         return publish(root)
 

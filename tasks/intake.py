@@ -14,11 +14,7 @@ from tasks.parameters import read_section
 from tasks.plan import read_plan
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
-from tasks.versioning import DataVersion, OnLine, recorded, version_data
-
-
-class DataRefused(GraftError):  # noqa: N818  (named for what is read in a log)
-    """New data that has faults; what data.dvc records stays as it was."""
+from tasks.versioning import DataRefused, DataVersion, OnLine, recorded, version_data
 
 
 def take_in(root: Path, on_line: OnLine | None = None) -> DataVersion:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 
 from tasks import events, versioning
@@ -22,6 +23,7 @@ from tasks.executor.schedule import Job
 from tasks.executor.turns import IfBusy, turn
 from tasks.intake import take_in
 from tasks.module import run_module
+from tasks.notify import EVENT, News, announced
 from tasks.pipeline import Pipeline
 from tasks.readiness import make_ready
 from tasks.records.published import Published, load_published
@@ -56,16 +58,22 @@ def publish(root: Path) -> Published:
 
 
 class Stages:
-    """The stages of the project during one flow run."""
+    """The stages of the project during one flow run.
+
+    Attributes:
+        changed: whether any of them was not up to date.
+    """
 
     def __init__(self, root: Path, jobs: int | None, devices: Devices) -> None:
         self.root = root
         self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell, devices=devices)
         self._futures: dict[str, PrefectFuture[Outcome]] = {}
+        self.changed = False
 
     def run(self, *targets: str) -> None:
         """Bring stages, or all members of groups, up to date; each that changed is a Prefect task run."""
-        self._pipeline.run(targets, submit=self._submit)
+        outcomes = self._pipeline.run(targets, submit=self._submit)
+        self.changed |= any(outcome.how != "up_to_date" for outcome in outcomes)
 
     def _submit(self, job: Job) -> PrefectFuture[Outcome]:
         _jobs[job.name] = job
@@ -87,7 +95,15 @@ def open_project(root: str | None, jobs: int | None, devices: str, if_busy: IfBu
     logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
     warm.start()
     found = find_devices(devices)
-    with turn(folder, if_busy):
+    with announced(folder, _emit) as news, turn(folder, if_busy):
         make_ready(folder)
         run_module("tasks.settings.check_parameters", folder)  # the knobs of strategies too
-        yield Stages(folder, jobs, found)
+        stages = Stages(folder, jobs, found)
+        yield stages
+        news.outcome = "finished" if stages.changed else "unchanged"
+
+
+def _emit(news: News) -> None:
+    """Make it an event of Prefect, which automations can listen to."""
+    resource = {"prefect.resource.id": f"graft.project.{news.project}", "prefect.resource.name": news.project}
+    emit_event(EVENT, resource, payload={"outcome": news.outcome, "message": news.message})

@@ -34,6 +34,10 @@ DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
 OnLine = Callable[[str], None]
 
 
+class DataRefused(GraftError):  # noqa: N818  (named for what is read in a log)
+    """New data that has faults; what data.dvc records stays as it was."""
+
+
 @dataclass(frozen=True)
 class DataStatus:
     """How data/ stands to data.dvc."""

@@ -47,6 +47,26 @@ def test_each_stage_that_ran_is_a_prefect_task_run_with_its_log(
     assert any("validation loss" in str(log["message"]) for log in found)
 
 
+def test_the_end_of_a_run_is_an_event_of_prefect(finished: tuple[Project, str], prefect_api: str) -> None:
+    name = finished[0].root.name
+    wanted = {"filter": {"resource": {"id": [f"graft.project.{name}"]}}, "limit": 10}
+
+    def events() -> list[dict[str, object]]:
+        request = urllib.request.Request(
+            f"{prefect_api}/events/filter", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: list[dict[str, object]] = json.load(answer)["events"]
+        return found
+
+    for _ in range(60):
+        if found := events():
+            break
+        time.sleep(0.5)
+    assert found[-1]["event"] == "graft.run.ended"
+    assert found[-1]["payload"]["outcome"] == "finished"  # type: ignore[index]
+
+
 def test_dvc_agrees_that_nothing_is_left_to_do(project: Project) -> None:
     before = project.lock
     assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from tasks.errors import GraftError
-from tasks.intake import DataRefused, take_in
-from tasks.versioning import recorded
+from tasks.intake import take_in
+from tasks.versioning import DataRefused, recorded
 from tests.house.imports import ROOT
 from tests.tasks.raw_data import good_project, pictures, save_pictures
 

@@ -1,0 +1,106 @@
+"""Tell the outside how a run ended: a message to the webhook at GRAFT_WEBHOOK_URL, and whatever else listens.
+
+The message is JSON: `event` (graft.run.ended), `project`, `outcome`, `message`, and `text`, which is all of it in one
+text, as chat services want it. The address may hold a secret, so only its host is ever shown.
+"""
+
+import json
+import logging
+import os
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from tenacity import Retrying, stop_after_attempt, wait_exponential
+
+from tasks.executor.turns import Busy
+from tasks.records.published import load_published
+from tasks.versioning import DataRefused
+
+logger = logging.getLogger("graft.notify")
+
+VARIABLE = "GRAFT_WEBHOOK_URL"
+EVENT = "graft.run.ended"
+FIRST_WAIT = 1.0
+"""Seconds before the second of three attempts; twice as many before the third."""
+SECONDS = 10
+"""How long one may take."""
+
+Outcome = Literal["finished", "unchanged", "refused", "skipped", "failed", "stopped"]
+"""refused: the new data has faults; skipped: another run works in the project."""
+
+_under_way: set[Path] = set()
+
+
+@dataclass
+class News:
+    """How a run ended, filled in as it goes.
+
+    Attributes:
+        project: the name of its folder.
+        outcome: in a word.
+        message: in words.
+    """
+
+    project: str
+    outcome: Outcome = "finished"
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it in one text."""
+        return f"{self.project}: {self.outcome}. {self.message}".strip()
+
+
+@contextmanager
+def announced(root: Path, also: Callable[[News], None] = lambda _: None) -> Iterator[News]:
+    """Send how the run within the block ended; one within another is part of it, and sends nothing of its own.
+
+    Args:
+        root: the project's folder.
+        also: is told too, of each.
+    """
+    news, is_part = News(root.name), root in _under_way
+    _under_way.add(root)
+    try:
+        yield news
+        published = load_published(root)
+        news.message = news.message or (str(published.registration) if published else "")
+    except BaseException as error:
+        news.outcome, news.message = _outcome(error), str(error)
+        raise
+    finally:
+        also(news)
+        if not is_part:
+            _under_way.discard(root)
+            send(news)
+
+
+def send(news: News) -> None:
+    """Post it to the webhook, if there is one; one that cannot be reached costs a warning, never the run."""
+    url = os.environ.get(VARIABLE, "")
+    if not url:
+        return
+    if urlsplit(url).scheme not in ("http", "https"):
+        logger.warning("%s is no address of a web server (http://… or https://…); nobody was told", VARIABLE)
+        return
+    body = json.dumps({"event": EVENT, **asdict(news), "text": news.text}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  (see above)
+    try:
+        for attempt in Retrying(stop=stop_after_attempt(3), wait=wait_exponential(FIRST_WAIT), reraise=True):
+            with attempt, urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310
+                pass
+    except (OSError, ValueError) as error:
+        logger.warning("the webhook at %s was not told: %s", urlsplit(url).hostname, getattr(error, "reason", error))
+
+
+def _outcome(error: BaseException) -> Outcome:
+    if isinstance(error, DataRefused):
+        return "refused"
+    if isinstance(error, Busy) and not error.ends_with:
+        return "skipped"
+    return "failed" if isinstance(error, Exception) else "stopped"
