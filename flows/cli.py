@@ -1,6 +1,7 @@
 """The `graft` command. Slow imports wait until a command needs them: `graft status` answers within two seconds."""
 
 import sys
+import time
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +148,18 @@ def schedule(
             scheduling.deploy(root, console)
         else:
             scheduling.serve(root, console, port=port)
+
+
+@app.command(epilog="Examples:  graft watch   ·   graft watch --every 300 --settle 60")
+def watch(
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 60,
+    settle: Annotated[float, typer.Option(min=0, help="Seconds for which nothing may have changed.")] = 30,
+) -> None:
+    """Run whenever the data changes: version it if the check finds no fault, and do only what it makes necessary."""
+    with project() as root:
+        from tasks.watch import watch as keep_watch
+
+        keep_watch(root, lambda text: console.print(f"{time.strftime('%X')} {text}"), every=every, settle=settle)
 
 
 @app.command(epilog="Example:  graft status")

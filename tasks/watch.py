@@ -1,0 +1,127 @@
+"""`graft watch`: look at the data again and again, and run what new data makes necessary.
+
+A look costs the names, sizes and times of the files, so it can be taken every minute; what really changed, DVC finds
+out in the run. Files that are still being written are waited for. Each run is a process of its own: the one that
+watches stays as small as it began.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.datasets.dvc_data import DATA, POINTER
+from tasks.errors import PERMANENT_FAULT, GraftError
+from tasks.local_server import interrupted_by_sigterm
+from tasks.parameters import load_yaml
+
+RUN = (sys.executable, "-m", "flows.cli", "run", "--update-data")
+LONGEST_WAIT = 3600.0
+"""Seconds between two attempts, however often a run has failed for what may pass."""
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Watch:
+    """Decides when a run is due. Times are in seconds, of any clock that only goes forward.
+
+    Attributes:
+        every: between two looks.
+        settle: how long nothing may have changed before a run is due.
+    """
+
+    every: float
+    settle: float
+    _seen: str = ""
+    _since: float = 0.0
+    _handled: str | None = None
+    _failures: int = 0
+    _not_before: float = 0.0
+
+    def is_due(self, fingerprint: str, now: float) -> bool:
+        """Whether what a look found calls for a run; the first look always does."""
+        if self._handled is None:
+            return now >= self._not_before
+        if fingerprint != self._seen:
+            self._seen, self._since = fingerprint, now
+        return fingerprint != self._handled and now - self._since >= self.settle and now >= self._not_before
+
+    def ran(self, fingerprint: str, now: float, exit_code: int) -> None:
+        """A run has ended, and left the data so. After a fault that may pass it is due again, ever later."""
+        if exit_code in (0, PERMANENT_FAULT):
+            self._handled, self._seen, self._since = fingerprint, fingerprint, now
+            self._failures = 0
+        else:
+            self._failures += 1
+            self._not_before = now + min(LONGEST_WAIT, self.every * 2**self._failures)
+
+
+def fingerprint(root: Path) -> str:
+    """A hash of the names, sizes and times of all that the data of the project in `root` comes from.
+
+    That is `data/` and `data.dvc`, and the origin of an import if it is a folder or a file of this machine.
+    """
+    hasher = hashlib.sha256()
+    for place in (root / DATA, root / POINTER, *_origin(root)):
+        for path, size, changed in sorted(_files(place)):
+            hasher.update(f"{path}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
+    return hasher.hexdigest()
+
+
+def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
+    """Run whenever the data has changed, until Ctrl-C or SIGTERM, which end a run that is under way."""
+    watched = Watch(every, settle)
+    with interrupted_by_sigterm(), suppress(KeyboardInterrupt):
+        while True:
+            if watched.is_due(fingerprint(root), time.monotonic()):
+                say("looking for new data")
+                code = _run(root)
+                watched.ran(fingerprint(root), time.monotonic(), code)
+                say("watching" if code in (0, PERMANENT_FAULT) else "it will be tried again")
+            time.sleep(min(every, settle) or every)
+
+
+def _run(root: Path) -> int:
+    """Run in a process of its own; its exit code."""
+    process = subprocess.Popen(RUN, cwd=root)
+    try:
+        return process.wait()
+    except BaseException:
+        process.terminate()  # Ctrl-C reached it too; SIGTERM did not
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        process.kill()
+        raise
+
+
+def _origin(root: Path) -> list[Path]:
+    """Where imported data comes from, if that is a place on this machine."""
+    try:
+        deps = load_yaml(root / POINTER).get("deps")
+    except GraftError:
+        return []
+    paths = [dep.get("path") for dep in deps if isinstance(dep, dict)] if isinstance(deps, list) else []
+    return [root / path for path in paths if isinstance(path, str) and (root / path).exists()]
+
+
+def _files(place: Path) -> Iterator[tuple[str, int, int]]:
+    """Path, size and time of every file at or below `place`; those that vanish meanwhile are left out."""
+    if place.is_file():
+        with suppress(FileNotFoundError):
+            found = place.stat()
+            yield str(place), found.st_size, found.st_mtime_ns
+        return
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(place) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+                continue
+            with suppress(FileNotFoundError):
+                found = entry.stat()
+                yield entry.path, found.st_size, found.st_mtime_ns

@@ -1,0 +1,75 @@
+"""New data, end to end: seen, refused if it is bad, else versioned and trained on, its drift told."""
+
+import io
+import signal
+import subprocess
+import threading
+import time
+
+import numpy as np
+import yaml
+
+from tests.flows.project import Project
+
+PROMOTE = (
+    "from mlflow import MlflowClient; "
+    "MlflowClient('sqlite:///.graft/mlflow/mlflow.db').set_registered_model_alias('graft', 'champion', '1')"
+)
+
+
+class Output:
+    """What a process says, as it says it."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process, self.text = process, ""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.text += line
+
+    def after(self, position: int, words: str, seconds: float = 240) -> int:
+        """Wait for `words` beyond `position`; the position behind them."""
+        end = time.monotonic() + seconds
+        while (found := self.text.find(words, position)) < 0:
+            assert time.monotonic() < end, self.text
+            assert self._process.poll() is None, self.text
+            time.sleep(0.2)
+        return found + len(words)
+
+
+def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefect_api: str) -> None:
+    env = {"PREFECT_API_URL": prefect_api}
+    pointer = project.root / "data.dvc"
+    before, lock = pointer.read_text(), project.lock
+    process = project.start("watch", "--every", "0.5", "--settle", "1", env=env)
+    output = Output(process)
+    try:
+        here = output.after(0, "watching")
+        assert "Nothing to do" in output.text
+        promoted = project.python(PROMOTE)  # so small a project shows too little for the gate
+        assert promoted.returncode == 0, promoted.stderr
+
+        target = project.root / "data/target/train.npz"
+        good = target.read_bytes()
+        target.write_bytes(good[: len(good) // 2])
+        here = output.after(here, "watching")
+        assert "the new data is refused" in output.text
+        assert "data/target/train.npz" in output.text
+        assert (pointer.read_text(), project.lock) == (before, lock), "the champion's data is still the recorded one"
+
+        with np.load(io.BytesIO(good)) as archive:
+            arrays = {name: archive[name] for name in archive}
+        keep = np.arange(len(arrays["labels"])) % 10 > 0
+        np.savez(target, **arrays | {name: arrays[name][keep] for name in ("images", "labels")})
+        output.after(here, "watching")
+        assert "New data: champion version 1 has accuracy" in output.text
+        assert "The gap between old and new target is small" in output.text
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert process.returncode == 0
+    assert yaml.safe_load(pointer.read_text()) != yaml.safe_load(before)
+    assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+    assert "✓ pretrain" not in output.text, "the source is what it was"
