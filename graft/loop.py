@@ -196,7 +196,7 @@ def _visible(domains: Domains, strategy: Strategy) -> Domains:
         if wanted and getattr(domains, name) is None
     ]
     if missing:
-        raise ValueError(f"{type(strategy).__name__} needs {' and '.join(missing)} pictures, and there are none")
+        raise ValueError(f"{strategy.name} needs {' and '.join(missing)} pictures, and there are none")
     return Domains(
         domains.target if strategy.uses_labels else domains.target.without_labels(),
         domains.validation,

@@ -58,7 +58,7 @@ class Unlabelled(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network, its head's rows in the order of the target's classes."""
-        require_known_classes(source, classes, f"{type(self).__name__} predicts with the source's head")
+        require_known_classes(source, classes, f"{self.name} predicts with the source's head")
         source.extras["source_labels"] = SourceLabels(source.description.classes, classes)
         source.extras["alignment"] = self.alignment(source.feature_size, len(classes))
         matched_head(source, classes)

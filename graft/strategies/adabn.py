@@ -25,7 +25,7 @@ class Adabn(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with its head's rows in the order of the target's classes."""
-        require_known_classes(source, classes, "adabn predicts with the source's head")
+        require_known_classes(source, classes, f"{self.name} predicts with the source's head")
         if not batch_norms(source.backbone):
             name = source.description.backbone
             raise ValueError(f"adabn estimates batch-norm statistics, and the backbone {name!r} has no batch norm")

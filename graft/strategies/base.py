@@ -98,6 +98,11 @@ class Strategy:
     """False for a strategy without gradient steps; `begin` is all that happens to its network."""
 
     @property
+    def name(self) -> str:
+        """As it is asked for: the name of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
     def uses_source_data(self) -> bool:
         """Whether every step also sees a batch of source pictures."""
         return False
@@ -164,7 +169,7 @@ class Strategy:
             ValueError: the strategy has `uses_labels = False` and does not say what it minimises instead.
         """
         if not self.uses_labels:
-            raise ValueError(f"{type(self).__name__} uses no labels, so it needs a `loss` of its own")
+            raise ValueError(f"{self.name} uses no labels, so it needs a `loss` of its own")
         return step.target.cross_entropy(network(step.target.images))
 
     def choose(self, network: Network, validation: Split) -> None:

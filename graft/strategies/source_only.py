@@ -22,6 +22,6 @@ class SourceOnly(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with its head's rows in the order of the target's classes."""
-        require_known_classes(source, classes, "source_only predicts with the source's head")
+        require_known_classes(source, classes, f"{self.name} predicts with the source's head")
         matched_head(source, classes)
         return source

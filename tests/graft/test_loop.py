@@ -206,7 +206,7 @@ def test_missing_pictures_are_named() -> None:
         uses_source_data = True
         uses_unlabelled = True
 
-    with pytest.raises(ValueError, match="Greedy needs source and unlabelled pictures"):
+    with pytest.raises(ValueError, match="test_loop needs source and unlabelled pictures"):
         train(tiny_network(), Greedy(), Domains(bars(9), bars(9)), QUICK)
 
 
