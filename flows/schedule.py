@@ -39,7 +39,7 @@ def serve(root: Path, console: Console, *, port: int = PORT) -> None:
     with ExitStack() as stack:
         url = os.environ.get("PREFECT_API_URL")
         if not url:
-            server = _server(root, port)
+            server = local_server(root, port)
             stack.enter_context(running(server, lambda text: console.print(text, highlight=False)))
             url = os.environ["PREFECT_API_URL"] = f"{server.url}/api"
         _serve(root, deployments, console, url)
@@ -158,7 +158,8 @@ def _schedule(schedule: Schedule) -> Any:
     return RRule(schedule.rrule, timezone=zone, active=active)
 
 
-def _server(root: Path, first: int) -> LocalServer:
+def local_server(root: Path, first: int) -> LocalServer:
+    """Prefect's, where a port is free; its database is the project's, or PREFECT_SERVER_DATABASE_CONNECTION_URL's."""
     port = free_port(HOST, first, "graft schedule", "Give another one: graft schedule --port 4300")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     return LocalServer("Prefect", command, {}, HOST, port, "/api/health", root / LOG)
