@@ -1,0 +1,1 @@
+"""What happens when something dies, is away, or comes twice. Each module is a command of its own."""
