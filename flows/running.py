@@ -11,7 +11,7 @@ from rich.text import Text
 
 from flows.display import progress
 from flows.stage_view import stages_view, to_come
-from tasks.errors import GraftError
+from tasks.errors import AwayError, GraftError
 from tasks.executor import warm
 from tasks.executor.devices import find_devices
 from tasks.module import run_module
@@ -104,7 +104,7 @@ def _check_prefect() -> None:
     except urllib.error.HTTPError:
         return  # somebody answers; whether Graft may come in, Prefect will say
     except (OSError, ValueError) as error:
-        raise GraftError(
+        raise AwayError(
             f"PREFECT_API_URL: no Prefect server answers at {url}: {error}",
             "Start it (prefect server start), or unset PREFECT_API_URL: each run then starts a temporary one.",
         ) from None

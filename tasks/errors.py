@@ -59,3 +59,9 @@ class GraftError(Exception):
         else:
             text = "\n".join([f"{len(self.problems)} problems:", *(f"  - {problem}" for problem in self.problems)])
         return f"{text}\n{self.hint}" if self.hint else text
+
+
+class AwayError(GraftError):
+    """A server, a remote or another origin that does not answer now; later it may."""
+
+    ends_with = PASSING_FAULT

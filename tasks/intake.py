@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.datasets.check import Budget, check_data, summarise
 from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, restore, update_import
-from tasks.errors import GraftError
+from tasks.errors import AwayError, GraftError
 from tasks.files import write_text
 from tasks.parameters import read_section
 from tasks.plan import read_plan
@@ -52,6 +52,15 @@ def data_faults(root: Path) -> list[str]:
     return summarise(check_data(root, settings, Budget(labels, spent.validation_for(labels))))
 
 
+def _fetch_news(root: Path) -> None:
+    try:
+        update_import(root)
+    except GraftError as error:
+        raise AwayError(
+            [f"data's origin cannot be had: {problem}" for problem in error.problems], error.hint
+        ) from error
+
+
 def _update(root: Path, say: OnLine) -> DataVersion:
     """Fetch what the origin holds now; faulty data goes and what was there comes back."""
     if not (root / "data").exists():
@@ -64,7 +73,7 @@ def _update(root: Path, say: OnLine) -> DataVersion:
     before, pointer = recorded(root), (root / POINTER).read_text(encoding="utf-8")
     try:
         say("asking data's origin for news")
-        update_import(root)
+        _fetch_news(root)
         if recorded(root) == before:
             return DataVersion(before, "unchanged")
         say("checking the new data")

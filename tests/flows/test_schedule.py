@@ -4,7 +4,7 @@ import json
 import signal
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,11 +16,15 @@ Runs = list[dict[str, Any]]
 
 
 @pytest.fixture
-def named(project: Project) -> tuple[Project, str]:
+def named(project: Project, prefect_api: str) -> Iterator[tuple[Project, str]]:
     """A project with a deployment of its own that runs every four seconds, and the deployment's name."""
     name = f"often-{project.root.parent.name}"
     schedule(project, name, {"interval": 4})
-    return project, name
+    yield project, name
+    for deployment in post(f"{prefect_api}/deployments/filter", {"deployments": {"name": {"any_": [name]}}}):
+        urllib.request.urlopen(
+            urllib.request.Request(f"{prefect_api}/deployments/{deployment['id']}", method="DELETE"), timeout=30
+        ).close()
 
 
 def schedule(project: Project, name: str, *schedules: dict[str, Any], **parameters: Any) -> None:
@@ -31,12 +35,14 @@ def schedule(project: Project, name: str, *schedules: dict[str, Any], **paramete
 
 def runs(api: str, name: str, *states: str) -> Runs:
     body = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_ASC"}
-    request = urllib.request.Request(
-        f"{api}/flow_runs/filter", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    return [run for run in post(f"{api}/flow_runs/filter", body) if run["state_name"] in states]
+
+
+def post(url: str, body: dict[str, Any]) -> Runs:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         found: Runs = json.load(answer)
-    return [run for run in found if run["state_name"] in states]
+    return found
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
