@@ -17,9 +17,9 @@ Runs = list[dict[str, Any]]
 
 @pytest.fixture
 def named(project: Project, prefect_api: str) -> Iterator[tuple[Project, str]]:
-    """A project with a deployment of its own that runs every four seconds, and the deployment's name."""
+    """A project with a deployment of its own that runs every six seconds, and the deployment's name."""
     name = f"often-{project.root.parent.name}"
-    schedule(project, name, {"interval": 4})
+    schedule(project, name, {"interval": 6})
     yield project, name
     for deployment in post(f"{prefect_api}/deployments/filter", {"deployments": {"name": {"any_": [name]}}}):
         urllib.request.urlopen(
@@ -45,7 +45,7 @@ def post(url: str, body: dict[str, Any]) -> Runs:
     return found
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
