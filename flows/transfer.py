@@ -35,11 +35,12 @@ def transfer(
     try:
         with open_project(root, jobs, devices, if_busy) as stages:
             version_data(stages.root, update_data)
-            stages.run("prepare")
-            stages.run("pretrain")
-            stages.run("forecast")
-            stages.run("finetune", "adapt")
-            stages.run("evaluate")
+            if stages.have_to_run():
+                stages.run("prepare")
+                stages.run("pretrain")
+                stages.run("forecast")
+                stages.run("finetune", "adapt")
+                stages.run("evaluate")
             return publish(stages.root)
     except Busy as busy:
         if if_busy != "skip":

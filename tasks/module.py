@@ -1,6 +1,7 @@
-"""Run one of our modules as `python -m` does, in a warm child, and pass on what it says."""
+"""Run one of our modules as `python -m` does, in a warm child if there is one, and pass on what it says."""
 
 import os
+import sys
 from pathlib import Path
 
 from tasks.errors import GraftError
@@ -14,8 +15,10 @@ def run_module(module: str, root: Path) -> None:
         GraftError: it ended with another exit code than 0; with what it printed.
     """
     lines: list[str] = []
-    command = warm.Command(f"python -m {module}", ("python", "-m", module), root, dict(os.environ))
-    code = warm.shared_runner().start(command, lines.append).wait()
+    runner = warm.shared_runner()
+    line = f"python -m {module}" if runner.is_warm else ""  # to warm one up costs more than one module saves by it
+    command = warm.Command(line, (sys.executable, "-m", module), root, dict(os.environ))
+    code = runner.start(command, lines.append).wait()
     if code:
         message = "\n".join(lines).removeprefix("error: ")
         raise GraftError(message or f"{module} ended with exit code {code}")

@@ -61,19 +61,31 @@ class Stages:
     """The stages of the project during one flow run.
 
     Attributes:
-        changed: whether any of them was not up to date.
+        changed: whether any of them had to run.
     """
+
+    changed = False
 
     def __init__(self, root: Path, jobs: int | None, devices: Devices) -> None:
         self.root = root
         self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell, devices=devices)
         self._futures: dict[str, PrefectFuture[Outcome]] = {}
-        self.changed = False
+
+    def have_to_run(self) -> bool:
+        """Whether any stage has to; then the knobs of all strategies are checked, before anything is trained.
+
+        Raises:
+            GraftError: a knob cannot be used.
+        """
+        self.changed = any(stage.state != "up_to_date" for stage in self._pipeline.status())
+        if self.changed:
+            warm.start()
+            run_module("tasks.settings.check_parameters", self.root)
+        return self.changed
 
     def run(self, *targets: str) -> None:
         """Bring stages, or all members of groups, up to date; each that changed is a Prefect task run."""
-        outcomes = self._pipeline.run(targets, submit=self._submit)
-        self.changed |= any(outcome.how != "up_to_date" for outcome in outcomes)
+        self._pipeline.run(targets, submit=self._submit)
 
     def _submit(self, job: Job) -> PrefectFuture[Outcome]:
         _jobs[job.name] = job
@@ -93,11 +105,9 @@ def open_project(root: str | None, jobs: int | None, devices: str, if_busy: IfBu
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
     logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
-    warm.start()
     found = find_devices(devices)
     with announced(folder, _emit) as news, turn(folder, if_busy):
         make_ready(folder)
-        run_module("tasks.settings.check_parameters", folder)  # the knobs of strategies too
         stages = Stages(folder, jobs, found)
         yield stages
         news.outcome = "finished" if stages.changed else "unchanged"

@@ -83,6 +83,11 @@ class LocalRunner:
         self._servers: dict[bool, Server] = {}
         self._lock = threading.Lock()
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the libraries are imported, or about to be."""
+        return True in self._servers
+
     def warm_up(self) -> None:
         """Begin to import the libraries, in the background."""
         if self._preload:
