@@ -82,9 +82,10 @@ class Pipeline:
         """
         project = Project(self._root)
         try:
-            found: dict[str, StageStatus] = {}
-            for node in project.plan(targets):
-                found[node.name] = _status(project, node, found)
+            nodes, found = project.plan(targets), dict[str, StageStatus]()
+            changes = project.changes()
+            for node in nodes:
+                found[node.name] = _status(project, node, tuple(changes[node.name]), found)
             return list(found.values())
         finally:
             project.close()
@@ -141,8 +142,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _status(project: Project, node: Node, found: dict[str, StageStatus]) -> StageStatus:
-    changes = tuple(project.changes(node.name))
+def _status(project: Project, node: Node, changes: tuple[str, ...], found: dict[str, StageStatus]) -> StageStatus:
     before = [name for name in node.upstream if name in found and found[name].state != "up_to_date"]
     if not changes and before:
         return StageStatus(node.name, "waits", (f"after {', '.join(before)}",))

@@ -130,10 +130,10 @@ class Project:
         with self._section():
             return bool(self._stages[name].changed())
 
-    def changes(self, name: str) -> list[str]:
-        """What makes this stage changed, for people; empty if it is up to date."""
-        with self._section():
-            return dvc_stage.changes(self._stages[name])
+    def changes(self) -> dict[str, list[str]]:
+        """What makes each stage of the plan changed, for people; empty for one that is up to date."""
+        with self._section(), dvc_stage.read_locked(self._repo, self._stages.values()):
+            return {name: dvc_stage.changes(stage) for name, stage in self._stages.items()}
 
     def can_restore(self, name: str) -> bool:
         """Whether the run cache holds the result of this stage for its inputs as they are now."""
