@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import psutil
 from dvc.repo import Repo
@@ -52,8 +53,8 @@ def command(project: Path, *arguments: str, api: str = "") -> "subprocess.Comple
         return subprocess.CompletedProcess(process.args, process.returncode, said)
 
 
-def start(project: Path, *arguments: str, api: str = "") -> "subprocess.Popen[str]":
-    """Start `graft` in a project, in a session of its own."""
+def start(project: Path, *arguments: str, api: str = "", out: IO[str] | None = None) -> "subprocess.Popen[str]":
+    """Start `graft` in a project, in a session of its own; what it says goes to `out`, or can be read from it."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "COLUMNS": "200", "GRAFT_CHECKPOINT_SECONDS": "0.5"}
     if api:
@@ -62,7 +63,7 @@ def start(project: Path, *arguments: str, api: str = "") -> "subprocess.Popen[st
         [sys.executable, "-m", "flows.cli", *arguments],
         cwd=project,
         env=environment,
-        stdout=subprocess.PIPE,
+        stdout=out or subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
