@@ -5,11 +5,13 @@ neither locks nor running processes can be pickled.
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from prefect import task
+from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture
@@ -27,6 +29,7 @@ from tasks.notify import EVENT, News, announced
 from tasks.pipeline import Pipeline
 from tasks.readiness import make_ready
 from tasks.records.published import Published, load_published
+from tasks.report.markdown import in_markdown
 
 _jobs: dict[str, Job] = {}
 
@@ -49,11 +52,20 @@ def version_data(root: Path, update: bool) -> str:
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def publish(root: Path) -> Published:
-    """Record the result in MLflow and put the candidate before the gate, in a warm child that has MLflow imported."""
+    """Record the result in MLflow and put the candidate before the gate, in a warm child that has MLflow imported.
+
+    News stands in Prefect's page as an artifact.
+    """
     with events.step("register"):
         run_module("tasks.publish", root)
     published = load_published(root)
     assert published is not None
+    if published.is_news:
+        create_markdown_artifact(
+            in_markdown(root, published),
+            key=f"graft-{re.sub('[^a-z0-9]+', '-', root.name.lower()).strip('-')}",
+            description=f"What the last run of the project {root.name} that brought news came to.",
+        )
     return published
 
 

@@ -88,6 +88,11 @@ class Published:
     recorded: Recorded
     registration: Registration
 
+    @property
+    def is_news(self) -> bool:
+        """Whether the last run made this result, and did not find all of it there."""
+        return bool(self.recorded.written) or self.registration.created
+
 
 def save_published(root: Path, published: Published) -> None:
     """Write it to the project's state folder."""

@@ -1,6 +1,5 @@
 """`graft schedule`, on a real Prefect server: runs come by themselves, and survive the end of the service."""
 
-import json
 import signal
 import time
 import urllib.request
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.flows.project import Project
+from tests.flows.project import Project, post
 
 Runs = list[dict[str, Any]]
 
@@ -36,13 +35,6 @@ def schedule(project: Project, name: str, *schedules: dict[str, Any], **paramete
 def runs(api: str, name: str, *states: str) -> Runs:
     body = {"deployments": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_ASC"}
     return [run for run in post(f"{api}/flow_runs/filter", body) if run["state_name"] in states]
-
-
-def post(url: str, body: dict[str, Any]) -> Runs:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        found: Runs = json.load(answer)
-    return found
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:

@@ -4,21 +4,18 @@ import contextlib
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.flows.project import Project
+from tests.flows.project import Project, post
+from tests.house.imports import ROOT
 
 TRIALS = 10
-
-
-def post(url: str, body: dict[str, object]) -> list[dict[str, object]]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
 
 
 def test_the_first_run_shows_the_result_and_where_to_look(finished: tuple[Project, str]) -> None:
@@ -86,6 +83,24 @@ def test_a_second_run_skips_everything_and_starts_no_server(project: Project) ->
     assert "Nothing to do" in result.stdout
     assert "gain over scratch" in result.stdout
     assert (project.times(), project.lock, project.mlflow()) == (times, lock, mlflow)
+
+
+def test_a_restored_backup_holds_all_that_the_machine_had(project: Project, prefect_api: str, tmp_path: Path) -> None:
+    env = {"PREFECT_API_URL": prefect_api}
+    assert project.graft("sync").returncode == 0
+    mlflow, lock, metrics = project.mlflow(), project.lock, project.metrics
+    (project.root / ".venv/bin").mkdir(parents=True)
+    (project.root / ".venv/bin/python").symlink_to(sys.executable)
+    backup = [*map(str, ("bash", ROOT / "deploy/backup.sh", project.root, tmp_path / "backup"))]
+    subprocess.run(backup, check=True, capture_output=True)
+    for lost in (".graft", ".dvc/cache", "data", "build", "reports"):
+        shutil.rmtree(project.root / lost)
+    subprocess.run(["cp", "-a", f"{tmp_path}/backup/.", f"{project.root}/"], check=True)
+    result = project.graft("run", env=env)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count(": from cache") == TRIALS + 4
+    assert "step " not in result.stdout, "nothing was trained"
+    assert (project.mlflow(), project.lock, project.metrics) == (mlflow, lock, metrics)
 
 
 def test_what_mlflow_was_not_there_to_take_is_recorded_by_graft_sync(project: Project) -> None:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import yaml
 
-from tests.flows.project import Project
+from tests.flows.project import Project, post
 
 PROMOTE = (
     "from mlflow import MlflowClient; "
@@ -73,3 +73,7 @@ def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefec
     assert yaml.safe_load(pointer.read_text()) != yaml.safe_load(before)
     assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
     assert "✓ pretrain" not in output.text, "the source is what it was"
+    asked = {"artifacts": {"key": {"any_": ["graft-copy"]}}, "sort": "CREATED_DESC", "limit": 1}
+    (artifact,) = post(f"{prefect_api}/artifacts/filter", asked)
+    assert "New data: champion version 1 has accuracy" in artifact["data"]
+    assert "| scratch |" in artifact["data"]
