@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.datasets.card import recorded_md5
-from tasks.errors import GraftError
+from tasks.errors import GraftError, of_the_disk
 
 DATA = "data"
 POINTER = "data.dvc"
@@ -200,7 +200,8 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
         finally:
             repo.close()
     except (DvcException, OSError) as error:
-        raise GraftError(f"{POINTER}: {error}", "`dvc status data.dvc` and `dvc doctor` tell more.") from None
+        hint = of_the_disk(error) or "`dvc status data.dvc` and `dvc doctor` tell more."
+        raise GraftError(f"{POINTER}: {error}", hint) from None
     finally:
         logger.setLevel(level)
 

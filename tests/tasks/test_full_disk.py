@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.datasets.dvc_data import commit, compare
 from tasks.errors import GraftError, in_words
 from tasks.executor.warm import LocalRunner
 from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
@@ -37,6 +38,20 @@ def fill(sandbox: Sandbox, leave: int) -> Path:
     free = shutil.disk_usage(sandbox.root).free
     filler.write_bytes(b"x" * max(0, free - leave))
     return filler
+
+
+def test_a_project_that_cannot_be_written_is_told_so(small: Sandbox) -> None:
+    (small.root / "data").mkdir()
+    (small.root / "data/one.txt").write_text("one")
+    commit(small.root)
+    place = str(small.root.parent)
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    for look in (lambda: compare(small.root), small.status, small.run):
+        with pytest.raises((GraftError, OSError)) as caught:
+            look()
+        said = in_words(caught.value)
+        assert "Read-only file system" in said
+        assert "mount it writable" in said
 
 
 @pytest.mark.parametrize("leave", [0, 4096, 300_000, 1_300_000])
