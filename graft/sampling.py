@@ -23,7 +23,8 @@ def draw_labels(pool: Split, labels_per_class: int, validation_per_class: int, s
     """Draw a label budget from the target's training pool, the same for every strategy of a seed.
 
     Validation pictures are drawn apart from the training ones and are at most as many. The training pictures of a
-    smaller budget are among those of a larger one, so that label-efficiency curves compare like with like.
+    smaller budget are among those of a larger one, so that label-efficiency curves compare like with like. Where the
+    pool has groups, none of a validation picture's is among the training or the unlabelled pictures.
 
     Raises:
         ValueError: more validation than training labels are asked for, or a class has too few pictures.
@@ -37,15 +38,23 @@ def draw_labels(pool: Split, labels_per_class: int, validation_per_class: int, s
     if fault := budget_fault(dict(zip(pool.classes, counts, strict=True)), labels_per_class, validation_per_class):
         raise ValueError(fault)
     generator = torch.Generator().manual_seed(seed)
-    training, validation = [], []
+    orders = []
     for label in range(len(pool.classes)):
         members = (pool.labels == label).nonzero().flatten()
-        order = members[torch.randperm(len(members), generator=generator)]
-        # Validation is taken from the far end: growing the training budget does not move it.
-        training.append(order[:labels_per_class])
-        validation.append(order[len(order) - validation_per_class :])
-    held = torch.cat(validation)
-    others = torch.ones(len(pool), dtype=torch.bool).index_fill(0, held, value=False).nonzero().flatten()
+        orders.append(members[torch.randperm(len(members), generator=generator)])
+    # Validation is taken from the far end: growing the training budget does not move it.
+    held = torch.cat([order[len(order) - validation_per_class :] for order in orders])
+    free = torch.ones(len(pool), dtype=torch.bool).index_fill(0, held, value=False)
+    if pool.groups is not None:
+        free &= ~torch.isin(pool.groups, pool.groups[held])
+    training = [order[free[order]][:labels_per_class] for order in orders]
+    for name, found in zip(pool.classes, training, strict=True):
+        if len(found) < labels_per_class:
+            raise ValueError(
+                f"class {name!r} has {len(found)} pictures to learn from that share no group with those to choose by "
+                f"(seed {seed}), fewer than the {labels_per_class} asked for"
+            )
+    others = free.nonzero().flatten()
     return LabelledTarget(pool.take(torch.cat(training)), pool.take(held), pool.take(others).without_labels())
 
 

@@ -4,7 +4,7 @@ Legend: N pictures, C channels, H W height and width, K classes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,22 +18,26 @@ class Split:
         images: (N, C, H, W) uint8; or features (N, D) float, computed once from pictures.
         labels: (N,) int64, an index into `classes`; -1 where labels must not be known.
         classes: the names of the K classes.
+        groups: (N,) int64, what each belongs to (a patient, a video) where that matters: what is drawn to choose by
+            shares none with what is drawn to learn from.
     """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> "Split":
         """The pictures at `indices` (M,), in that order."""
-        return Split(self.images[indices], self.labels[indices], self.classes)
+        groups = None if self.groups is None else self.groups[indices]
+        return Split(self.images[indices], self.labels[indices], self.classes, groups)
 
     def without_labels(self) -> "Split":
         """The same pictures; every label is -1, so that a loss which wants one fails."""
-        return Split(self.images, torch.full_like(self.labels, -1), self.classes)
+        return replace(self, labels=torch.full_like(self.labels, -1))
 
     def mean_and_std(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, in [0, 1]; a chunk at a time, so memory stays flat."""
@@ -49,7 +53,7 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         """The same pictures on another device."""
-        return Split(self.images.to(device), self.labels.to(device), self.classes)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,11 @@ def load_split(folder: Path) -> Split:
         images = np.load(folder / "images.npy", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+        path = folder / "groups.npy"
+        groups = torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
     except (OSError, ValueError) as error:
         raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
-    return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes))
+    return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), groups)
 
 
 def save_network(folder: Path, network: Network) -> None:

@@ -6,7 +6,7 @@ Reads build/pretrained, build/data/{source,pool} and sections `forecast`, `seeds
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -99,7 +99,7 @@ def _cells(project: Path, pool: Split) -> list[Cell]:
     if not (budgets and seeds):
         raise GraftError(f"{PARAMS}: label_budgets and seeds have to name a number each")
     validation = read_section(project / PARAMS, "finetune", FinetuneSettings).validation_for
-    numbered = Split(torch.arange(len(pool))[:, None], pool.labels, pool.classes)  # its pictures are their own places
+    numbered = replace(pool, images=torch.arange(len(pool))[:, None])  # its pictures are their own places
     try:
         drawn = [(n, s, draw_labels(numbered, n, validation(n), s)) for n in budgets for s in seeds]
     except ValueError as error:

@@ -7,7 +7,6 @@ when data/ does), and writes build/data/.
 Legend: N pictures, C channels, H W height and width.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tasks.settings.prepare import PrepareSettings
 from tasks.stage import run_stage
 
 OUTPUT = Path("build/data")
+PARTS = ("source", "pool", "test")
 _ROWS = 4096
 
 
@@ -49,30 +49,34 @@ def prepare(project: Path, settings: PrepareSettings) -> None:
         found = examine(project, settings, keeper=keeper)
         if found.faults:
             raise GraftError(summarise(found.faults), "Mend or remove these; `graft data check` lists what is left.")
-        if found.held_out is not None:
-            _part_off_test(folder, packed.pop("pool"), found.held_out)
+        _choose_rows(folder, packed, found)
         packed.clear()
-        entries = {name: _finish(folder / name, found, name) for name in ("source", "pool", "test")}
+        entries = {name: _finish(folder / name, found, name) for name in PARTS}
         write_json(folder / "card.json", build_card(data_md5, **entries))
 
 
 def _create(path: Path, shape: tuple[int, ...]) -> Any:
     """A new `.npy` of `shape`, mapped: it may be larger than memory."""
-    path.parent.mkdir()
+    path.parent.mkdir(exist_ok=True)
     if 0 in shape:
         return np.zeros(shape, dtype=np.uint8)  # nothing can be mapped; the check refuses an empty part anyway
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
 
 
-def _part_off_test(folder: Path, images: Any, held_out: np.ndarray) -> None:
-    """Divide the packed target (N, C, H, W) into pool and test."""
-    shutil.move(folder / "pool", folder / "all")
-    for name, chosen in (("pool", ~held_out), ("test", held_out)):
-        rows = np.flatnonzero(chosen)
-        part = _create(folder / name / "images.npy", (len(rows), *images.shape[1:]))
+def _choose_rows(folder: Path, packed: dict[str, Any], found: Examined) -> None:
+    """Leave in each part's array (N, C, H, W) the pictures that are of it: not those that were skipped, and of a target
+    without a test split those that were not parted off."""
+    for name in reversed(PARTS):  # the test part may come out of the pool's array
+        rows = found.parts[name].rows
+        images = packed["pool" if name == "test" and found.has_made_test else name]
+        if len(rows) == len(images):
+            continue
+        path, beside = folder / name / "images.npy", folder / name / "chosen.npy"
+        path.parent.mkdir(exist_ok=True)
+        part = _create(beside, (len(rows), *images.shape[1:]))
         for start in range(0, len(rows), _ROWS):
             part[start : start + _ROWS] = images[rows[start : start + _ROWS]]
-    shutil.rmtree(folder / "all")
+        beside.replace(path)
 
 
 def _finish(folder: Path, found: Examined, name: str) -> dict[str, Any]:
@@ -80,15 +84,21 @@ def _finish(folder: Path, found: Examined, name: str) -> dict[str, Any]:
     part = found.parts[name]
     np.save(folder / "labels.npy", part.labels, allow_pickle=False)
     write_json(folder / "classes.json", part.domain.classes)
+    if part.groups and name == "pool":
+        groups = np.unique(part.groups, return_inverse=True)[1]
+        np.save(folder / "groups.npy", groups.astype(np.int64), allow_pickle=False)
     images = np.load(folder / "images.npy", mmap_mode="r")
     entry = describe_part(images, part.labels, part.domain.classes, sizes=part.sizes, digests=part.digests)
-    split = "all" if name == "source" else "held out" if found.held_out is not None else "given"
+    split = "all" if name == "source" else "held out" if found.has_made_test else "given"
+    skipped = [str(fault) for fault in found.skipped.get("pool" if found.has_made_test else name, [])]
     return {
         **entry,
         "path": part.domain.path,
         "layout": part.domain.layout,
         "split": split,
+        "validation": part.domain.validation,
         "ignored_files": part.domain.ignored,
+        "skipped": skipped,
     }
 
 

@@ -14,7 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.layouts import TEST, TRAIN, Domain, Fault, Pictures, open_domain
+from tasks.datasets.class_map import read_class_map, rename_classes
+from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures
+from tasks.datasets.layouts.manifest import Columns
+from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest
 from tasks.errors import GraftError
 from tasks.settings.prepare import PrepareSettings
@@ -25,6 +28,10 @@ _CHUNK = 64
 
 Keep = Callable[[int, Image.Image], None]
 """Takes the picture of an index; called from several threads, once for each index."""
+
+
+Keeper = Callable[[str, int], Keep]
+"""Asked, before a part of so many pictures is decoded, for the function that takes them."""
 
 
 class Budget(NamedTuple):
@@ -46,12 +53,23 @@ class Part:
     """Of each picture's pixels; empty for one that cannot be read."""
     sizes: np.ndarray
     """(N, 2) height and width of each picture before it is resized."""
+    rows: np.ndarray
+    """(N,) the place of each among the pictures that were decoded with it, the `index` that `Keep` was given."""
+    groups: list[str] | None
+    """What each belongs to, if that was asked for."""
 
     def take(self, chosen: np.ndarray) -> "Part":
         """The pictures where `chosen` (N,) bool is true."""
-        names = [self.names[index] for index in np.flatnonzero(chosen)]
-        digests = [self.digests[index] for index in np.flatnonzero(chosen)]
-        return Part(self.domain, names, self.labels[chosen], digests, self.sizes[chosen])
+        places = np.flatnonzero(chosen)
+        return Part(
+            self.domain,
+            [self.names[place] for place in places],
+            self.labels[chosen],
+            [self.digests[place] for place in places],
+            self.sizes[chosen],
+            self.rows[chosen],
+            [self.groups[place] for place in places] if self.groups else None,
+        )
 
 
 @dataclass
@@ -60,9 +78,11 @@ class Examined:
 
     parts: dict[str, Part] = field(default_factory=dict)
     """By name: source, pool, test; those that could be opened."""
-    held_out: np.ndarray | None = None
-    """(N,) bool, which of the target's pictures became the test part, if the target came without one."""
+    has_made_test: bool = False
+    """Whether the target came without a test split, so that a share of its pictures became the test part."""
     faults: list[Fault] = field(default_factory=list)
+    skipped: dict[str, list[Fault]] = field(default_factory=dict)
+    """By what was decoded together (source, pool, test): pictures that cannot be read and were to be left out."""
 
 
 def check_data(project: Path, settings: PrepareSettings, budget: Budget | None = None) -> list[Fault]:
@@ -89,30 +109,73 @@ def examine(
     project: Path,
     settings: PrepareSettings,
     budget: Budget | None = None,
-    keeper: Callable[[str, int], Keep] | None = None,
+    keeper: Keeper | None = None,
 ) -> Examined:
     """Open both domains, decode every picture, find every fault.
-
-    `keeper(part, n)` is asked, before a part of n pictures is decoded, for the function that takes them.
 
     Raises:
         GraftError: `settings` name folders outside the project's data folder.
     """
     _require_inside_data(project, settings)
-    source, target = open_domain(project, settings.source), open_domain(project, settings.target)
+    source, target = _open(project, settings)
     found = Examined(faults=[*source.faults, *target.faults])
-    for name, domain, split in (("source", source, TRAIN), ("pool", target, TRAIN), ("test", target, TEST)):
-        if split in domain.splits:
-            keep = keeper(name, len(domain.splits[split])) if keeper else _keep_nothing
-            found.parts[name] = _decode(domain, domain.splits[split], settings.channels, keep, found.faults)
-    if "pool" in found.parts and "test" not in found.parts and not target.faults:
-        pool = found.parts["pool"]
-        found.held_out = hold_out(pool.labels, pool.digests, settings.test_fraction, settings.seed)
-        found.parts |= {"pool": pool.take(~found.held_out), "test": pool.take(found.held_out)}
+    _add_part(found, "source", source, TRAIN, settings, keeper)
+    _add_target(found, target, settings, keeper)
     for name, part in found.parts.items():
         found.faults += _class_faults(name, part)
     found.faults += [*_leaks(found.parts), *_budget_faults(found.parts, budget)]
     return found
+
+
+def raw_test_pictures(project: Path, settings: PrepareSettings) -> Iterator[Image.Image]:
+    """The pictures of the test part as they were before they were packed, in packed order.
+
+    Raises:
+        GraftError: the data has faults.
+    """
+    _, target = _open(project, settings)
+    found = Examined(faults=list(target.faults))
+    _add_target(found, target, settings, None)
+    if found.faults or "test" not in found.parts:
+        raise GraftError(summarise(found.faults) or f"{settings.target}: no test pictures")
+    pictures = target.splits[TRAIN if found.has_made_test else TEST]
+    return (pictures.read(row, settings.channels) for row in found.parts["test"].rows)
+
+
+def _add_target(found: Examined, target: Domain, settings: PrepareSettings, keeper: Keeper | None) -> None:
+    _add_part(found, "pool", target, TRAIN, settings, keeper)
+    _add_part(found, "test", target, TEST, settings, keeper)
+    if "pool" in found.parts and "test" not in found.parts and not target.faults:
+        pool = found.parts["pool"]
+        held = hold_out(pool.labels, together(pool.digests, pool.groups), settings.test_fraction, settings.seed)
+        found.parts |= {"pool": pool.take(~held), "test": pool.take(held)}
+        found.has_made_test = True
+
+
+def _add_part(
+    found: Examined, name: str, domain: Domain, split: str, settings: PrepareSettings, keeper: Keeper | None
+) -> None:
+    if split not in domain.splits:
+        return
+    keep = keeper(name, len(domain.splits[split])) if keeper else _keep_nothing
+    part, unreadable = _decode(domain, domain.splits[split], settings.channels, keep)
+    if settings.on_error == "skip" and unreadable:
+        found.skipped[name] = unreadable
+        part = part.take(np.array([bool(digest_) for digest_ in part.digests]))
+    else:
+        found.faults += unreadable
+    found.parts[name] = part
+
+
+def _open(project: Path, settings: PrepareSettings) -> tuple[Domain, Domain]:
+    source = open_domain(project, settings.source, Columns(settings.source_domain, settings.source_label_column, ""))
+    target = open_domain(
+        project,
+        settings.target,
+        Columns(settings.target_domain, settings.target_label_column, settings.target_group_column),
+    )
+    rename_classes(source, read_class_map(project, settings.class_map), target.classes)
+    return source, target
 
 
 def _keep_nothing(_index: int, _image: Image.Image) -> None:
@@ -128,16 +191,18 @@ def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
         lexical = len(parts) > 1 and parts[0] == "data" and ".." not in parts
         if not lexical or not (project / value).resolve().is_relative_to(data):
             problems.append(f"params.yaml: prepare.{key}: {value!r} is not a folder inside data/, such as 'data/{key}'")
-    if not problems and PurePosixPath(settings.source) == PurePosixPath(settings.target):
+    domains = ((settings.source, settings.source_domain), (settings.target, settings.target_domain))
+    if not problems and len({(PurePosixPath(path), domain) for path, domain in domains}) == 1:
         problems.append(f"params.yaml: prepare.source and prepare.target are both {settings.source!r}")
     if problems:
         raise GraftError(problems)
 
 
-def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep, faults: list[Fault]) -> Part:
-    """Decode every picture, in threads (Pillow decodes outside Python's lock); give each to `keep`, or add a fault."""
+def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
+    """Decode every picture, in threads (Pillow decodes outside Python's lock); give each to `keep`, or tell why not."""
     n = len(pictures)
-    part = Part(domain, pictures.names, pictures.labels, [b""] * n, np.zeros((n, 2), dtype=np.int64))
+    sizes, rows = np.zeros((n, 2), dtype=np.int64), np.arange(n)
+    part = Part(domain, pictures.names, pictures.labels, [b""] * n, sizes, rows, pictures.groups)
 
     def decode_some(start: int) -> list[Fault]:
         unreadable = []
@@ -152,25 +217,41 @@ def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep, fault
         return unreadable
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
-        for unreadable in threads.map(decode_some, range(0, n, _CHUNK)):
-            faults += unreadable
-    return part
+        faults = [fault for unreadable in threads.map(decode_some, range(0, n, _CHUNK)) for fault in unreadable]
+    return part, faults
 
 
-def hold_out(labels: np.ndarray, digests: list[bytes], fraction: float, seed: int) -> np.ndarray:
+def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
+    """For each picture the first one that it may not be parted from: equal ones, and those of its group."""
+    leader = list(range(len(digests)))
+
+    def find(place: int) -> int:
+        while leader[place] != place:
+            leader[place] = place = leader[leader[place]]
+        return place
+
+    first: dict[bytes | str, int] = {}
+    for place, keys in enumerate(zip(digests, groups, strict=True) if groups else ((d,) for d in digests)):
+        for key in keys:
+            one, other = sorted((find(place), find(first.setdefault(key, place))))
+            leader[other] = one
+    return [find(place) for place in range(len(digests))]
+
+
+def hold_out(labels: np.ndarray, leaders: list[int], fraction: float, seed: int) -> np.ndarray:
     """Which pictures (N,) bool become the test split: `fraction` of each class, drawn by `seed`.
 
-    Equal pictures stay together, so that the split makes no leak; a class keeps at least one on either side if it can.
+    Pictures of one leader (see `together`) stay together, so that the split makes no leak; they count as of the class
+    of the first. A class keeps at least one of them on either side if it can.
     """
     random = np.random.RandomState(seed)
-    first = {value: index for index, value in reversed(list(enumerate(digests)))}
-    leaders = np.array(sorted(first.values()), dtype=np.int64)
+    firsts = np.unique(leaders)
     chosen = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
-        members = leaders[labels[leaders] == label]
+        members = firsts[labels[firsts] == label]
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         chosen[random.permutation(members)[: max(count, 0)]] = True
-    return np.array([chosen[first[value]] for value in digests], dtype=bool)
+    return chosen[leaders]
 
 
 def _class_faults(name: str, part: Part) -> Iterator[Fault]:
@@ -182,9 +263,13 @@ def _class_faults(name: str, part: Part) -> Iterator[Fault]:
 
 
 def _leaks(parts: dict[str, Part]) -> Iterator[Fault]:
-    """The same picture among those that train, of either domain, and those that test."""
+    """The same picture among those that train, of either domain, and those that test; or the same group."""
     if "test" not in parts:
         return
+    if "pool" in parts:
+        shared = set(parts["test"].groups or ()) & set(parts["pool"].groups or ())
+        for group in sorted(shared):
+            yield Fault("leak", parts["test"].domain.path, f"group {group!r} is in the training and the test split")
     trained = {
         digest_: (name, path)
         for name in ("source", "pool")

@@ -31,6 +31,8 @@ def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
             return convert(ImageOps.exif_transpose(image), channels)
     except UnreadableError:
         raise
+    except FileNotFoundError:
+        raise UnreadableError("does not exist") from None
     except UnidentifiedImageError:
         raise UnreadableError(f"not a picture ({', '.join(FORMATS)})") from None
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.artifacts import load_split
-from tasks.datasets.check import hold_out
-from tasks.datasets.layouts import TEST, TRAIN, open_domain
-from tasks.datasets.pictures import UnreadableError, digest, fit
+from tasks.datasets.check import raw_test_pictures
+from tasks.datasets.pictures import fit
 from tasks.errors import GraftError
 from tasks.parameters import read_section
 from tasks.records.outcome import TEST_DATA
@@ -21,18 +20,7 @@ def write_test_pictures(root: Path, folder: Path) -> None:
         GraftError: the raw data is not there, or is not what build/data was packed from.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
-    domain = open_domain(root, settings.target)
-    if domain.faults:
-        raise GraftError([str(fault) for fault in domain.faults])
-    pictures = domain.splits[TEST if TEST in domain.splits else TRAIN]
-    try:
-        images = [pictures.read(index, settings.channels) for index in range(len(pictures))]
-    except UnreadableError as error:
-        raise GraftError(f"{settings.target}: {error}") from None
-    if TEST not in domain.splits:
-        digests = [digest(image) for image in images]
-        chosen = hold_out(pictures.labels, digests, settings.test_fraction, settings.seed)
-        images = [images[index] for index in np.flatnonzero(chosen)]
+    images = list(raw_test_pictures(root, settings))
     packed = load_split(root / TEST_DATA).images.numpy()
     if len(packed) != len(images) or any(
         not np.array_equal(fit(image, settings.image_size), row) for image, row in zip(images, packed, strict=True)

@@ -1,6 +1,6 @@
 """What the prepare stage may vary: the section `prepare` of params.yaml."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -14,6 +14,21 @@ class PrepareSettings:
     """Folder of the source domain, inside data/."""
     target: str = "data/target"
     """Folder of the target domain, inside data/."""
+    source_domain: str = ""
+    """Which domain, where the source's folder (or the column `domain` of its table) holds several."""
+    target_domain: str = ""
+    """The same of the target."""
+    source_label_column: str = ""
+    """Of a table, if it is not called label, class or category."""
+    target_label_column: str = ""
+    """The same of the target."""
+    target_group_column: str = ""
+    """Column of what is never divided between training, validation and test, such as a patient or a video."""
+    class_map: dict[str, str] | str = field(default_factory=dict)
+    """Which class of the source is which of the target, where they are called otherwise: SOURCE: TARGET; or the path of
+    a table with the columns source and target."""
+    on_error: Literal["fail", "skip"] = "fail"
+    """What to do with pictures that cannot be read: refuse the data, or leave them out and list them in the card."""
     image_size: Annotated[int, Ge(8), Le(1024)] = 16
     """Height and width of the packed pictures; a picture that is not square is stretched."""
     channels: Literal[1, 3] = 1

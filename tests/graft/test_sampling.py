@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -42,6 +43,26 @@ def test_the_other_pictures_come_without_labels_and_without_those_of_validation(
     drawn = draw_labels(pool, 10, 5, seed=1)
     assert indices(drawn.unlabelled) == set(range(120)) - indices(drawn.validation)
     assert set(drawn.unlabelled.labels.tolist()) == {-1}
+
+
+def test_what_belongs_together_is_on_one_side(pool: Split) -> None:
+    grouped = replace(pool, groups=torch.arange(120) // 6)
+    for seed in range(20):
+        drawn = draw_labels(grouped, 10, 3, seed)
+        assert torch.bincount(drawn.training.labels).tolist() == [10, 10, 10]
+        held = {index // 6 for index in indices(drawn.validation)}
+        assert not held & {index // 6 for index in indices(drawn.training) | indices(drawn.unlabelled)}
+        assert indices(draw_labels(grouped, 5, 3, seed).training) < indices(drawn.training)
+
+
+def test_groups_of_their_own_change_nothing(pool: Split) -> None:
+    alone = draw_labels(replace(pool, groups=torch.arange(120)), 10, 5, seed=1)
+    assert torch.equal(alone.training.images, draw_labels(pool, 10, 5, seed=1).training.images)
+
+
+def test_groups_that_leave_too_few_to_learn_from_are_named(pool: Split) -> None:
+    with pytest.raises(ValueError, match=r"class 'a' has 0 pictures to learn from that share no group"):
+        draw_labels(replace(pool, groups=torch.zeros(120, dtype=torch.long)), 10, 5, seed=1)
 
 
 def test_more_validation_than_training_labels_are_refused(pool: Split) -> None:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.datasets.check import SHOWN, Budget, check_data, hold_out, summarise
-from tasks.datasets.layouts import Fault
+from tasks.datasets.check import SHOWN, Budget, check_data, hold_out, summarise, together
+from tasks.datasets.layouts.domain import Fault
 from tasks.errors import GraftError
 from tasks.settings.prepare import PrepareSettings
 from tests.tasks.raw_data import good_project, labels, pictures, save_npz, save_pictures
@@ -109,6 +109,17 @@ def test_a_link_that_leads_a_domain_out_of_data_is_refused(root: Path, tmp_path:
         check_data(root, PrepareSettings(target="data/link"))
 
 
+def test_a_group_on_both_sides_of_a_given_split_is_a_leak(root: Path) -> None:
+    save_pictures(root / "data/other", {"all": pictures(8, seed=5)})
+    rows = [
+        f"all/{place:03}.png,{'ab'[place % 2]},{'train' if place < 4 else 'test'},v{place // 3}" for place in range(8)
+    ]
+    (root / "data/other/list.csv").write_text("\n".join(["path,label,split,video", *rows]))
+    said = faults(root, target="data/other", target_group_column="video")
+    assert said == "data/other: group 'v1' is in the training and the test split"
+    assert faults(root, target="data/other") == ""
+
+
 def test_one_folder_for_both_domains_is_refused(root: Path) -> None:
     with pytest.raises(GraftError, match="both 'data/source'"):
         check_data(root, PrepareSettings(target="data/source"))
@@ -134,15 +145,17 @@ def test_a_made_test_split_is_stratified_and_never_parts_equal_pictures(
 ) -> None:
     found = np.repeat(np.concatenate([np.full(size, label) for label, size in enumerate(sizes)]), copies)
     digests = [str(number // copies).encode() for number in range(len(found))]
-    held = hold_out(found, digests, fraction, seed)
+    held = hold_out(found, together(digests, None), fraction, seed)
     assert not {digests[index] for index in np.flatnonzero(held)} & {digests[index] for index in np.flatnonzero(~held)}
     for label, size in enumerate(sizes):
         taken = held[found == label].sum() // copies
         assert 1 <= taken <= size - 1
         assert abs(taken - fraction * size) <= 1
-    np.testing.assert_array_equal(held, hold_out(found, digests, fraction, seed))
+    np.testing.assert_array_equal(held, hold_out(found, together(digests, None), fraction, seed))
 
 
 def test_another_seed_draws_another_test_split() -> None:
     digests = [bytes([number]) for number in range(100)]
-    assert not np.array_equal(hold_out(labels(100), digests, 0.3, 0), hold_out(labels(100), digests, 0.3, 1))
+    assert not np.array_equal(
+        hold_out(labels(100), together(digests, None), 0.3, 0), hold_out(labels(100), together(digests, None), 0.3, 1)
+    )

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.datasets.arrays import read_idx, read_npz
-from tasks.datasets.layouts import Domain, open_domain
+from tasks.datasets.layouts.domain import Domain
+from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest, fit, read_picture
 from tasks.errors import GraftError
 from tests.tasks.raw_data import DIGITS, idx, labels, pictures, save_idx, save_npz, save_pictures
@@ -172,8 +173,8 @@ class TestFoldersThatAreLittered:
         np.testing.assert_array_equal(grey(domain, "train"), DRAWN[[0, 1, 0, 2, 3]])
 
     def test_an_unknown_split_is_named_with_the_valid_ones(self, tmp_path: Path) -> None:
-        save_pictures(tmp_path / "raw", {"train/a": DRAWN[:1], "valid/a": DRAWN[1:2]})
-        assert "raw/valid: not a split; valid: train, test" in faults(tmp_path)
+        save_pictures(tmp_path / "raw", {"train/a": DRAWN[:1], "more/a": DRAWN[1:2]})
+        assert "raw/more: not a split; valid: train, val, test" in faults(tmp_path)
 
     def test_a_class_of_the_test_split_alone_is_a_fault(self, tmp_path: Path) -> None:
         save_pictures(tmp_path / "raw", {"train/a": DRAWN[:1], "train/b": DRAWN[1:2], "test/c": DRAWN[2:3]})

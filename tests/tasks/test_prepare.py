@@ -48,6 +48,95 @@ def test_the_packed_splits_hold_the_pictures_with_their_labels(root: Path) -> No
     assert test.labels.tolist() == [0] * 4 + [1] * 4
 
 
+def test_pictures_that_cannot_be_read_are_left_out_and_listed_if_asked(root: Path) -> None:
+    train = root / "data/target/train/one"
+    (train / "000.png").write_bytes((train / "000.png").read_bytes()[:60])
+    (root / "data/target/test/two/zzz.png").write_text("not a picture")
+    with pytest.raises(GraftError, match=r"one/000\.png: cannot be decoded"):
+        prepare(root, PrepareSettings(image_size=8))
+    prepare(root, PrepareSettings(image_size=8, on_error="skip"))
+    pool, test = (load_split(root / "build/data" / name) for name in ("pool", "test"))
+    np.testing.assert_array_equal(pool.images[:, 0], pictures(24, seed=2)[1:16])
+    np.testing.assert_array_equal(test.images[:, 0], pictures(24, seed=2)[16:])
+    assert pool.labels.tolist() == [0] * 7 + [1] * 8
+    entries = card(root)["domains"]
+    assert [len(entries[name]["skipped"]) for name in ("source", "pool", "test")] == [0, 1, 1]
+    assert entries["pool"]["skipped"][0].startswith("data/target/train/one/000.png: cannot be decoded")
+
+
+def test_skipping_and_parting_off_a_test_split_go_together(root: Path) -> None:
+    shutil.rmtree(root / "data/target/test")
+    broken = root / "data/target/train/two/003.png"
+    broken.write_text("no picture")
+    prepare(root, PrepareSettings(image_size=8, on_error="skip", test_fraction=0.25))
+    found = np.concatenate([load_split(root / "build/data" / name).images[:, 0] for name in ("pool", "test")])
+    expected = np.delete(pictures(24, seed=2)[:16], 11, axis=0)
+    assert sorted(map(bytes, found)) == sorted(map(bytes, expected))
+
+
+def test_what_belongs_together_is_never_divided(root: Path) -> None:
+    shutil.rmtree(root / "data/target")
+    save_pictures(root / "data/target", {"all": pictures(40, seed=5)})
+    rows = [f"all/{place:03}.png,{'ab'[place % 2]},p{place // 4}" for place in range(40)]
+    (root / "data/target/list.csv").write_text("\n".join(["path,label,patient", *rows]))
+    prepare(root, PrepareSettings(image_size=8, target_group_column="patient", test_fraction=0.3))
+    drawn = [bytes(picture) for picture in pictures(40, seed=5)]
+    patients = [
+        {drawn.index(bytes(picture)) // 4 for picture in load_split(root / "build/data" / name).images[:, 0].numpy()}
+        for name in ("pool", "test")
+    ]
+    assert not patients[0] & patients[1]
+    assert patients[0] | patients[1] == set(range(10))
+    assert len(patients[1]) == 3
+    pool = load_split(root / "build/data/pool")
+    assert pool.groups is not None
+    order = {patient: place for place, patient in enumerate(sorted(patients[0]))}
+    found = [order[drawn.index(bytes(picture)) // 4] for picture in pool.images[:, 0].numpy()]
+    assert pool.groups.tolist() == found
+
+
+def test_the_sources_classes_take_the_targets_names(root: Path) -> None:
+    prepare(root, PrepareSettings(image_size=8, class_map={"zero": "two"}))
+    found = card(root)["classes"]
+    assert found == {"shared": ["one", "two"], "source_only": [], "target_only": []}
+    labels = load_split(root / "build/data/source").labels.tolist()
+    assert labels == [1, 0] * 10, "zero is now two, which comes after one"
+    (root / "data/classes.csv").write_text("source,target\nzero,two\n")
+    expected = hashes(root)
+    prepare(root, PrepareSettings(image_size=8, class_map="data/classes.csv"))
+    assert hashes(root) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"nil": "two"}, "the source has no class 'nil'; it has zero, one"),
+        ({"zero": "three"}, "the target has no class 'three'; it has one, two"),
+        ("../classes.csv", "'../classes.csv' is not a table inside data/"),
+        ("data/none.csv", "data/none.csv: cannot be read: No such file or directory"),
+        ("data/twice.csv", "data/twice.csv: line 3: class 'zero' is there twice"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_explained(root: Path, given: dict[str, str] | str, message: str) -> None:
+    (root / "data/twice.csv").write_text("source,target\nzero,one\nzero,two\n")
+    with pytest.raises(GraftError) as caught:
+        prepare(root, PrepareSettings(image_size=8, class_map=given))
+    assert message in "\n".join(caught.value.problems)
+
+
+def test_a_validation_split_is_more_to_draw_from_or_the_test_split(root: Path) -> None:
+    shutil.copytree(root / "data/target/test", root / "data/target/val")
+    for picture in (root / "data/target/val").rglob("*.png"):
+        Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
+    prepare(root, PrepareSettings(image_size=8))
+    assert (card(root)["domains"]["pool"]["n"], card(root)["domains"]["pool"]["validation"]) == (24, "joined to train")
+    shutil.rmtree(root / "data/target/test")
+    prepare(root, PrepareSettings(image_size=8))
+    domains = card(root)["domains"]
+    assert [domains[name]["n"] for name in ("pool", "test")] == [16, 8]
+    assert domains["test"]["validation"] == "taken as test"
+
+
 def test_colour_is_kept_or_made_as_asked(root: Path) -> None:
     colours = np.zeros((4, 8, 8, 3), dtype=np.uint8)
     colours[..., 0] = np.arange(4)[:, None, None] * 50

@@ -1,0 +1,56 @@
+"""Which class of the source is which of the target, where the two call it otherwise."""
+
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from tasks.datasets.layouts.domain import Domain, Fault, Pictures
+from tasks.datasets.tables import read_table
+from tasks.errors import GraftError
+
+KEY = "params.yaml: prepare.class_map"
+
+
+def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]:
+    """The mapping SOURCE: TARGET as it stands in params.yaml, or in the table that stands there.
+
+    Raises:
+        GraftError: the table lies outside data/, cannot be read, or names a class of the source twice.
+    """
+    if not isinstance(given, str):
+        return given
+    path = project / given
+    if ".." in PurePosixPath(given).parts or not path.resolve().is_relative_to((project / "data").resolve()):
+        raise GraftError(f"{KEY}: {given!r} is not a table inside data/, such as 'data/classes.csv'")
+    try:
+        headings, rows = read_table(path)
+        if not {"source", "target"} <= set(headings):
+            raise GraftError(f"line 1: needs the columns source and target; there are {', '.join(headings)}")
+        found: dict[str, str] = {}
+        for row in rows:
+            if row.cells["source"] in found:
+                raise GraftError(f"line {row.line}: class {row.cells['source']!r} is there twice")
+            found[row.cells["source"]] = row.cells["target"]
+    except GraftError as error:
+        raise GraftError([f"{given}: {problem}" for problem in error.problems]) from None
+    return found
+
+
+def rename_classes(source: Domain, names: dict[str, str], target_classes: list[str]) -> None:
+    """Call the source's classes by the target's names; several may become one. What does not exist is a fault."""
+    if not source.classes or not target_classes:
+        return  # one of the two could not be opened, which is a fault already
+    for name in sorted(names.keys() - set(source.classes)):
+        source.faults.append(Fault("class", KEY, f"the source has no class {name!r}; it has {_some(source.classes)}"))
+    for name in sorted(set(names.values()) - set(target_classes)):
+        source.faults.append(Fault("class", KEY, f"the target has no class {name!r}; it has {_some(target_classes)}"))
+    renamed = [names.get(name, name) for name in source.classes]
+    classes = sorted(set(renamed)) if names else source.classes
+    table = np.array([classes.index(name) for name in renamed], dtype=np.int64)
+    source.classes = classes
+    for split, pictures in source.splits.items():
+        source.splits[split] = Pictures(pictures.names, table[pictures.labels], pictures.read, pictures.groups)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

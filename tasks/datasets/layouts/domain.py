@@ -1,0 +1,139 @@
+"""What a domain's folder holds, whatever its layout; nothing is decoded yet, and faults are collected.
+
+Legend: N pictures, C channels, H W height and width, K classes.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tasks.datasets.pictures import convert
+
+TRAIN, VAL, TEST = "train", "val", "test"
+SPLIT_NAMES = {TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, "dev": VAL, TEST: TEST}
+"""What a split may be called, and which one it is."""
+_IN_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
+_LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+
+
+class Fault(NamedTuple):
+    """Something wrong with the data."""
+
+    kind: str
+    """Faults of a kind are listed together: layout, picture, class, leak, budget."""
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures of a split, not yet decoded."""
+
+    names: list[str]
+    """Where each picture is: a path from the project's folder, for one in an array or a table with its [index]."""
+    labels: np.ndarray
+    """(N,) int64, an index into the domain's classes."""
+    read: Callable[[int, int], Image.Image]
+    """`read(index, channels)` decodes one as grey or RGB; raises UnreadableError. Several threads call it."""
+    groups: list[str] | None = None
+    """What each belongs to (a patient, a video), of which no part may be tested on what was learned from another."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __add__(self, other: "Pictures") -> "Pictures":
+        """These, then those of another split."""
+        here = len(self)
+
+        def read(index: int, channels: int) -> Image.Image:
+            return self.read(index, channels) if index < here else other.read(index - here, channels)
+
+        groups = None if self.groups is None or other.groups is None else self.groups + other.groups
+        return Pictures(self.names + other.names, np.concatenate([self.labels, other.labels]), read, groups)
+
+
+@dataclass
+class Domain:
+    """What a domain's folder holds."""
+
+    path: str
+    layout: str = ""
+    """npz, idx, folders, manifest or parquet."""
+    classes: list[str] = field(default_factory=list)
+    splits: dict[str, Pictures] = field(default_factory=dict)
+    """By name: train, and test if there is one."""
+    faults: list[Fault] = field(default_factory=list)
+    ignored: int = 0
+    """Hidden files, and files that lie outside the classes' folders or in no list."""
+    validation: Literal["", "joined to train", "taken as test"] = ""
+    """What became of a validation split; empty if there was none."""
+
+    def add_fault(self, path: str, problem: str) -> None:
+        """Collect a fault of the layout."""
+        self.faults.append(Fault("layout", path, problem))
+
+    def settle_validation(self) -> None:
+        """A run draws its own labels to choose by, so a validation split is more to draw from, or the test split."""
+        if VAL not in self.splits:
+            return
+        validation = self.splits.pop(VAL)
+        if TEST in self.splits and TRAIN in self.splits:
+            self.splits[TRAIN] += validation
+            self.validation = "joined to train"
+        else:
+            self.splits[TEST] = validation
+            self.validation = "taken as test"
+
+
+def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Pictures:
+    """Pictures of an array (N, H, W) or (N, H, W, C) uint8."""
+
+    def read(index: int, channels: int) -> Image.Image:
+        pixels = images[index]
+        return convert(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), channels)
+
+    return Pictures([f"{path}[{index}]" for index in range(len(images))], labels, read)
+
+
+def walk(domain: Domain, folder: Path, root: Path) -> Iterator[str]:
+    """The files at any depth below `root`, as paths from the domain's `folder`."""
+    for entry in root.iterdir():
+        if hidden(entry.name):
+            domain.ignored += 1
+        elif usable(domain, folder, entry):
+            if entry.is_dir():
+                yield from walk(domain, folder, entry)
+            else:
+                yield entry.relative_to(folder).as_posix()
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is nobody's data."""
+    return name.startswith(".") or name in _LITTER
+
+
+def usable(domain: Domain, folder: Path, path: Path) -> bool:
+    """Refuse links out of the domain's folder, and to folders; DVC's own links into its cache are no danger."""
+    if not path.is_symlink():
+        return True
+    if not path.is_dir() and is_inside(folder, path):
+        return True
+    name, goal = path.relative_to(folder).as_posix(), path.resolve()
+    domain.add_fault(
+        f"{domain.path}/{name}", f"a link to {goal}; only links to files of {domain.path} are followed: copy it in"
+    )
+    return False
+
+
+def is_inside(folder: Path, path: Path) -> bool:
+    """Whether a path, all links followed, leads to a file of the folder, or into DVC's cache."""
+    goal = path.resolve()
+    return goal.is_relative_to(folder.resolve()) or bool(_IN_DVC_CACHE.search(goal.as_posix()))

@@ -1,0 +1,65 @@
+"""Domains in folders of pictures: `CLASS/FILE`, or `SPLIT/CLASS/FILE`."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tasks.datasets.layouts.domain import (
+    SPLIT_NAMES,
+    TRAIN,
+    Domain,
+    Fault,
+    Pictures,
+    hidden,
+    usable,
+    walk,
+)
+from tasks.datasets.pictures import read_picture
+
+
+def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
+    """Read the pictures below `folders`, which are splits if one of them is `train` and holds folders itself."""
+    domain.layout = "folders"
+    trains = [name for name in folders if SPLIT_NAMES.get(name) == TRAIN]
+    if any(entry.is_dir() for name in trains for entry in (folder / name).iterdir()):
+        roots: dict[str, Path] = {}
+        for name in folders:
+            split = SPLIT_NAMES.get(name)
+            if split is None:
+                domain.add_fault(f"{domain.path}/{name}", "not a split; valid: train, val, test")
+            elif split in roots:
+                domain.add_fault(f"{domain.path}/{name}", f"the {split} split is there twice: {roots[split].name} too")
+            else:
+                roots[split] = folder / name
+    else:
+        roots = {TRAIN: folder}
+    files = {split: _files_by_class(domain, folder, root) for split, root in roots.items()}
+    domain.classes = sorted(files.get(TRAIN, {}))
+    for split, by_class in files.items():
+        for name in sorted(set(by_class) - set(domain.classes)):
+            where = f"{domain.path}/{roots[split].name}/{name}"
+            domain.faults.append(Fault("class", where, f"class {name!r} is in the {split} split but not in train"))
+        pairs = [(file, label) for label, name in enumerate(domain.classes) for file in by_class.get(name, [])]
+        domain.splits[split] = file_pictures(domain.path, folder, pairs)
+
+
+def file_pictures(path: str, folder: Path, pairs: list[tuple[str, int]], groups: list[str] | None = None) -> Pictures:
+    """Pictures of files, each with its label; files are paths from `folder`, which is `path` of the project."""
+
+    def read(index: int, channels: int) -> Image.Image:
+        return read_picture(folder / pairs[index][0], channels)
+
+    labels = np.array([label for _, label in pairs], dtype=np.int64)
+    return Pictures([f"{path}/{name}" for name, _ in pairs], labels, read, groups)
+
+
+def _files_by_class(domain: Domain, folder: Path, root: Path) -> dict[str, list[str]]:
+    """For every class folder of `root` its files, at any depth, as sorted paths from the domain's `folder`."""
+    found: dict[str, list[str]] = {}
+    for entry in sorted(root.iterdir()):
+        if not entry.is_dir() or hidden(entry.name):
+            domain.ignored += 1
+        elif usable(domain, folder, entry):
+            found[entry.name] = sorted(walk(domain, folder, entry))
+    return found

@@ -1,0 +1,134 @@
+"""Domains in a table of files: CSV or TSV with the columns path and label, and maybe split, domain and a group."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Fault, is_inside, usable
+from tasks.datasets.layouts.folders import file_pictures
+from tasks.datasets.tables import SUFFIXES, Row, read_headings, read_table
+from tasks.errors import GraftError
+
+PATHS = ("path", "file", "filename", "file_name", "image")
+LABELS = ("label", "class", "category")
+SPLIT, DOMAIN = "split", "domain"
+
+
+class Columns(NamedTuple):
+    """Which part of a table is meant, where there is a choice; empty: the usual names, and all of it."""
+
+    domain: str = ""
+    """The rows whose column `domain` says so."""
+    label: str = ""
+    """The column of the labels."""
+    group: str = ""
+    """The column of what may not be divided between training and test."""
+
+
+class Listed(NamedTuple):
+    """A picture of a manifest."""
+
+    file: str
+    label: str
+    split: str
+    group: str
+
+
+def is_manifest(folder: Path, names: Sequence[str]) -> bool:
+    """Whether a table among these files of a folder has a column of paths."""
+    return any(set(read_headings(folder / name)) & set(PATHS) for name in names if name.endswith(SUFFIXES))
+
+
+def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: Columns) -> None:
+    """Read one manifest, or one for each split (`train.csv`, `test.csv`)."""
+    domain.layout = "manifest"
+    found = [name for name in names if name.endswith(SUFFIXES)]
+    by_split = all(Path(name).stem in SPLIT_NAMES for name in found)
+    if len(found) > 1 and not by_split:
+        domain.add_fault(
+            domain.path,
+            f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split",
+        )
+        return
+    listed: list[Listed] = []
+    for name in found:
+        path = f"{domain.path}/{name}"
+        if not usable(domain, folder, folder / name):
+            continue
+        try:
+            listed += _listed(domain, folder, name, columns)
+        except GraftError as error:
+            for problem in error.problems:
+                domain.add_fault(path, problem)
+    if not domain.faults:
+        _enter(domain, folder, listed, grouped=bool(columns.group))
+
+
+def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[Listed]:
+    headings, rows = read_table(folder / name)
+    path, label = _pick(headings, "", PATHS, "path"), _pick(headings, columns.label, LABELS, "label")
+    if columns.group and columns.group not in headings:
+        raise GraftError(f"no column {columns.group!r} (prepare.target_group_column); there are {', '.join(headings)}")
+    rows = _of_domain(headings, rows, columns.domain)
+    of_file = SPLIT_NAMES.get(Path(name).stem, TRAIN)
+    found: list[Listed] = []
+    seen: dict[str, int] = {}
+    for row in rows:
+        where, file = f"{domain.path}/{name}:{row.line}", row.cells[path]
+        split = SPLIT_NAMES.get(row.cells[SPLIT].lower(), "") if SPLIT in headings else of_file
+        for kind, problem in _row_problems(domain, folder, row, file, row.cells[label], split):
+            domain.faults.append(Fault(kind, where, problem))
+        if file in seen:
+            domain.faults.append(Fault("layout", where, f"{file} is in line {seen[file]} too"))
+        seen.setdefault(file, row.line)
+        found.append(Listed(file, row.cells[label], split, row.cells.get(columns.group, "")))
+    return found
+
+
+def _row_problems(
+    domain: Domain, folder: Path, row: Row, file: str, label: str, split: str
+) -> Iterator[tuple[str, str]]:
+    if not label:
+        yield "layout", "no label"
+    if not split:
+        yield "layout", f"{row.cells[SPLIT]!r} is not a split; valid: train, val, test"
+    if not file:
+        yield "layout", "no path"
+    elif "\\" in file or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        yield "layout", f"{file!r} is not a path below {domain.path}, such as pictures/one.jpg"
+    elif not is_inside(folder, folder / file):
+        yield "layout", f"{file} is a link out of {domain.path}: copy the file in"
+
+
+def _pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) -> str:
+    for name in (asked,) if asked else usual:
+        if name in headings:
+            return name
+    wanted = repr(asked) if asked else " or ".join(usual)
+    raise GraftError(f"line 1: no column for the {what} ({wanted}); there are {', '.join(headings)}")
+
+
+def _of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Row]:
+    if DOMAIN not in headings:
+        if wanted:
+            raise GraftError(f"line 1: no column {DOMAIN!r}, so no domain {wanted!r}")
+        return rows
+    there = sorted({row.cells[DOMAIN] for row in rows})
+    if wanted and wanted not in there:
+        raise GraftError(f"no domain {wanted!r}; there are {', '.join(there)}")
+    if not wanted and len(there) > 1:
+        raise GraftError(f"several domains: {', '.join(there)}; say which: prepare.*_domain")
+    return [row for row in rows if row.cells[DOMAIN] == wanted] if wanted else rows
+
+
+def _enter(domain: Domain, folder: Path, listed: list[Listed], *, grouped: bool) -> None:
+    domain.classes = sorted({one.label for one in listed if one.split == TRAIN})
+    index = {name: place for place, name in enumerate(domain.classes)}
+    for split in dict.fromkeys(one.split for one in listed):
+        of_split = [one for one in listed if one.split == split]
+        for name in sorted({one.label for one in of_split} - index.keys()):
+            fault = f"class {name!r} is in the {split} split but not in train"
+            domain.faults.append(Fault("class", domain.path, fault))
+        kept = [one for one in of_split if one.label in index]
+        groups = [one.group for one in kept] if grouped else None
+        domain.splits[split] = file_pictures(domain.path, folder, [(o.file, index[o.label]) for o in kept], groups)

@@ -1,0 +1,190 @@
+"""Domains in Parquet files as Hugging Face's `datasets` writes pictures: a column of encoded files, one of labels.
+
+Row groups are read as they are needed, and few are kept, so that a data set larger than memory can be prepared.
+"""
+
+import io
+import json
+import re
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Fault, Pictures, usable
+from tasks.datasets.layouts.manifest import DOMAIN, LABELS, Columns
+from tasks.datasets.pictures import UnreadableError, read_picture
+from tasks.errors import GraftError
+
+_NAME = re.compile(r"(?:(?P<split>[a-zA-Z]+)(?:-\d+-of-\d+)?|\d+)\.parquet")
+_KEPT_GROUPS = 8
+"""Row groups whose pictures are kept, for the threads that decode them."""
+
+
+def is_parquet(folder: Path, names: Sequence[str]) -> bool:
+    """Whether a folder with files of these names is such a domain; the files may lie in `data/`."""
+    return bool(_files(folder, names))
+
+
+def open_parquet(domain: Domain, folder: Path, columns: Columns) -> None:
+    """Read all `SPLIT-00000-of-00001.parquet`; one without a split's name is training data."""
+    domain.layout = "parquet"
+    files: dict[str, list[_File]] = {}
+    for path in _files(folder, sorted(entry.name for entry in folder.iterdir())):
+        name = f"{domain.path}/{path.relative_to(folder).as_posix()}"
+        match = _NAME.fullmatch(path.name)
+        split = SPLIT_NAMES.get(((match and match["split"]) or TRAIN).lower())
+        if not usable(domain, folder, path):
+            continue
+        if not match or split is None:
+            domain.add_fault(name, "not a split; valid: train-….parquet, validation-….parquet, test-….parquet")
+            continue
+        try:
+            files.setdefault(split, []).append(_File(path, name, columns))
+        except GraftError as error:
+            for problem in error.problems:
+                domain.add_fault(name, problem)
+    if not domain.faults:
+        _enter(domain, files, grouped=bool(columns.group))
+
+
+class _File:
+    """One Parquet file: its labels, and its pictures by row."""
+
+    def __init__(self, path: Path, name: str, columns: Columns) -> None:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+
+        self.name, self.domain, self._lock = name, columns.domain, threading.Lock()
+        self._kept: OrderedDict[int, Any] = OrderedDict()
+        try:
+            self._file = ParquetFile(path, memory_map=True)
+            schema = self._file.schema_arrow
+            features = _features(schema)
+            self._picture = _picture_column(schema, features)
+            label = _label_column(schema, features, columns.label)
+            for asked, key in ((columns.group, "target_group_column"), (columns.domain and DOMAIN, "*_domain")):
+                if asked and asked not in schema.names:
+                    raise GraftError(f"no column {asked!r} (prepare.{key}); there are {', '.join(schema.names)}")
+            wanted = [label, *filter(None, [columns.group, columns.domain and DOMAIN])]
+            table = self._file.read(columns=wanted)
+        except (ArrowException, OSError, ValueError) as error:
+            raise GraftError(f"cannot be read as Parquet, so truncated or damaged: {_short(error)}") from None
+        self.labels = _labels(table.column(label), features.get(label, {}).get("names"))
+        self.groups = [str(value) for value in table.column(columns.group).to_pylist()] if columns.group else []
+        domains = table.column(DOMAIN).to_pylist() if columns.domain else None
+        self.rows = [row for row in range(len(self.labels)) if not domains or str(domains[row]) == columns.domain]
+        groups = range(self._file.num_row_groups)
+        self._ends = [*accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
+
+    def read(self, row: int, channels: int) -> Image.Image:
+        """Decode a row's picture."""
+        group = bisect_right(self._ends, row)
+        with self._lock:
+            if group not in self._kept:
+                self._kept[group] = self._load(group)
+                while len(self._kept) > _KEPT_GROUPS:
+                    self._kept.popitem(last=False)
+            pictures = self._kept[group]
+        value = pictures[row - (self._ends[group - 1] if group else 0)].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(content, bytes):
+            raise UnreadableError("no picture: the column holds no bytes here (a path alone is not followed)")
+        return read_picture(io.BytesIO(content), channels)
+
+    def _load(self, group: int) -> Any:
+        from pyarrow import ArrowException
+
+        try:
+            return self._file.read_row_group(group, columns=[self._picture]).column(0)
+        except (ArrowException, OSError) as error:
+            raise UnreadableError(f"row group {group} is damaged: {_short(error)}") from None
+
+
+def _files(folder: Path, names: Sequence[str]) -> list[Path]:
+    here = [folder / name for name in names if name.endswith(".parquet")]
+    return here or sorted((folder / "data").glob("*.parquet"))
+
+
+def _features(schema: Any) -> dict[str, Any]:
+    """What `datasets` wrote of the columns; empty for files of others."""
+    try:
+        found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, dict)} if isinstance(found, dict) else {}
+
+
+def _picture_column(schema: Any, features: dict[str, Any]) -> str:
+    from pyarrow import types
+
+    named = [name for name, feature in features.items() if feature.get("_type") == "Image" and name in schema.names]
+    structs = [f.name for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
+    for name in (*named, *structs, *(name for name in ("image", "picture") if name in schema.names)):
+        return str(name)
+    raise GraftError(f"no column of pictures (encoded bytes); there are {', '.join(schema.names)}")
+
+
+def _label_column(schema: Any, features: dict[str, Any], asked: str) -> str:
+    classes = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
+    for name in (asked,) if asked else (*LABELS, *(classes if len(classes) == 1 else [])):
+        if name in schema.names:
+            return name
+    wanted = f"no column {asked!r} (prepare.*_label_column)" if asked else "no column for the label"
+    hint = "" if asked else "; name it: prepare.*_label_column"
+    raise GraftError(f"{wanted}; there are {', '.join(schema.names)}{hint}")
+
+
+def _labels(column: Any, names: list[str] | None) -> list[str]:
+    values = column.to_pylist()
+    if missing := [row for row, value in enumerate(values) if value is None]:
+        raise GraftError(f"{len(missing):,} rows without a label, first row {missing[0]}")
+    if names is None:
+        return [str(value) for value in values]
+    wrong = [value for value in values if not (isinstance(value, int) and 0 <= value < len(names))]
+    if wrong:
+        raise GraftError(f"{len(wrong):,} labels out of range, first {wrong[0]}; valid: 0 to {len(names) - 1}")
+    return [str(names[value]) for value in values]
+
+
+def _enter(domain: Domain, files: dict[str, list[_File]], *, grouped: bool) -> None:
+    asked = sorted({file.domain for of_split in files.values() for file in of_split if file.domain and not file.rows})
+    if asked and not any(file.rows for of_split in files.values() for file in of_split):
+        domain.add_fault(domain.path, f"no row's domain is {asked[0]!r}")
+        return
+    rows = {split: [(file, row) for file in of_split for row in file.rows] for split, of_split in files.items()}
+    domain.classes = sorted({file.labels[row] for file, row in rows.get(TRAIN, [])})
+    index = {name: place for place, name in enumerate(domain.classes)}
+    for split, of_split in rows.items():
+        for fault in _strangers(domain, split, of_split, index):
+            domain.faults.append(fault)
+        kept = [(file, row) for file, row in of_split if file.labels[row] in index]
+        domain.splits[split] = _pictures(kept, index, grouped=grouped)
+
+
+def _strangers(domain: Domain, split: str, rows: list[tuple[_File, int]], index: dict[str, int]) -> Iterator[Fault]:
+    for name in sorted({file.labels[row] for file, row in rows} - index.keys()):
+        yield Fault("class", domain.path, f"class {name!r} is in the {split} split but not in train")
+
+
+def _pictures(rows: list[tuple[_File, int]], index: dict[str, int], *, grouped: bool) -> Pictures:
+    def read(place: int, channels: int) -> Image.Image:
+        file, row = rows[place]
+        return file.read(row, channels)
+
+    return Pictures(
+        [f"{file.name}[{row}]" for file, row in rows],
+        np.array([index[file.labels[row]] for file, row in rows], dtype=np.int64),
+        read,
+        [file.groups[row] for file, row in rows] if grouped else None,
+    )
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
