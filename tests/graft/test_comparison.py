@@ -147,6 +147,21 @@ def test_rounding_comes_before_the_verdict() -> None:
     assert str(Interval(0.0, -0.00001, 0.0).rounded(4).low) == "0.0"
 
 
+def by_anova(correct: np.ndarray, one: int, other: int) -> float:
+    """The p-value of a pair, not corrected: the seeds' variance is the larger of its own and the common one."""
+    m, s, n = correct.shape
+    cells = correct.mean(axis=2)
+    residuals = cells - cells.mean(axis=0) - cells.mean(axis=1, keepdims=True) + cells.mean()
+    each = (residuals**2).sum(axis=1) / ((s - 1) * (m - 1) / m)
+    common, freedom = 2 * each.mean(), each.sum() ** 2 / (each**2).sum() * (s - 1) * (m - 1) / m
+    own = np.var(cells[one] - cells[other], ddof=1)
+    seeds, freedom = (common / s, freedom) if common > own else (own / s, s - 1)
+    pictures = np.var((correct[one] - correct[other]).mean(axis=0)) / n
+    freedom = (seeds + pictures) ** 2 / (seeds**2 / freedom + pictures**2 / (n - 1))
+    t = (cells[one] - cells[other]).mean() / math.sqrt(seeds + pictures)
+    return float(2 * scipy.stats.t.sf(abs(t), freedom))
+
+
 class TestPairwise:
     """Which strategies really differ, corrected for the number of pairs."""
 
@@ -174,7 +189,7 @@ class TestPairwise:
         ).double()
         adjusted = pairwise_p_values(correct)
         pairs = [(i, j) for i in range(4) for j in range(i)]
-        raw = {(i, j): pairwise_p_values(correct[[i, j]])[0, 1].item() for i, j in pairs}
+        raw = {(i, j): by_anova(correct.numpy(), i, j) for i, j in pairs}
         largest = 0.0
         for place, pair in enumerate(sorted(pairs, key=lambda pair: raw[pair])):
             largest = max(largest, min(1.0, (len(pairs) - place) * raw[pair]))
@@ -182,7 +197,7 @@ class TestPairwise:
 
     def test_differences_from_the_baseline_are_corrected_for_the_other_strategies_alone(self) -> None:
         correct = coin_flips(0.6, 0.65, 0.7, 0.8, seeds=5, pictures=200).double()
-        raw = [pairwise_p_values(correct[[1, i]])[0, 1].item() for i in (0, 2, 3)]
+        raw = [by_anova(correct.numpy(), 1, i) for i in (0, 2, 3)]
         order, largest, by_hand = sorted(range(3), key=lambda i: raw[i]), 0.0, [0.0] * 3
         for place, i in enumerate(order):
             largest = max(largest, min(1.0, (3 - place) * raw[i]))
@@ -192,14 +207,17 @@ class TestPairwise:
         assert [found[i] for i in (0, 2, 3)] == pytest.approx(by_hand)
         assert p_values_over(correct[:, :1], 1) == [1.0] * 4
 
-    def test_strategies_that_are_alike_are_seldom_told_apart(self) -> None:
+    @pytest.mark.parametrize("scatter", [0.0, 0.03, 0.1], ids=["alike", "seeds differ", "seeds differ much"])
+    def test_strategies_that_are_alike_are_seldom_told_apart(self, scatter: float) -> None:
+        """However much their seeds scatter, each on its own; among 45 pairs some agree over three seeds by chance."""
         generator = torch.Generator().manual_seed(2)
         wrong = 0
-        for _ in range(100):
+        for _ in range(60):
             hardness = torch.rand(1, 1, 150, generator=generator)
-            correct = (torch.rand(6, 4, 150, generator=generator) < 0.7 + 0.3 * hardness).double()
+            level = 0.6 + 0.3 * hardness + scatter * torch.randn(10, 3, 1, generator=generator)
+            correct = (torch.rand(10, 3, 150, generator=generator) < level).double()
             wrong += bool((pairwise_p_values(correct) < 0.05).any())
-        assert wrong <= 12
+        assert wrong <= 6
 
     def test_one_seed_tells_nothing_apart(self) -> None:
         correct = torch.stack([torch.zeros(1, 20), torch.ones(1, 20)])
