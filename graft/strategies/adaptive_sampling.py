@@ -26,9 +26,9 @@ class AdaptiveSampling(Strategy):
     """Find the source pictures whose features resemble the target's, and train on them beside the target's labels.
 
     Minimises (1 - s) L_target + s L_source, where source pictures are drawn in proportion to w(x)^`sharpness` among the
-    best `share` of each class, and w estimates p_target(x) / p_source(x) over the source network's features (Sugiyama,
-    Suzuki & Kanamori 2012, 'Density Ratio Estimation in Machine Learning'; instances chosen for transfer: Pan & Yang
-    2010, section 3.1). What the target looks like is learned from its unlabelled pool. Each domain has a head of its
+    best `share`, and w estimates p_target(x) / p_source(x) over the source network's features (Sugiyama, Suzuki &
+    Kanamori 2012, 'Density Ratio Estimation in Machine Learning'; instances chosen for transfer: Pan & Yang 2010,
+    section 3.1). What the target looks like is learned from its unlabelled pool. Each domain has a head of its
     own over shared features. It fails when no part of the source resembles the target, or when what resembles it is
     labelled differently there.
     """
@@ -37,7 +37,10 @@ class AdaptiveSampling(Strategy):
     """How likeness is measured: a ratio of densities fitted by least squares (uLSIF; Kanamori et al. 2009), the cosine
     distance to the nearest target pictures, or the odds of a logistic domain classifier (Bickel et al. 2009)."""
     share: Annotated[float, Gt(0.0), Le(1.0), Searched(0.05, 1.0)] = 0.3
-    """Share of each source class that is drawn from: its best."""
+    """Share of the source that is drawn from: its best."""
+    among: Literal["auto", "class", "all"] = "auto"
+    """The best of each class, so that none is lost, or of all pictures, so that classes that resemble nothing of the
+    target are left out. `auto`: of each class, if the target has every class of the source."""
     sharpness: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
     """0 draws the chosen pictures alike, 1 in proportion to their likeness."""
     source_share: Fraction = 0.5
@@ -64,13 +67,16 @@ class AdaptiveSampling(Strategy):
         return source
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor:
-        """Likeness to the target turned into a draw; every class is drawn as often as it is large."""
+        """Likeness to the target turned into a draw."""
         assert domains.source is not None
         assert domains.unlabelled is not None
         like_target = self._score(_sample(network, domains.source), _sample(network, domains.unlabelled))
         chunks = domains.source.images.split(_CHUNK)
         scores = torch.cat([like_target(predict(network, chunk)[1]) for chunk in chunks])
-        return draw_weights(scores, domains.source.labels.cpu(), self.share, self.sharpness)
+        has_all = set(domains.source.classes) <= set(domains.target.classes)
+        by_class = self.among == "class" or (self.among == "auto" and has_all)
+        labels = domains.source.labels.cpu()
+        return draw_weights(scores, labels if by_class else torch.zeros_like(labels), self.share, self.sharpness)
 
     def _score(self, source: Tensor, target: Tensor) -> Score:
         if self.score == "nearest_neighbour":

@@ -39,11 +39,12 @@ class LayerTransfer(Strategy):
     """Also train, beside this one, a network for each depth from none to all stages: measured, never chosen."""
 
     def companions(self, source: Network) -> dict[str, Strategy]:
-        """With `sweep`, this strategy at every depth."""
+        """With `sweep`, this strategy at every depth that has layers of the chosen kinds, and at none."""
         if not self.sweep:
             return {}
         count = len(stages(source.backbone))
-        return {f"depth {depth}": replace(self, depth=depth / count, sweep=False) for depth in range(count + 1)}
+        at = {depth: replace(self, depth=depth / count, sweep=False) for depth in range(count + 1)}
+        return {f"depth {depth}": each for depth, each in at.items() if not depth or each._of_kind(source)[1]}
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """A new network with the source's weights in the chosen layers."""
@@ -65,18 +66,23 @@ class LayerTransfer(Strategy):
         Raises:
             ValueError: the chosen stages have none of that kind; says which they have.
         """
+        near, chosen = self._of_kind(network)
+        if near and not chosen:
+            there: list[Kind] = sorted({layer.kind for layer in near})
+            count = len({layer.stage for layer in near})
+            raise ValueError(
+                f"layer_transfer: the {self.which} {count} of {len(stages(network.backbone))} stages of "
+                f"{network.description.backbone} have no {self.kinds} layers; they have: {', '.join(there)}"
+            )
+        return chosen
+
+    def _of_kind(self, network: Network) -> tuple[list[Layer], list[Layer]]:
+        """The layers of the chosen stages; those of them that are of the chosen kinds."""
         count = len(stages(network.backbone))
         depth = max(1, round(self.depth * count)) if self.depth else 0
         wanted = range(depth) if self.which == "first" else range(count - depth, count)
         near = [layer for layer in layers(network.backbone) if layer.stage in wanted]
-        chosen = [layer for layer in near if self.kinds in ("all", layer.kind)]
-        if near and not chosen:
-            there: list[Kind] = sorted({layer.kind for layer in near})
-            raise ValueError(
-                f"layer_transfer: the {self.which} {depth} of {count} stages of {network.description.backbone} have no "
-                f"{self.kinds} layers; they have: {', '.join(there)}"
-            )
-        return chosen
+        return near, [layer for layer in near if self.kinds in ("all", layer.kind)]
 
 
 @torch.no_grad()

@@ -36,7 +36,7 @@ def shown(what: RenderableType) -> str:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Strategies of its own: a good one, and files that hold none."""
     (tmp_path / "good.py").write_text(GOOD)
-    (tmp_path / "norm_tune.py").write_text(GOOD.replace("Good", "Norm_Tune"))
+    (tmp_path / "ill_named.py").write_text(GOOD.replace("Good", "Ill_Named"))
     (tmp_path / "torn.py").write_text("def (")
     (tmp_path / "my-tune.py").write_text(GOOD)
     monkeypatch.setattr(graft.strategies, "_FOLDER", tmp_path)
@@ -47,8 +47,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.usefixtures("folder")
 class TestFaultyFiles:
     def test_a_wrong_class_name_is_named_with_the_right_one(self) -> None:
-        with pytest.raises(ValueError, match=r"norm_tune\.py: expected a class NormTune, found Norm_Tune$"):
-            strategy_class("norm_tune")
+        with pytest.raises(ValueError, match=r"ill_named\.py: expected a class IllNamed, found Ill_Named$"):
+            strategy_class("ill_named")
         with pytest.raises(ValueError, match=r"torn\.py: cannot be imported: SyntaxError"):
             strategy_class("torn")
 
@@ -59,15 +59,15 @@ class TestFaultyFiles:
     def test_the_others_are_listed_and_the_faulty_marked(self) -> None:
         page = shown(overview())
         assert "good Does nothing." in page
-        assert all(f"✗ graft/strategies/{name}" in page for name in ("norm_tune.py", "torn.py", "my-tune.py"))
+        assert all(f"✗ graft/strategies/{name}" in page for name in ("ill_named.py", "torn.py", "my-tune.py"))
 
     def test_a_knob_that_nobody_documented_is_a_knob(self) -> None:
         assert "Knobs: bare = 3" in shown(explain("good"))
 
     def test_the_check_of_the_parameters_names_the_file(self, tmp_path: Path) -> None:
-        text = (ROOT / "params.yaml").read_text().replace("  scratch: {}\n", "  scratch: {}\n  norm_tune: {}\n", 1)
+        text = (ROOT / "params.yaml").read_text().replace("  scratch: {}\n", "  scratch: {}\n  ill_named: {}\n", 1)
         (tmp_path / "params.yaml").write_text(text)
-        with pytest.raises(GraftError, match=r"strategies\.norm_tune: .*expected a class NormTune"):
+        with pytest.raises(GraftError, match=r"strategies\.ill_named: .*expected a class IllNamed"):
             check_parameters(tmp_path, knobs=True)
 
 

@@ -37,6 +37,28 @@ def test_the_kind_of_source_picture_that_resembles_the_target_is_drawn(score: st
         assert (drawn > 0).sum() == 16, "0.4 of the 40 pictures of each class"
 
 
+def test_classes_that_resemble_nothing_of_the_target_are_left_out_where_it_lacks_them(domains: Domains) -> None:
+    """The target has two of the three classes; of all pictures together, the third is hardly drawn."""
+    assert domains.source is not None
+    assert domains.unlabelled is not None
+    network = tiny_network()
+    train(network, Scratch(), Domains(bars(120, seed=1), domains.validation), BRIEF)
+    labels = bars(90, seed=5).labels
+    few = bars(90, seed=5).take((labels < 2).nonzero().flatten())
+    source = bars(120, seed=6)
+
+    def drawn(among: str, classes: tuple[str, ...]) -> float:
+        strategy = AdaptiveSampling(share=0.3, among=among)  # type: ignore[arg-type]
+        target = Split(few.images, few.labels, classes)
+        weights = strategy.source_weights(network, Domains(target, target, source, target.without_labels()))
+        return float(weights[source.labels == 2].sum() / weights.sum())
+
+    assert drawn("class", CLASSES[:2]) == pytest.approx(1 / 3)
+    assert drawn("all", CLASSES[:2]) < 0.1
+    assert drawn("auto", CLASSES[:2]) == drawn("all", CLASSES[:2])
+    assert drawn("auto", CLASSES) == drawn("class", CLASSES)
+
+
 def test_the_source_keeps_its_head_while_training_and_loses_it_in_the_end(domains: Domains) -> None:
     strategy = AdaptiveSampling()
     network = strategy.adapt(tiny_network(), ("left", "elsewhere"))

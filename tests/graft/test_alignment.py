@@ -1,6 +1,6 @@
 import copy
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, cast
 
@@ -82,21 +82,41 @@ def confused() -> Network:
 # The losses, against independent computations
 
 
-def test_mmd_agrees_with_pairs_counted_one_by_one() -> None:
-    source, target = normal(5, 3), normal(7, 3, shift=0.5, seed=1)
+def mean_distance(source: np.ndarray, target: np.ndarray) -> float:
     both = np.concatenate([source, target])
-    distances = [((a - b) ** 2).sum() for i, a in enumerate(both) for j, b in enumerate(both) if i != j]
-    bandwidth = np.mean(distances)
+    return float(np.mean([((a - b) ** 2).sum() for i, a in enumerate(both) for j, b in enumerate(both) if i != j]))
 
+
+def mmd_by_pairs(source: np.ndarray, target: np.ndarray, bandwidth: float) -> float:
     def kernel(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.mean([np.exp(-((a - b) ** 2).sum() / (factor * bandwidth)) for factor in FACTORS]))
 
     within = [
         np.mean([kernel(a, b) for i, a in enumerate(x) for j, b in enumerate(x) if i != j]) for x in (source, target)
     ]
-    across = np.mean([kernel(a, b) for a in source for b in target])
-    expected = within[0] + within[1] - 2 * across
+    return float(within[0] + within[1] - 2 * np.mean([kernel(a, b) for a in source for b in target]))
+
+
+def slopes(function: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """The gradient by central differences."""
+    moves = step * np.eye(at.size).reshape(at.size, *at.shape)
+    return np.array([(function(at + move) - function(at - move)) / (2 * step) for move in moves]).reshape(at.shape)
+
+
+def test_mmd_agrees_with_pairs_counted_one_by_one() -> None:
+    source, target = normal(5, 3), normal(7, 3, shift=0.5, seed=1)
+    expected = mmd_by_pairs(source, target, mean_distance(source, target))
     assert mmd(torch.from_numpy(source), torch.from_numpy(target)).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_bandwidth_of_mmd_is_a_constant_to_its_gradient() -> None:
+    source, target = normal(4, 2), normal(5, 2, shift=0.5, seed=1)
+    bandwidth = mean_distance(source, target)
+    expected = slopes(lambda moved: mmd_by_pairs(moved, target, bandwidth), source)
+    given = torch.from_numpy(source).requires_grad_()
+    mmd(given, torch.from_numpy(target)).backward()
+    assert given.grad is not None
+    np.testing.assert_allclose(given.grad.numpy(), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_mmd_is_unbiased_and_grows_with_the_distance_of_the_domains() -> None:
@@ -116,16 +136,37 @@ def test_coral_agrees_with_numpys_covariances_and_ignores_the_means() -> None:
     assert coral(torch.from_numpy(source), torch.from_numpy(source + 5)).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_class_confusion_agrees_with_the_papers_steps_in_numpy() -> None:
-    logits, temperature = normal(10, 4, scale=3), 2.5
+def softened(logits: np.ndarray, temperature: float) -> np.ndarray:
     p = np.exp(logits / temperature)
-    p /= p.sum(axis=1, keepdims=True)
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def certainty_weights(p: np.ndarray) -> np.ndarray:
     certainty = 1 + np.exp((p * np.log(p)).sum(axis=1))
-    weights = 10 * certainty / certainty.sum()
+    return len(p) * certainty / certainty.sum()
+
+
+def confusion(p: np.ndarray, weights: np.ndarray) -> float:
     correlation = np.array([[sum(weights * p[:, i] * p[:, j]) for j in range(4)] for i in range(4)])
     shares = correlation / correlation.sum(axis=1, keepdims=True)
-    expected = sum(shares[i, j] for i in range(4) for j in range(4) if i != j) / 4
-    assert class_confusion(torch.from_numpy(logits), temperature).item() == pytest.approx(expected, rel=1e-9)
+    return float(sum(shares[i, j] for i in range(4) for j in range(4) if i != j) / 4)
+
+
+def test_class_confusion_agrees_with_the_papers_steps_in_numpy() -> None:
+    logits = normal(10, 4, scale=3)
+    p = softened(logits, 2.5)
+    found = class_confusion(torch.from_numpy(logits), 2.5).item()
+    assert found == pytest.approx(confusion(p, certainty_weights(p)), rel=1e-9)
+
+
+def test_the_weights_of_class_confusion_are_constants_to_its_gradient() -> None:
+    logits = normal(6, 4, scale=3)
+    weights = certainty_weights(softened(logits, 2.5))
+    expected = slopes(lambda moved: confusion(softened(moved, 2.5), weights), logits)
+    given = torch.from_numpy(logits).requires_grad_()
+    class_confusion(given, 2.5).backward()
+    assert given.grad is not None
+    np.testing.assert_allclose(given.grad.numpy(), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_sure_predictions_confuse_no_classes_and_unsure_ones_all() -> None:
@@ -394,6 +435,17 @@ def test_running_statistics_are_the_targets_where_the_domains_pass_apart(pretrai
 
 
 # Alignment within mixed training
+
+
+def test_mixed_training_keeps_the_targets_running_statistics(pretrained: Network) -> None:
+    def mean_after_a_step(source: Split) -> Tensor:
+        strategy = MixedTraining()
+        network = strategy.adapt(copy.deepcopy(pretrained), CLASSES)
+        network.train()
+        strategy.loss(network, Step(batch(bars(12, seed=2)), 0.5, batch(source)))
+        return batch_norms(network)[0].running_mean
+
+    assert torch.equal(mean_after_a_step(bars(12, seed=1)), mean_after_a_step(dimmed(bars(12, seed=1))))
 
 
 def mixed_loss(strategy: MixedTraining, network: Network) -> Tensor:

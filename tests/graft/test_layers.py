@@ -129,6 +129,12 @@ def test_a_kind_that_is_not_there_is_refused_with_those_that_are() -> None:
         adapted(LayerTransfer(depth=0.7, kinds="linear"), network())
 
 
+def test_a_sweep_leaves_out_the_depths_without_layers_of_the_kind() -> None:
+    source = Network(Description("torchvision:mobilenet_v3_small", CLASSES, 3, 32))
+    found = LayerTransfer(sweep=True, kinds="linear", depth=1.0).companions(source)
+    assert list(found) == ["depth 0", "depth 14"], "its one fully connected layer is the last stage"
+
+
 def test_a_sweep_trains_a_network_for_each_depth_beside_it() -> None:
     source = distinct(3)
     assert LayerTransfer().companions(source) == {}

@@ -143,8 +143,21 @@ def test_a_strategy_without_labels_never_meets_one() -> None:
     class Blind(Strategy):
         uses_labels = False
 
+        def note(self, domains: Domains) -> None:
+            met.extend([domains.target.labels, domains.validation.labels])
+
         def begin(self, network: Network, domains: Domains) -> None:
-            met.append(domains.target.labels)
+            self.note(domains)
+
+        def source_weights(self, network: Network, domains: Domains) -> None:
+            self.note(domains)
+
+        def choose(self, network: Network, validation: Split) -> None:
+            met.append(validation.labels)
+
+        def label_free_score(self, network: Network, domains: Domains) -> float:
+            self.note(domains)
+            return 0.0
 
         def loss(self, network: Network, step: Step) -> Tensor:
             met.append(step.target.labels)
@@ -158,6 +171,7 @@ def test_a_strategy_without_labels_never_meets_one() -> None:
     pictures = bars(30)
     others = Split(pictures.images, pictures.labels.roll(1), pictures.classes)
     assert same(run(pictures), run(others))
+    assert len(met) > QUICK.steps
     assert all(bool((labels == -1).all()) for labels in met)
 
 
