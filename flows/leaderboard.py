@@ -12,7 +12,7 @@ from rich.text import Text
 from tasks.errors import GraftError
 from tasks.report.companions import oracles
 from tasks.report.efficiency import accuracy_by_labels, candidates_match
-from tasks.report.words import SYMBOLS, labels_in_words, rank, verdict_in_words
+from tasks.report.words import SYMBOLS, labels_in_words, rank, really_better, verdict_in_words
 from tasks.summary_view import budgets, ranked
 
 METRICS = Path("reports/metrics.json")
@@ -71,7 +71,8 @@ def _note(result: dict[str, Any]) -> str:
     )
     ranks = (
         "A rank is a range: behind all that are really better, before all that are really worse "
-        "(paired over seeds and pictures, corrected for the number of pairs)."
+        "(paired over seeds and pictures, corrected for the number of pairs). Really better than others: "
+        f"{_differences(result)}."
     )
     parts = [paid, ranks if len(budget["seeds"]) > 1 else "One seed: no interval, and no rank."]
     if any("†" in verdict_in_words(row) for row in strategies.values()):
@@ -83,6 +84,14 @@ def _note(result: dict[str, Any]) -> str:
     if oracles(result):
         parts.append("oracle: the weights that labels would have chosen; never ranked or promoted.")
     return " ".join(parts)
+
+
+def _differences(result: dict[str, Any]) -> str:
+    """The candidate's strategy, and at most two more, with those that they really beat."""
+    chosen, rows = result["candidate"]["strategy"], [name for name, row in ranked(result) if row["better_than"]]
+    named = sorted(rows, key=lambda name: name != chosen)[:3]
+    more = f"; {len(rows) - len(named)} more in the report" if len(rows) > len(named) else ""
+    return ("; ".join(f"{name} (than {really_better(result, name)})" for name in named) + more) if named else "none"
 
 
 def _counted(number: int, what: str) -> str:

@@ -37,6 +37,7 @@ def transfer(
             version_data(stages.root, update_data)
             if stages.have_to_run():
                 stages.run("prepare")
+                stages.check_strategies()
                 stages.run("pretrain")
                 stages.run("forecast")
                 stages.run("finetune", "adapt")

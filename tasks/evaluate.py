@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graft.cost import multiply_adds, parameters
 from graft.device import choose_device
 from graft.metrics import score
 from graft.network import Network, predict
@@ -30,7 +31,7 @@ from tasks.plan import BASELINE, Plan, read_plan, sweep
 from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
-from tasks.summary import Measured, summarise
+from tasks.summary import DIGITS, Measured, summarise
 from tasks.trials import Trial, choose_candidate, load_trials
 
 PARAMS = Path("params.yaml")
@@ -66,6 +67,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     forecast = _read_json(FORECAST)
     summary = summarise(plan, measured, candidate, test, settings)
     gains = {name: realised_gains(summary, name) for name in summary["strategies"] if name != BASELINE}
+    summary["source"] = _source_network(test)
     summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items()}
     evidence = _evidence(summary, plan, measured, candidate, probabilities, test, settings)
     figures = build_figures(evidence)
@@ -98,6 +100,19 @@ def _network(trial: Trial, folder: Path, test: Split) -> Network:
             f"Make the trial anew: {trial.entry.command}",
         )
     return network.to(choose_device())
+
+
+def _source_network(test: Split) -> dict[str, Any]:
+    """What the source's network is, untouched; its accuracy is known where it knows the target's classes by name."""
+    network = load_network(PRETRAINED).to(choose_device())
+    known = network.description.classes
+    found: dict[str, Any] = {"backbone": network.description.backbone, "accuracy": None}
+    found |= {"parameters": parameters(network), "multiply_adds": multiply_adds(network)}
+    if set(test.classes) <= set(known):
+        columns = [known.index(name) for name in test.classes]
+        right = predict(network, test.images)[0][:, columns].argmax(dim=1) == test.labels
+        found["accuracy"] = round(right.double().mean().item(), DIGITS)
+    return found
 
 
 def _evidence(

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from graft.cost import multiply_adds, parameters
 from graft.device import choose_device
 from graft.loop import Fit, train
 from graft.metrics import score
@@ -77,7 +78,8 @@ def finetune(entry: Entry) -> None:
         "validation_per_class": len(labelled.validation) // len(labelled.validation.classes),
         "n_train": len(labelled.training) if strategy.uses_labels else 0,
         "n_validation": len(labelled.validation),
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "parameters": parameters(network),
+        "multiply_adds": multiply_adds(network),
         "trainable_parameters": result.trainable,
         "keep": settings.training.keep if strategy.uses_labels else strategy.label_free_selection,
         "selected_step": fit.selected_step,

@@ -33,7 +33,7 @@ class InUse:
     milliseconds: tuple[float, ...]
     """Median for each of `BATCHES`."""
     accuracy: float | None
-    """Mean test accuracy over seeds, where it was measured; the pretrained network's is that of `source_only`."""
+    """Mean test accuracy over seeds, where it was measured; of a pretrained network that has the target's classes."""
 
 
 def measure(root: Path) -> list[InUse]:
@@ -43,15 +43,15 @@ def measure(root: Path) -> list[InUse]:
         GraftError: there are no trials yet.
     """
     try:
-        rows = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))["strategies"]
+        summary = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))
+        rows = summary["strategies"]
     except FileNotFoundError:
         raise GraftError("there is no network to measure yet", "Make one: graft run") from None
     except (OSError, ValueError, KeyError) as error:
         raise GraftError(f"reports/metrics.json: no result that can be read: {error}", "Make it: graft run") from None
     torch.set_num_threads(1)  # more only wait for one another with a single picture
     plan = read_plan(root / "params.yaml")
-    untouched = rows["source_only"]["accuracy"]["mean"] if "source_only" in rows else None
-    found = [_measure("pretrained", root / "build/pretrained", untouched)]
+    found = [_measure("pretrained", root / "build/pretrained", summary["source"]["accuracy"])]
     for name, labels in plan.compared(plan.budget):
         folder = root / "build/trials" / Entry(name, labels, plan.seeds[0]).name
         accuracy = rows[name]["accuracy"]["mean"] if name in rows else None

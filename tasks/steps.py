@@ -95,6 +95,14 @@ class Stages:
             run_module("tasks.settings.check_parameters", self.root)
         return self.changed
 
+    def check_strategies(self) -> None:
+        """Whether all can work with the data, which is prepared; a refusal must not cost a pretraining.
+
+        Raises:
+            GraftError: some cannot; all of them, with their reasons.
+        """
+        run_module("tasks.suitability", self.root)
+
     def run(self, *targets: str) -> None:
         """Bring stages, or all members of groups, up to date; each that changed is a Prefect task run."""
         self._pipeline.run(targets, submit=self._submit)

@@ -80,9 +80,11 @@ def _rows(
     over_scratch = _gains(names, correct, BASELINE, settings)
     over_source_only = _gains(names, correct, CONTROL, settings) if CONTROL in names else {}
     p_values = p_values_over(correct, names.index(BASELINE))
-    ranks = rank_ranges(correct.double().mean(dim=(1, 2)).tolist(), pairwise_p_values(correct), settings.confidence)
+    means, of_pairs = correct.double().mean(dim=(1, 2)).tolist(), pairwise_p_values(correct)
+    ranks = rank_ranges(means, of_pairs, settings.confidence)
     rows = {}
-    for (name, labels), group, p_value, (best, worst) in zip(compared, groups, p_values, ranks, strict=True):
+    for i, ((name, labels), group, p_value) in enumerate(zip(compared, groups, p_values, strict=True)):
+        best, worst = ranks[i]
         gain, found = over_scratch[name], verdict(over_scratch[name])
         scores = [found.scores for found in group]
         rows[name] = {
@@ -98,6 +100,11 @@ def _rows(
             "holds_among_all": found != "no evidence" and p_value < 1 - settings.confidence,
             "verdict_over_source_only": _over(CONTROL, name, over_source_only),
             "rank": {"best": best, "worst": worst},
+            "better_than": [
+                other
+                for j, other in enumerate(names)
+                if means[j] < means[i] and of_pairs[i, j] < 1 - settings.confidence
+            ],
         }
     return rows
 

@@ -10,9 +10,10 @@ from graft.strategies.base import Strategy
 class Scratch(Strategy):
     """Train the same architecture on the target's labels alone, from random weights.
 
-    The baseline that every gain is measured against: transfer is *positive* only if it beats this at an equal budget
-    (Pan & Yang 2010, 'A Survey on Transfer Learning', section 2.3). It fails where labels are few; it wins where the
-    source has nothing to say about the target.
+    Minimises L_target(theta), the mean cross-entropy, from a random theta_0 instead of the source's. The
+    baseline that every gain is measured against: transfer is *positive* only if it beats this at an equal budget (Pan &
+    Yang 2010, 'A Survey on Transfer Learning', section 2.3). It fails where labels are few; it wins where the source
+    has nothing to say about the target.
     """
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:

@@ -12,9 +12,9 @@ from graft.strategies.base import Strategy
 class SourceOnly(Strategy):
     """Apply the source network to the target without any training ('zero-shot').
 
-    The other baseline: a method that adapts and falls below this has unlearned something. Target classes are found
-    among the source's by name. It fails by as much as the domains differ (Ben-David et al. 2010, 'A theory of learning
-    from different domains').
+    argmax over the target's classes y of p_source(y | x); they are found among the source's by name. The other
+    baseline: a method that adapts and falls below this has unlearned something. It fails by as much as the domains
+    differ (Ben-David et al. 2010, 'A theory of learning from different domains').
     """
 
     uses_labels: ClassVar[bool] = False

@@ -65,6 +65,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "headline": words.headline(summary),
         "lead": " ".join(filter(None, (candidates_match(summary), words.others(summary)))),
         "ranked": ranked(summary),
+        "better": {name: words.really_better(summary, name) for name in summary["strategies"]},
         "symbols": words.SYMBOLS,
         "colours": {name: found.variable for name, found in look.items()},
         "many_seeds": len(seeds) > 1,

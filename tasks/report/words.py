@@ -107,6 +107,11 @@ def others(summary: dict[str, Any]) -> str:
     return " ".join(parts)
 
 
+def really_better(summary: dict[str, Any], name: str) -> str:
+    """'mcc and source_only', the strategies that one is really better than; or a dash."""
+    return listing(_shortened(list(summary["strategies"][name]["better_than"]))) or "–"
+
+
 def _shortened(names: list[str]) -> list[str]:
     """The first of many, and how many more there are."""
     return names if len(names) <= _MOST_NAMED + 1 else [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"]
@@ -131,5 +136,5 @@ def rank(row: dict[str, Any]) -> str:
 
 
 def listing(names: Sequence[str]) -> str:
-    """'a, b and c'."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    """'a, b and c'; nothing of nothing."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

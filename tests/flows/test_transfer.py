@@ -10,6 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.flows.project import Project, post
@@ -213,6 +214,26 @@ def test_a_bad_knob_stops_a_run_before_anything_is_trained(project: Project, pre
     assert "Starting Prefect" not in result.stdout
     assert "Traceback" not in result.stderr
     assert project.times() == before
+
+
+def test_a_strategy_that_cannot_work_with_the_classes_stops_a_run_before_anything_is_trained(
+    project: Project, prefect_api: str
+) -> None:
+    for split in ("train", "test"):
+        path = project.root / f"data/target/{split}.npz"
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays["class_names"][0] = "zero"
+        np.savez(path, **arrays)
+    project.edit(pretrain={"seed": 5})
+    before = project.times()
+    result = project.graft("run", "--update-data", env={"PREFECT_API_URL": prefect_api})
+    assert result.returncode == 2, result.stdout
+    assert "label_free.source_only: source_only predicts with the source's head" in result.stderr
+    assert "prepare.class_map" in result.stderr
+    assert "Traceback" not in result.stderr
+    after = project.times()
+    assert {name for name in before if before[name] != after[name]} == {"data/card.json"}
 
 
 def test_a_label_budget_that_is_too_large_stops_a_run_before_it_starts(project: Project, prefect_api: str) -> None:

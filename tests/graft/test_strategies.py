@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from dataclasses import fields, is_dataclass
 
 import pytest
@@ -54,6 +55,7 @@ def test_a_strategy_is_a_documented_frozen_dataclass_with_typed_defaults(name: s
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     assert kind.__doc__ is not None
     assert "fails" in kind.__doc__, "the docstring says when the strategy fails"
+    assert re.search(r"\b(19|20)\d\d\b", kind.__doc__), "it names the paper with its year"
     kind()  # every knob has a default
     source = inspect.getsource(inspect.getmodule(kind))  # type: ignore[arg-type]
     for knob in fields(kind):

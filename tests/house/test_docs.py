@@ -25,6 +25,16 @@ def test_the_worked_example_of_a_strategy_keeps_the_contract_and_is_found(tmp_pa
     said = _run(tmp_path, "pytest", "-p", "no:cacheprovider", "tests/graft/test_strategies.py", "-k", name)
     assert int(re.search(r"(\d+) passed", said)[1]) > 5
     assert "failed" not in said
+    _run(
+        tmp_path, "pytest", "-p", "no:cacheprovider", "tests/flows/test_strategies_view.py", "tests/house/test_graph.py"
+    )
+
+    entry = re.search(r"^  norm_tune: .*\n", text, re.MULTILINE)[0]
+    params = (tmp_path / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(params.replace("  scratch: {}\n", f"  scratch: {{}}\n{entry}"))
+    _run(tmp_path, "dvc", "init", "--no-scm", "-q")
+    stages = _run(tmp_path, "dvc", "stage", "list", "--name-only").split()
+    assert f"finetune@{name}-10-2" in stages
 
 
 def _run(folder: Path, module: str, *arguments: str) -> str:

@@ -109,6 +109,7 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
             "n_train": entry.labels * len(pool.classes),
             "n_validation": 2 * len(pool.classes),
             "parameters": 100,
+            "multiply_adds": 2000,
             "trainable_parameters": 100 if steps else 0,
             "knobs": {},
             "training": asdict(Training(steps=60)),

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from flows.in_use import cost_view
 from graft.cost import multiply_adds, parameters
-from tasks.artifacts import load_network
+from graft.network import predict
+from tasks.artifacts import load_network, load_split
 from tasks.errors import GraftError
 from tasks.evaluate import evaluate
 from tasks.in_use import measure
@@ -28,7 +29,10 @@ def project(tmp_path_factory) -> Path:
 def test_every_network_is_measured_beside_the_one_it_learned_from(project: Path) -> None:
     teacher, *others = measure(project)
     network = load_network(project / "build/pretrained")
-    assert (teacher.name, teacher.accuracy) == ("pretrained", None)
+    test = load_split(project / "build/data/test")
+    right = predict(network, test.images)[0].argmax(dim=1) == test.labels
+    assert teacher.name == "pretrained"
+    assert teacher.accuracy == pytest.approx(right.double().mean().item(), abs=1e-4)
     assert (teacher.parameters, teacher.multiply_adds) == (parameters(network), multiply_adds(network))
     assert [one.name for one in others] == ["fine_tune", "scratch"]
     assert all(one.accuracy is not None and min(one.milliseconds) > 0 for one in others)

@@ -522,7 +522,7 @@ def test_without_a_search_nothing_is_said_of_one(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(folder)
     evaluate(EvaluateSettings(resamples=1000))
     text = " ".join((folder / "reports/index.html").read_text().split())
-    assert "the same labels, steps, rates and augmentation" in text
+    assert "the same labels, steps, base learning rate (a strategy may scale it" in text
     assert "trainings" not in text
     assert "4 labels a class" in text
 

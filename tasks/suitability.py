@@ -1,0 +1,53 @@
+"""Whether each strategy that is asked for can work with this data and this backbone: asked before anything is trained.
+
+`python -m tasks.suitability`, once build/data is there. The class sets, channels and sizes are those of the card; the
+weights do not matter.
+"""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from graft.network import Description, Network
+from graft.strategies import strategy_class
+from tasks.errors import GraftError
+from tasks.parameters import load_yaml, parse, read_section
+from tasks.settings.prepare import PrepareSettings
+from tasks.settings.pretrain import PretrainSettings
+from tasks.stage import run_stage
+
+PARAMS = "params.yaml"
+CARD = "build/data/card.json"
+SECTIONS = ("strategies", "label_free")
+
+
+def check_suitability(root: Path) -> None:
+    """Let every strategy adapt an untrained network to the target's classes.
+
+    Raises:
+        GraftError: some cannot; all of them, with their reasons.
+    """
+    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
+    backbone = read_section(root / PARAMS, "pretrain", PretrainSettings).backbone
+    domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
+    source, target = (tuple(domains[name]["classes"]) for name in ("source", "pool"))
+    try:
+        network = Network(Description(backbone, source, settings.channels, settings.image_size))
+    except Exception:  # the stage `pretrain` says best why there is no such network
+        return
+    content = load_yaml(root / PARAMS)
+    problems = []
+    for section in SECTIONS:
+        for name, knobs in (content.get(section) or {}).items():
+            strategy: Any = parse(knobs or {}, strategy_class(name), where=f"{PARAMS}: {section}.{name}")
+            try:
+                strategy.adapt(deepcopy(network), target)
+            except ValueError as error:
+                problems.append(f"{PARAMS}: {section}.{name}: {error}")
+    if problems:
+        raise GraftError(problems, "Take these out of params.yaml, or map the source's classes: prepare.class_map.")
+
+
+if __name__ == "__main__":
+    run_stage(lambda: check_suitability(Path()))
