@@ -22,8 +22,9 @@ class L2Sp(Strategy):
     and the head's v (Li, Grandvalet & Davoine 2018, 'Explicit inductive bias for transfer learning with convolutional
     networks', equation 3). Weight decay pulls to zero, which is far from anything useful; here the penalties replace
     it. Squares are summed, not averaged, so that the pull on one weight is the same in a small and in a large network.
-    It fails when the source's weights are a bad place to be, and it holds weights, not what the network computes: a
-    small step of an early one can change every feature.
+    (The paper's optimiser is SGD; AdamW, which the loop has, scales the sum of both gradients weight by weight.) It
+    fails when the source's weights are a bad place to be, and it holds weights, not what the network computes: a small
+    step of an early one can change every feature.
     """
 
     alpha: Annotated[float, Ge(0.0), Searched(0.0001, 0.1)] = 0.001
