@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -74,10 +75,12 @@ def announced(root: Path, also: Callable[[News], None] = lambda _: None) -> Iter
         news.outcome, news.message = _outcome(error), str(error)
         raise
     finally:
-        also(news)
-        if not is_part:
-            _under_way.discard(root)
-            send(news)
+        try:
+            also(news)
+        finally:
+            if not is_part:
+                _under_way.discard(root)
+                send(news)
 
 
 def send(news: News) -> None:
@@ -85,17 +88,24 @@ def send(news: News) -> None:
     url = os.environ.get(VARIABLE, "")
     if not url:
         return
-    if urlsplit(url).scheme not in ("http", "https"):
-        logger.warning("%s is no address of a web server (http://… or https://…); nobody was told", VARIABLE)
-        return
     body = json.dumps({"event": EVENT, **asdict(news), "text": news.text}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  (see above)
     try:
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise ValueError(url)
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310  (see above)
         for attempt in Retrying(stop=stop_after_attempt(3), wait=wait_exponential(FIRST_WAIT), reraise=True):
             with attempt, urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310
                 pass
-    except (OSError, ValueError) as error:
+    except OSError as error:
         logger.warning("the webhook at %s was not told: %s", urlsplit(url).hostname, getattr(error, "reason", error))
+    except (ValueError, HTTPException) as error:  # whose words may hold the address
+        kind = type(error).__name__
+        logger.warning(
+            "%s is no address that can be used (http://… or https://…), or no web server answers there "
+            "(%s); nobody was told",
+            VARIABLE,
+            kind,
+        )
 
 
 def _outcome(error: BaseException) -> Outcome:

@@ -177,20 +177,22 @@ def _apply(
         if champion:
             client.set_registered_model_alias(name, PREVIOUS, str(champion.version))
             _note(client, champion, f"replaced by version {number}", run)
-        client.set_registered_model_alias(name, CHAMPION, number)
-        if aliases.get(CHALLENGER) == number:
-            client.delete_registered_model_alias(name, CHALLENGER)
     elif (aliases.get(CHALLENGER), version.tags.get(REASON)) == (number, decision.reason):
         return
-    else:
-        client.set_registered_model_alias(name, CHALLENGER, number)
+    # The alias comes last: whoever finds it finds the reason too, and what was ended before it is done again.
     event = PROMOTED if decision.promote else f"refused, {CHALLENGER}"
     _note(client, version, f"{event}: {decision.reason}", run)
     client.set_model_version_tag(name, number, REASON, decision.reason)
+    client.set_registered_model_alias(name, CHAMPION if decision.promote else CHALLENGER, number)
+    if decision.promote and aliases.get(CHALLENGER) == number:
+        client.delete_registered_model_alias(name, CHALLENGER)
 
 
 def _note(client: "MlflowClient", version: "ModelVersion", event: str, run: "Run") -> None:
-    """Add to a version's history: when, what, why, and from which run."""
+    """Add to a version's history: when, what, why, and from which run; unless it is what was noted last."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    key = f"{HISTORY}{len(_history(version)) + 1:03}"
+    history = _history(version)
+    if history and f" {event} (run " in history[max(history)]:
+        return
+    key = f"{HISTORY}{len(history) + 1:03}"
     client.set_model_version_tag(version.name, str(version.version), key, f"{when} {event} (run {run.info.run_id})")

@@ -7,6 +7,7 @@ none, and the worst that comes of it are doubles, which the next recording remov
 """
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from tasks.records.run_store import PARENT, RunStore, is_complete
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
+
+logger = logging.getLogger("graft.mlflow")
 
 LISTED_RUNS = 150
 """How many runs a tag can name; further ones are found by their keys."""
@@ -50,10 +53,17 @@ def record(root: Path) -> Recorded:
     try:
         client = open_client(root, settings)
         for folder in unrecorded.kept(root):
-            if folder.name != outcome.key:
-                record_outcome(client, settings, before := read_outcome(folder), root)
-                unrecorded.forget(root, before)
-                late += 1
+            if folder.name == outcome.key:
+                continue
+            try:
+                before = read_outcome(folder)
+            except GraftError as error:  # of another version of Graft, or damaged: it must not keep others from MLflow
+                logger.warning("a result that was kept for MLflow cannot be read and is dropped: %s", error)
+                unrecorded.put_away(folder)
+                continue
+            record_outcome(client, settings, before, root)
+            unrecorded.forget(root, before)
+            late += 1
         recorded = record_outcome(client, settings, outcome, root)
     except Exception as error:  # a server can fail in any way
         unrecorded.keep(root, outcome)

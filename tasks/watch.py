@@ -38,24 +38,27 @@ class Watch:
 
     every: float
     settle: float
-    _seen: str = ""
+    _seen: str | None = None
     _since: float = 0.0
     _handled: str | None = None
     _failures: int = 0
     _not_before: float = 0.0
 
     def is_due(self, fingerprint: str, now: float) -> bool:
-        """Whether what a look found calls for a run; the first look always does."""
-        if self._handled is None:
-            return now >= self._not_before
+        """Whether what a look found calls for a run; what the first look finds does, once it has settled."""
         if fingerprint != self._seen:
             self._seen, self._since = fingerprint, now
         return fingerprint != self._handled and now - self._since >= self.settle and now >= self._not_before
 
-    def ran(self, fingerprint: str, now: float, exit_code: int) -> None:
-        """A run has ended, and left the data so. After a fault that may pass it is due again, ever later."""
+    def ran(self, before: str, after: str, now: float, exit_code: int) -> None:
+        """A run has ended, that found the data as `before` and left it as `after`.
+
+        What changed while it worked is looked at by another run, unless the data was refused: news of an import is put
+        back then. After a fault that may pass it is due again, ever later.
+        """
         if exit_code in (0, PERMANENT_FAULT):
-            self._handled, self._seen, self._since = fingerprint, fingerprint, now
+            self._handled = after if exit_code else before
+            self._seen, self._since = after, now
             self._failures = 0
         else:
             self._failures += 1
@@ -79,10 +82,11 @@ def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
     watched = Watch(every, settle)
     with interrupted_by_sigterm(), suppress(KeyboardInterrupt):
         while True:
-            if watched.is_due(fingerprint(root), time.monotonic()):
+            found = fingerprint(root)
+            if watched.is_due(found, time.monotonic()):
                 say("looking for new data")
                 code = _run(root)
-                watched.ran(fingerprint(root), time.monotonic(), code)
+                watched.ran(found, fingerprint(root), time.monotonic(), code)
                 say("watching" if code in (0, PERMANENT_FAULT) else "it will be tried again")
             time.sleep(min(every, settle) or every)
 
@@ -93,10 +97,12 @@ def _run(root: Path) -> int:
     try:
         return process.wait()
     except BaseException:
-        process.terminate()  # Ctrl-C reached it too; SIGTERM did not
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(60)
-        process.kill()
+        try:
+            process.terminate()  # Ctrl-C reached it too; SIGTERM did not
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(60)
+        finally:
+            process.kill()
         raise
 
 

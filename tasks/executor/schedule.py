@@ -153,8 +153,12 @@ class Schedule:
             if held is None:
                 left.append(node)
                 continue
+            try:
+                future = self._submit(Job(node, self._executor, held))
+            except BaseException:  # nothing will land that `run` could wait for
+                self._resources.give_back(held)
+                raise
             self._held[node.name] = held
-            future = self._submit(Job(node, self._executor, held))
             future.add_done_callback(partial(self._land, node.name))
         self._waiting = left
 

@@ -143,10 +143,12 @@ class Process:
             finally:
                 os.close(self._output)
                 os.close(self._report)
-            if len(fate) > len(STARTED):
-                return int(EXIT_CODE.unpack(fate[len(STARTED) :])[0])
+            if len(fate) > STARTED.size:
+                return int(EXIT_CODE.unpack(fate[STARTED.size :])[0])
             with self._lock:
                 self._server.abort()
+                if fate:  # the command ended with its server; what it had started may live on
+                    _end_group(*STARTED.unpack(fate))
                 if fate or self._killed or not self._choices:
                     return -signal.SIGKILL  # the server was killed, and its children with it
                 self.start()
@@ -185,6 +187,11 @@ class Process:
                 lines.feed(chunk)
         lines.end()
         return fate
+
+
+def _end_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 class Lines:

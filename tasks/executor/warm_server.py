@@ -29,7 +29,8 @@ from typing import Any, NoReturn
 
 HEADER = struct.Struct("!I")
 EXIT_CODE = struct.Struct("!i")
-STARTED = b"+"
+STARTED = struct.Struct("!i")
+"""First of what is told of a command: the process that was started for it, 0 if none could be. Its exit code follows."""
 CANNOT_START = 127
 MOST_DESCRIPTORS = 8
 """Of one request: output, report, and what the process is to keep open."""
@@ -113,7 +114,7 @@ def _fork(message: dict[str, Any], descriptors: list[int], children: Children) -
         pid = os.fork()
     except OSError as error:
         os.write(output, f"cannot start a process: {error}\n".encode())
-        _report(report, STARTED + EXIT_CODE.pack(CANNOT_START))
+        _report(report, STARTED.pack(0) + EXIT_CODE.pack(CANNOT_START))
         for descriptor in descriptors:
             os.close(descriptor)
         return False
@@ -123,7 +124,7 @@ def _fork(message: dict[str, Any], descriptors: list[int], children: Children) -
         children[pid] = (message["number"], report)
         for descriptor in (output, *kept):
             os.close(descriptor)
-        _report(report, STARTED)
+        _report(report, STARTED.pack(pid))
         return False
     os.close(report)
     for descriptor in kept:

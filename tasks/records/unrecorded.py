@@ -48,7 +48,16 @@ def kept(project: Path) -> Iterator[Path]:
 
 def forget(project: Path, outcome: Outcome) -> None:
     """It is recorded."""
-    shutil.rmtree(project / FOLDER / outcome.key, ignore_errors=True)
+    put_away(project / FOLDER / outcome.key)
+
+
+def put_away(folder: Path) -> None:
+    """Remove what was kept, at once for whoever looks: half of a result is none."""
+    gone = folder.with_name(f".{folder.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def provenance(root: Path) -> dict[str, str]:

@@ -264,6 +264,18 @@ def test_a_lost_server_is_replaced_and_its_command_reported_as_killed(tmp_path: 
     assert run(cold, "echo again", tmp_path) == (0, ["again"])
 
 
+@pytest.mark.parametrize("line", ["python -m family", "python family.py; true"])
+def test_what_a_command_had_started_ends_with_a_lost_server(tmp_path: Path, warm: LocalRunner, line: str) -> None:
+    """Else it would go on writing while the command is run again."""
+    module(tmp_path, FAMILY, "family")
+    lines: list[str] = []
+    running = start(warm, line, tmp_path, lines)
+    server = warm._server(warm=line == "python -m family")
+    threading.Thread(target=lambda: (_until(lambda: bool(lines)), server._process.kill())).start()
+    assert running.wait() == -signal.SIGKILL
+    assert gone([int(pid) for pid in lines[0].split()])
+
+
 def _until(condition: Any) -> None:
     end = time.monotonic() + 30
     while not condition() and time.monotonic() < end:

@@ -19,8 +19,9 @@ def root(tmp_path: Path) -> Path:
 
 def begun(settle: float = 5.0) -> Watch:
     watch = Watch(every=1.0, settle=settle)
+    assert not settle or not watch.is_due("before", -settle)
     assert watch.is_due("before", 0.0), "what changed while nobody watched"
-    watch.ran("before", 10.0, 0)
+    watch.ran("before", "before", 10.0, 0)
     return watch
 
 
@@ -33,7 +34,7 @@ def test_data_that_is_still_being_written_is_waited_for() -> None:
     watch = begun()
     assert not any(watch.is_due(f"file {now}", now) for now in range(11, 30))
     assert [watch.is_due("all", now) for now in (30, 32, 34, 36)] == [False, False, False, True]
-    watch.ran("all", 40, 0)
+    watch.ran("all", "all", 40, 0)
     assert not watch.is_due("all", 50)
 
 
@@ -44,11 +45,20 @@ def test_data_that_came_and_went_is_no_news() -> None:
     assert not watch.is_due("before", 100)
 
 
+def test_what_came_while_a_run_worked_is_looked_at_by_another() -> None:
+    watch = begun()
+    assert [watch.is_due("new", now) for now in (11, 16)] == [False, True]
+    watch.ran("new", "newer", 30, 0)
+    assert [watch.is_due("newer", now) for now in (31, 35)] == [False, True]
+    watch.ran("newer", "newer", 40, 0)
+    assert not watch.is_due("newer", 1000)
+
+
 def test_refused_data_is_not_tried_again_until_it_changes() -> None:
     watch = begun(settle=0.0)
     assert watch.is_due("bad", 11)
-    watch.ran("bad", 12, 2)
-    assert not watch.is_due("bad", 1000)
+    watch.ran("bad", "bad, put back", 12, 2)
+    assert not watch.is_due("bad, put back", 1000)
     assert watch.is_due("mended", 1001)
 
 
@@ -56,7 +66,7 @@ def test_after_a_fault_that_may_pass_the_run_is_due_again_ever_later() -> None:
     watch, now, waits = begun(settle=0.0), 11.0, []
     for _ in range(15):
         assert watch.is_due("new", now)
-        watch.ran("new", now, 1)
+        watch.ran("new", "new", now, 1)
         waits.append(next(wait for wait in (2.0**k for k in range(1, 20)) if watch.is_due("new", now + wait)))
         now += waits[-1]
     assert waits == sorted(waits)
