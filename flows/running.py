@@ -11,6 +11,7 @@ from rich.text import Text
 
 from flows.display import progress
 from flows.stage_view import stages_view, to_come
+from tasks.addresses import without_password
 from tasks.errors import AwayError, GraftError
 from tasks.executor import warm
 from tasks.executor.devices import find_devices
@@ -105,7 +106,7 @@ def _check_prefect() -> None:
         return  # somebody answers; whether Graft may come in, Prefect will say
     except (OSError, ValueError) as error:
         raise AwayError(
-            f"PREFECT_API_URL: no Prefect server answers at {url}: {error}",
+            f"PREFECT_API_URL: no Prefect server answers at {without_password(url)}: {error}",
             "Start it (prefect server start), or unset PREFECT_API_URL: each run then starts a temporary one.",
         ) from None
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tasks.addresses import without_password
 from tasks.errors import GraftError
 from tasks.local_server import LocalServer, free_port, running
 from tasks.prefect_settings import FILE, Deployment, Schedule, read_deployments
@@ -92,7 +93,7 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
         except ValueError as error:  # of pydantic: a cron line or a time zone that is none
             raise GraftError(f"{FILE}: deployment {deployment.name}: {_first_line(error)}") from None
     names = ", ".join(f"transfer/{deployment.name}" for deployment in deployments)
-    console.print(f"Serving {names} at {url.removesuffix('/api')} (Ctrl-C ends it).", highlight=False)
+    console.print(f"Serving {names} at {without_password(url).removesuffix('/api')} (Ctrl-C ends it).", highlight=False)
     console.print(f"Run one now: prefect deployment run '{names.split(', ')[0]}'", highlight=False)
     # It must not pause what it serves when it ends: a restart would miss what was due meanwhile.
     runner = Runner(name=f"graft {root.name}", pause_on_shutdown=False)

@@ -7,9 +7,9 @@ says which.
 from pathlib import Path
 
 from tasks.datasets.check import Budget, check_data, summarise
-from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, restore, update_import
+from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, update_import
+from tasks.datasets.filling import filling, take_back
 from tasks.errors import AwayError, GraftError
-from tasks.files import write_text
 from tasks.parameters import read_section
 from tasks.plan import read_plan
 from tasks.settings.finetune import FinetuneSettings
@@ -25,6 +25,7 @@ def take_in(root: Path, on_line: OnLine | None = None) -> DataVersion:
         GraftError: there is no data, or DVC cannot read, fetch or write it.
     """
     say = on_line or (lambda _line: None)
+    take_back(root)
     if (root / POINTER).exists() and is_import(root):
         return _update(root, say)
     return version_data(root, update=True, on_line=say, check=lambda: refuse_faults(root, "data/ was left as it is."))
@@ -70,16 +71,15 @@ def _update(root: Path, say: OnLine) -> DataVersion:
             f"data/ is imported, and was edited here: {changed}",
             "Put it back (`dvc checkout data.dvc`), and edit it where it comes from; data.dvc says where.",
         )
-    before, pointer = recorded(root), (root / POINTER).read_text(encoding="utf-8")
+    before = recorded(root)
     try:
-        say("asking data's origin for news")
-        _fetch_news(root)
-        if recorded(root) == before:
-            return DataVersion(before, "unchanged")
-        say("checking the new data")
-        refuse_faults(root, "What was there before is back.")
+        with filling(root):
+            say("asking data's origin for news")
+            _fetch_news(root)
+            if recorded(root) != before:
+                say("checking the new data")
+                refuse_faults(root, "What was there before is back.")
     except BaseException:  # DVC drops what was there before it looks whether there is anything to take its place
-        write_text(root / POINTER, pointer)
-        restore(root)
+        version_data(root)
         raise
-    return DataVersion(recorded(root), "updated")
+    return DataVersion(recorded(root), "unchanged" if recorded(root) == before else "updated")

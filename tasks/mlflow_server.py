@@ -6,10 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from tasks.addresses import without_password
 from tasks.environment import STATE
 from tasks.errors import GraftError
 from tasks.local_server import LocalServer, Say, announce, free_port, running
-from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings, without_password
+from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
 from tasks.records.mlflow_client import create_experiment, find_experiment, in_words, open_client
 from tasks.records.mlflow_view import page_url, provision
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
-from urllib.parse import SplitResult, urlsplit
 
 from annotated_types import Ge, Le, MinLen
 
+from tasks.addresses import split_address, without_password
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, suggest
 
@@ -155,7 +155,7 @@ def _override(values: dict[str, Any], key: str, value: object) -> None:
 
 def _secrets(uri: str) -> list[str]:
     """A password in a file that is in git is everybody's."""
-    if not _split(uri).password:
+    if not split_address(uri).password:
         return []
     return [
         f"{FILE}: tracking.uri: holds a password; take it out and give the whole address in the "
@@ -165,7 +165,7 @@ def _secrets(uri: str) -> list[str]:
 
 def _bad_uri(uri: str) -> list[str]:
     where = f"{FILE}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
-    if _split(uri).scheme.partition("+")[0] not in SCHEMES:
+    if split_address(uri).scheme.partition("+")[0] not in SCHEMES:
         return [f"{where}: valid: sqlite:///FILE, or an address of {', '.join(SCHEMES[1:])}"]
     if uri.startswith("sqlite:") and uri.removeprefix("sqlite://").strip("/") in ("", ":memory:"):
         return [f"{where}: name a file, such as sqlite:///.graft/mlflow/mlflow.db"]
@@ -184,20 +184,6 @@ def _bad_model(name: str) -> list[str]:
     if name.strip() and not set(name) & set("/:'\""):
         return []
     return [f"{FILE}: registry.model (or GRAFT_MODEL): {name!r}: a name without / : ' and \"; it is part of an address"]
-
-
-def without_password(uri: str) -> str:
-    """An address as it may be shown."""
-    password = _split(uri).password
-    return uri.replace(f":{password}@", ":…@") if password else uri
-
-
-def _split(uri: str) -> SplitResult:
-    """The parts of an address; none of what is no address."""
-    try:
-        return urlsplit(uri)
-    except ValueError:
-        return urlsplit("")
 
 
 def _absolute_uri(root: Path, uri: str) -> str:

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from tasks.errors import GraftError
+from tasks.errors import PASSING_FAULT, PERMANENT_FAULT, GraftError
 from tasks.executor import warm
 
 
@@ -21,4 +21,6 @@ def run_module(module: str, root: Path) -> None:
     code = runner.start(command, lines.append).wait()
     if code:
         message = "\n".join(lines).removeprefix("error: ")
-        raise GraftError(message or f"{module} ended with exit code {code}")
+        error = GraftError(message or f"{module} ended with exit code {code}")
+        error.ends_with = PERMANENT_FAULT if code == PERMANENT_FAULT else PASSING_FAULT
+        raise error

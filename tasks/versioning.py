@@ -25,6 +25,7 @@ from tasks.datasets.dvc_data import (
     pull,
     restore,
 )
+from tasks.datasets.filling import HALF, filling, take_back
 from tasks.errors import GraftError
 from tasks.files import write_text
 from tasks.parameters import load_yaml
@@ -85,6 +86,8 @@ def version_data(
             demo rendered here differs from the recorded one.
     """
     say = on_line or (lambda _line: None)
+    if take_back(root):
+        say(f"data/ was left half-filled by a run that was killed (now in {HALF}); it is fetched anew")
     status = data_status(root)
     if status.state == "missing":
         return DataVersion(recorded(root), _fetch(root, say))
@@ -135,10 +138,12 @@ def _fetch(root: Path, say: OnLine) -> Literal["restored", "pulled", "made"]:
     expected = recorded(root)
     if remote := default_remote(root):
         say(f"pulling data/ from the DVC remote {remote!r}")
-        return "pulled" if pull(root, remote) else "restored"
+        with filling(root):
+            return "pulled" if pull(root, remote) else "restored"
     try:
         say("looking for data/ in DVC's cache")
-        restore(root)
+        with filling(root):
+            restore(root)
         return "restored"
     except GraftError:
         if not _is_demo(root):

@@ -7,14 +7,18 @@ import hashlib
 import json
 import logging
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tasks.addresses import split_address, without_password
 from tasks.datasets.card import recorded_md5
-from tasks.errors import GraftError, of_the_disk
+from tasks.errors import AwayError, GraftError, of_the_disk
+
+logger = logging.getLogger("graft.data")
 
 DATA = "data"
 POINTER = "data.dvc"
@@ -116,8 +120,8 @@ def pull(root: Path, remote: str) -> bool:
     """
     # Without `verify` DVC takes whatever bytes the remote has under a hash, and calls them up to date.
     with _repository(root, {"remote": {remote: {"verify": True}}}) as repo:
-        place = f"the DVC remote {remote!r} ({repo.config['remote'][remote]['url']})"
-        with _naming_what_is_missing(place, repo):
+        url = str(repo.config["remote"][remote]["url"])
+        with _naming_what_is_missing(f"the DVC remote {remote!r} ({without_password(url)})", repo, url):
             fetched = repo.pull(targets=[str(root / POINTER)])["stats"]["fetched"]
         _require_whole(root, repo)
     return bool(fetched)
@@ -190,30 +194,72 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    logger = logging.getLogger("dvc")
-    level = logger.level
+    from tasks.executor.dvc_claims import mend_claims
+
+    of_dvc = logging.getLogger("dvc")
+    level = of_dvc.level
     try:
-        logger.setLevel(logging.CRITICAL)  # no progress bars; what it would print is in the error
+        of_dvc.setLevel(logging.CRITICAL)  # no progress bars; what it would print is in the error
         repo = Repo(str(root), config=config)
         try:
-            yield repo
+            with _locked(repo):
+                mend_claims(repo)
+                yield repo
         finally:
             repo.close()
+    except ImportError as error:
+        raise GraftError(
+            f"{POINTER}: DVC has no driver for its remote: {error}", "Install it, such as pip install 'dvc[s3]'."
+        ) from None
     except (DvcException, OSError) as error:
         hint = of_the_disk(error) or "`dvc status data.dvc` and `dvc doctor` tell more."
         raise GraftError(f"{POINTER}: {error}", hint) from None
     finally:
-        logger.setLevel(level)
+        of_dvc.setLevel(level)
 
 
 @contextmanager
-def _naming_what_is_missing(place: str, repo: Any) -> Iterator[None]:
+def _locked(repo: Any) -> Iterator[None]:
+    """Hold DVC's lock, as each of its commands does; another that holds it is waited for."""
+    from dvc.lock import LockError
+    from dvc.repo import lock_repo
+
+    with ExitStack() as stack:
+        has_said_so = False
+        while True:
+            try:
+                stack.enter_context(lock_repo(repo))
+                break
+            except LockError:  # after three seconds
+                if not has_said_so:
+                    logger.warning("waiting for another DVC process to release %s", repo.lock.lockfile)
+                has_said_so = True
+        yield
+
+
+def _answers(url: str) -> bool:
+    """Whether somebody listens where a remote lies; of one without a host in its address nobody can tell."""
+    parts = split_address(url)
+    port = parts.port or {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}.get(parts.scheme)
+    if not parts.hostname or port is None:
+        return True
+    try:
+        socket.create_connection((parts.hostname, port), timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _naming_what_is_missing(place: str, repo: Any, url: str = "") -> Iterator[None]:
     """When the cache or the remote cannot give data/, name the files that it lacks or has wrong."""
     from dvc.exceptions import DvcException
 
     try:
         yield
     except DvcException:
+        if not _answers(url):
+            raise AwayError(f"{place} does not answer", "Run again when it does; nothing was changed.") from None
         missing = _files(repo.data_status(granular=True)["not_in_cache"])
         raise GraftError(
             f"{place} cannot give the data that {POINTER} records: {_first(missing) or DATA + '/'} missing or damaged",

@@ -33,6 +33,7 @@ from dvc.utils import parse_target
 
 from tasks.errors import OF_THE_DISK, GraftError, of_the_disk
 from tasks.executor import dvc_faults, dvc_stage
+from tasks.executor.dvc_claims import mend_claims
 from tasks.executor.dvc_faults import problems
 from tasks.executor.dvc_files import DvcFiles
 from tasks.executor.dvc_stage import PIPELINE_FILE
@@ -202,6 +203,7 @@ class Project:
             try:
                 self._lock()
                 try:
+                    mend_claims(self._repo)
                     if self._is_stale:
                         self._repo._reset()
                         self._is_stale = False

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 HEADER = struct.Struct("!I")
 EXIT_CODE = struct.Struct("!i")
 STARTED = struct.Struct("!i")
-"""First of what is told of a command: the process that was started for it, 0 if none could be. Its exit code follows."""
+"""First of what is told of a command: its process, 0 if none could be started. Its exit code follows."""
 CANNOT_START = 127
 MOST_DESCRIPTORS = 8
 """Of one request: output, report, and what the process is to keep open."""

@@ -10,9 +10,10 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
+from tasks.addresses import without_password
 from tasks.environment import STATE, prepare_environment
 from tasks.errors import GraftError
-from tasks.mlflow_settings import MlflowSettings, without_password
+from tasks.mlflow_settings import MlflowSettings
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

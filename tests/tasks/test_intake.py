@@ -1,6 +1,8 @@
 """New data is taken in if it is faultless; if not, it is refused with every reason, and nothing else has changed."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -123,3 +125,23 @@ def test_an_origin_that_is_gone_is_named(imported: tuple[Path, Path]) -> None:
     with pytest.raises(GraftError, match="origin"):
         take_in(root)
     assert (root / "data/target").exists()
+
+
+def test_news_of_an_origin_is_checked_again_if_the_check_was_broken_off(imported: tuple[Path, Path]) -> None:
+    root, origin = imported
+    before = (root / "data.dvc").read_text()
+    spoil(origin / "target")
+    program = (
+        "import os, signal\n"
+        "from pathlib import Path\n"
+        "import tasks.intake as intake\n"
+        "intake.refuse_faults = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "intake.take_in(Path())\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, env=environment, check=False, capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert (root / "data.dvc").read_text() != before
+    assert "001.png" in refusal(root)
+    assert (root / "data.dvc").read_text() == before
+    assert (root / "data/target/train/one/001.png").read_bytes() != b"no picture"

@@ -429,6 +429,15 @@ def test_a_dvc_command_beside_a_running_stage_says_what_it_meets(empty: Sandbox)
     assert "(stage long)" in met[0]
 
 
+def test_a_note_of_claims_that_was_left_half_written_stops_nobody(empty: Sandbox) -> None:
+    empty.stages(one=join("one"))
+    empty.write(".dvc/tmp/rwlock", '{"read": {"data": [{"pid": 1, "c')
+    assert empty.run() == {"one": "ran"}
+    empty.write(".dvc/tmp/rwlock", "")
+    assert empty.run() == {"one": "up_to_date"}
+    assert empty.status() == {}, "stock can read it again"
+
+
 def test_the_run_waits_while_another_dvc_process_holds_the_lock(empty: Sandbox) -> None:
     empty.stages(one=join("one"))
     with Repo(str(empty.root)) as repo:

@@ -1,16 +1,20 @@
 """The first step of a run, on real DVC repositories."""
 
 import hashlib
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
 from tasks.datasets.dvc_data import Changes, directory_md5
-from tasks.errors import GraftError
+from tasks.errors import AwayError, GraftError
 from tasks.versioning import data_status, version_data, version_demo
 from tests.house.imports import ROOT
 
@@ -151,6 +155,57 @@ def test_damaged_files_in_the_cache_are_named_and_never_taken(root: Path, mode: 
     assert "dvc remote add" in said
 
 
+# Kills inside of what fills data/
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import tasks.versioning as versioning
+from tasks.datasets.dvc_data import restore
+
+def interrupted(root: Path) -> None:
+    restore(root)
+    (root / "data/a").unlink()  # as if it had not come yet
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+
+versioning.restore = interrupted
+versioning.version_data(Path())
+"""
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("update", [False, True])
+def test_data_that_was_left_half_filled_is_fetched_anew_and_never_versioned(root: Path, end: str, update: bool) -> None:
+    lose(root, "data")
+    pointer = (root / "data.dvc").read_text()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, end], cwd=root, env=environment, check=False, capture_output=True
+    )
+    assert done.returncode
+    assert version_data(root, update=update).what == "restored"
+    assert (root / "data/a").read_text() == "a"
+    assert (root / "data.dvc").read_text() == pointer
+    assert is_clean(root)
+
+
+def test_another_dvc_process_is_waited_for(root: Path) -> None:
+    with Repo(str(root)) as repo:
+        repo.lock.lock()
+        timer = threading.Timer(4, repo.lock.unlock)  # longer than a dvc command waits
+        timer.start()
+        assert data_status(root).state == "unchanged"
+
+
+def test_a_note_of_claims_that_was_left_half_written_is_removed(root: Path) -> None:
+    note = root / ".dvc/tmp/rwlock"
+    for torn in ('{"read": {"data": [{"pid": 1, "c', ""):
+        note.write_text(torn)
+        assert data_status(root).state == "unchanged"
+    assert not note.exists() or json.loads(note.read_text())
+
+
 class TestARemote:
     @pytest.fixture
     def store(self, root: Path, tmp_path: Path) -> Path:
@@ -183,6 +238,16 @@ class TestARemote:
         said = refusal(root)
         assert f"the DVC remote 'store' ({store}) cannot give" in said
         assert "`dvc push`" in said
+
+    def test_a_remote_that_does_not_answer_may_do_so_later_and_its_password_is_not_told(
+        self, root: Path, store: Path
+    ) -> None:
+        dvc(root, "remote", "modify", "store", "url", "http://me:hidden@127.0.0.1:9/store")
+        with pytest.raises(AwayError) as caught:
+            version_data(root)
+        assert "http://me:…@127.0.0.1:9/store) does not answer" in str(caught.value)
+        assert "hidden" not in str(caught.value)
+        assert not (root / "data").exists()
 
     def test_what_is_damaged_in_the_cache_is_pulled_anew(self, root: Path, store: Path) -> None:
         version_data(root)
