@@ -15,6 +15,7 @@ from rich.text import Text
 from tasks.environment import find_project, prepare_environment
 from tasks.errors import PASSING_FAULT, PERMANENT_FAULT, GraftError, in_words, of_the_disk
 from tasks.executor.turns import IfBusy, turn
+from tasks.local_server import interrupted_by_sigterm
 
 app = typer.Typer(
     name="graft",
@@ -57,9 +58,10 @@ def project() -> Iterator[Path]:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Faults of the user end with words, not a trace."""
+    """Faults of the user end with words, not a trace; SIGTERM does what Ctrl-C does."""
     try:
-        yield
+        with interrupted_by_sigterm():
+            yield
     except GraftError as error:
         how = ("error: ", "bold red") if error.ends_with else ("skipped: ", "bold yellow")
         errors.print(Text.assemble(how, str(error)), soft_wrap=True)

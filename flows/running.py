@@ -1,8 +1,6 @@
 """What `graft run`, `graft status` and `graft data check` do, between the command line and the floors below."""
 
 import os
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,9 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.display import progress
+from flows.prefect_server import prefect_server
 from flows.stage_view import stages_view, to_come
-from tasks.addresses import without_password
-from tasks.errors import AwayError, GraftError
+from tasks.errors import GraftError
 from tasks.executor import warm
 from tasks.executor.devices import find_devices
 from tasks.module import run_module
@@ -52,18 +50,19 @@ def _bring_up_to_date(
         console.print(f"Nothing to do: {data}, all {len(found)} stages are up to date.", highlight=False)
         return publish(root)
 
-    _check_prefect()
     warm.start()  # imports torch and MLflow beside what follows
-    with ThreadPoolExecutor(1) as beside:
-        starting = beside.submit(_start_prefect)
-        with console.status("checking the knobs of the strategies"):
-            run_module("tasks.settings.check_parameters", root)
-        console.print(f"{data}. {to_come(found)}. Starting Prefect …", highlight=False)
-        starting.result()
-    with progress(console, ["version data", *(stage.name for stage in found), "register"]):
-        from flows.transfer import transfer
+    with prefect_server(root) as answers:
+        with ThreadPoolExecutor(1) as beside:
+            importing = beside.submit(_import_flow)
+            with console.status("checking the knobs of the strategies"):
+                run_module("tasks.settings.check_parameters", root)
+            console.print(f"{data}. {to_come(found)}. Starting Prefect …", highlight=False)
+            importing.result()
+        answers()
+        with progress(console, ["version data", *(stage.name for stage in found), "register"]):
+            from flows.transfer import transfer
 
-        published = transfer(str(root), jobs, update_data, devices)
+            published = transfer(str(root), jobs, update_data, devices)
     assert isinstance(published, Published), "its turn was ours already"
     return published
 
@@ -80,35 +79,10 @@ def _look(root: Path) -> list[StageStatus]:
     return found
 
 
-def _start_prefect() -> None:
-    """Import the flow, and have Prefect start its temporary server if none is configured: seconds, saved for later."""
+def _import_flow() -> None:
+    """Seconds, saved for later."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
     import flows.transfer  # noqa: F401  (sets the environment before Prefect reads it)
-
-    from prefect.client.orchestration import get_client  # isort: skip
-
-    get_client(sync_client=True)
-
-
-def _check_prefect() -> None:
-    """Refuse a configured Prefect server that does not answer: the flow would end in a trace of its client.
-
-    Raises:
-        GraftError: nobody answers at PREFECT_API_URL.
-    """
-    url = os.environ.get("PREFECT_API_URL")
-    if not url:
-        return
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310  (the user's own setting)
-            pass
-    except urllib.error.HTTPError:
-        return  # somebody answers; whether Graft may come in, Prefect will say
-    except (OSError, ValueError) as error:
-        raise AwayError(
-            f"PREFECT_API_URL: no Prefect server answers at {without_password(url)}: {error}",
-            "Start it (prefect server start), or unset PREFECT_API_URL: each run then starts a temporary one.",
-        ) from None
 
 
 def have_data(root: Path, console: Console, *, update: bool = False) -> DataVersion:

@@ -1,27 +1,30 @@
 """`graft schedule`: run the flow by itself, on this machine or in a work pool."""
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from rich.console import Console
 
+from flows.prefect_server import PORT, check_prefect, persistent_server
 from tasks.addresses import without_password
 from tasks.errors import GraftError
-from tasks.local_server import LocalServer, free_port, running
+from tasks.local_server import running
 from tasks.prefect_settings import FILE, Deployment, Schedule, read_deployments
 from tasks.readiness import check_files
 
-LOG = Path(".graft/logs/prefect.log")
-HOST = "127.0.0.1"
-PORT = 4200
 SKIPPED = "Skipped"
 """What the flow calls the state of a run that was left out, because another worked in the project."""
+PAGE = 200
+"""Runs that Prefect tells at a time."""
 MOST_STARTS = 3
 """How often a run is begun that the end of the service broke off."""
 
@@ -40,9 +43,10 @@ def serve(root: Path, console: Console, *, port: int = PORT) -> None:
     with ExitStack() as stack:
         url = os.environ.get("PREFECT_API_URL")
         if not url:
-            server = local_server(root, port)
+            server = persistent_server(root, port)
             stack.enter_context(running(server, lambda text: console.print(text, highlight=False)))
             url = os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+        check_prefect()
         _serve(root, deployments, console, url)
 
 
@@ -99,13 +103,34 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
     runner = Runner(name=f"graft {root.name}", pause_on_shutdown=False)
     runner.handle_sigterm = _interrupt  # type: ignore[method-assign]  # its own never awaits the end of its runs
     for deployment, each in zip(deployments, made, strict=True):
-        runner.add_deployment(each)
-        go_on(deployment.name)
+        _require_ours(deployment.name, root)
+        go_on(cast(UUID, runner.add_deployment(each)))  # it is a coroutine in coroutines alone
     with suppress(KeyboardInterrupt):
         asyncio.run(runner.start())
 
 
-def go_on(name: str) -> None:
+def _require_ours(name: str, root: Path) -> None:
+    """Refuse to take a deployment over from another project on the same server.
+
+    Raises:
+        GraftError: it runs in another folder.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        found = get_client(sync_client=True).read_deployment_by_name(f"transfer/{name}")
+    except ObjectNotFound:
+        return
+    theirs = found.parameters.get("root")
+    if theirs not in (None, str(root)):
+        raise GraftError(
+            f"{FILE}: deployment {name}: the server has one of that name already, of the project in {theirs}",
+            f"Give it another name in {FILE}.",
+        )
+
+
+def go_on(deployment: UUID) -> None:
     """Settle what the service left of a deployment's runs when it ended last, however it ended.
 
     Of those that it broke off and those that were missed since the last one that came to its end, the newest stands for
@@ -118,13 +143,22 @@ def go_on(name: str) -> None:
     from prefect.states import Cancelled, Crashed, Scheduled
 
     client = get_client(sync_client=True)
-    found = client.read_flow_runs(
-        deployment_filter=DeploymentFilter.model_validate({"name": {"any_": [name]}}),
-        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-    )
+
+    def newest_first() -> Iterator[FlowRun]:
+        for page in itertools.count():
+            found = client.read_flow_runs(
+                deployment_filter=DeploymentFilter.model_validate({"id": {"any_": [deployment]}}),
+                sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+                limit=PAGE,
+                offset=page * PAGE,
+            )
+            yield from found
+            if len(found) < PAGE:
+                return
+
     now = datetime.now(UTC)
     due: list[FlowRun] = []
-    for run in found:
+    for run in newest_first():
         if run.state_type in (StateType.COMPLETED, StateType.FAILED) and run.state_name != SKIPPED:
             break
         stood_for = run.state_name == SKIPPED or run.state_type == StateType.CANCELLED
@@ -157,13 +191,6 @@ def _schedule(schedule: Schedule) -> Any:
         return Interval(schedule.interval, timezone=zone, active=active)
     assert schedule.rrule is not None, "one of the three is given"
     return RRule(schedule.rrule, timezone=zone, active=active)
-
-
-def local_server(root: Path, first: int) -> LocalServer:
-    """Prefect's, where a port is free; its database is the project's, or PREFECT_SERVER_DATABASE_CONNECTION_URL's."""
-    port = free_port(HOST, first, "graft schedule", "Give another one: graft schedule --port 4300")
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    return LocalServer("Prefect", command, {}, HOST, port, "/api/health", root / LOG)
 
 
 def _prefect(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

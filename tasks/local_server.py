@@ -67,6 +67,17 @@ def running(server: LocalServer, say: Say = announce) -> Iterator["subprocess.Po
     Raises:
         GraftError: it does not start; with the end of its log.
     """
+    with started(server) as process:
+        wait_until_it_answers(server, process, say)
+        yield process
+
+
+@contextmanager
+def started(server: LocalServer) -> Iterator["subprocess.Popen[bytes]"]:
+    """The process of a server that has been started, and may not answer yet; stopped at the end.
+
+    Call it in the main thread: Linux ends the server when the thread that started it ends.
+    """
     server.log.parent.mkdir(parents=True, exist_ok=True)
     given = {**os.environ, **server.environment}
     environment = {name: value for name, value in given.items() if value is not None}
@@ -81,7 +92,6 @@ def running(server: LocalServer, say: Say = announce) -> Iterator["subprocess.Po
             preexec_fn=_end_with_us,
         )
         try:
-            _wait_until_it_answers(server, process, say)
             yield process
         finally:
             _stop(process)
@@ -140,7 +150,12 @@ def interrupted_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait_until_it_answers(server: LocalServer, process: "subprocess.Popen[bytes]", say: Say) -> None:
+def wait_until_it_answers(server: LocalServer, process: "subprocess.Popen[bytes]", say: Say = announce) -> None:
+    """Return once it does, telling now and then how long that takes.
+
+    Raises:
+        GraftError: it does not start; with the end of its log.
+    """
     started = time.monotonic()
     said = 0.0
     while not answers(server.host, server.port, server.health):

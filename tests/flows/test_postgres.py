@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.schedule import local_server
+from flows.prefect_server import persistent_server
 from tasks.local_server import running
 from tasks.publish import publish
 from tests.tasks.mlflow_fixture import new_project
@@ -80,6 +80,6 @@ def test_the_server_of_a_schedule_keeps_its_runs_there(
 ) -> None:
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"postgresql+asyncpg://{postgres}/prefect")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    with running(local_server(tmp_path, 4400), say=lambda _: None):
+    with running(persistent_server(tmp_path, 4400), say=lambda _: None):
         assert rows(f"postgresql://{postgres}/prefect", "flow_run") == 0
     assert not (tmp_path / "prefect/prefect.db").exists()

@@ -49,6 +49,16 @@ def test_a_backup_holds_databases_that_are_in_use_and_is_renewed(tmp_path: Path)
         command = ["bash", str(ROOT / "deploy/backup.sh"), str(project), str(target)]
         subprocess.run(command, check=True, capture_output=True)
     database.close()
+    cached = target / ".dvc/cache/files/md5/aa/b"
+    cached.write_text("ca")  # as an interrupted copy leaves it
+    (project / ".graft/mlflow/artifacts/1/first").write_text("renewed")
+    (project / "dvc.lock").write_text("lock")
+    (project / ".graft/unrecorded/key").mkdir(parents=True)
+    (project / ".graft/unrecorded/key/dvc.lock").write_text("waits")
+    subprocess.run(command, check=True, capture_output=True)
+    assert (target / ".graft/mlflow/artifacts/1/first").read_text() == "renewed"
+    assert (target / "dvc.lock").read_text() == "lock"
+    assert (target / ".graft/unrecorded/key/dvc.lock").read_text() == "waits"
     restored = sqlite3.connect(target / ".graft/mlflow/mlflow.db")
     assert restored.execute("select name from runs").fetchall() == [("first",), ("second",)]
     assert (target / ".graft/mlflow/artifacts/1/second").read_text() == "second"
