@@ -38,11 +38,16 @@ SMALL = {
 
 
 def post(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What Prefect's API finds."""
+    found: list[dict[str, Any]] = send(url, body)
+    return found
+
+
+def send(url: str, body: dict[str, Any]) -> Any:
     """What Prefect's API answers."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
-        found: list[dict[str, Any]] = json.load(answer)
-    return found
+        return json.load(answer)
 
 
 class Project:

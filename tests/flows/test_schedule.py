@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.flows.project import Project, post
+from tests.flows.project import Project, post, send
 
 Runs = list[dict[str, Any]]
 
@@ -91,6 +91,26 @@ def test_bad_schedules_are_refused_before_anything_starts(named: tuple[Project, 
         assert "prefect.yaml" in result.stderr
         assert said in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_server_that_does_not_answer_is_named_without_its_password(project: Project) -> None:
+    schedule(project, "x")
+    result = project.graft("schedule", env={"PREFECT_API_URL": "http://me:hidden@127.0.0.1:9/api"})
+    assert result.returncode == 1, result.stdout
+    assert "no Prefect server answers at http://me:…@127.0.0.1:9/api" in result.stderr
+    assert "hidden" not in result.stdout + result.stderr
+
+
+def test_the_deployment_of_another_project_is_left_alone(named: tuple[Project, str], prefect_api: str) -> None:
+    project, name = named
+    flow = send(f"{prefect_api}/flows/", {"name": "transfer"})
+    body = {"name": name, "flow_id": flow["id"], "parameters": {"root": "/elsewhere"}}
+    send(f"{prefect_api}/deployments/", body)
+    result = project.graft("schedule", env={"PREFECT_API_URL": prefect_api})
+    assert result.returncode == 2, result.stdout
+    assert "has one of that name already, of the project in /elsewhere" in result.stderr
+    found = post(f"{prefect_api}/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+    assert found[0]["parameters"] == {"root": "/elsewhere"}
 
 
 def test_deployments_go_into_a_work_pool_where_a_worker_runs_them(named: tuple[Project, str], prefect_api: str) -> None:

@@ -11,10 +11,12 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.flows.project import Project, post
 from tests.house.imports import ROOT
+from tests.tasks.processes import gone
 
 TRIALS = 10
 
@@ -192,6 +194,23 @@ def test_a_run_without_a_configured_server_starts_and_ends_one_of_its_own(projec
     result = project.graft("run")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✓ evaluate" in result.stdout
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_the_server_of_its_own_ends_with_a_run(project: Project, end: signal.Signals) -> None:
+    project.edit(evaluate={"seed": 2})
+    run = project.start("run")
+    servers: list[psutil.Process] = []
+    deadline = time.monotonic() + 120
+    while not servers and time.monotonic() < deadline:
+        children = psutil.Process(run.pid).children()
+        servers = [child for child in children if "prefect.server.api.server:create_app" in child.cmdline()]
+        time.sleep(0.05)
+    assert servers
+    run.send_signal(end)
+    run.communicate(timeout=60)
+    assert run.returncode == (-end if end == signal.SIGKILL else 130)
+    assert gone([servers[0].pid])
 
 
 def test_bad_parameters_stop_a_run_before_it_starts(project: Project) -> None:
