@@ -17,6 +17,7 @@ from tasks.local_server import LocalServer, free_port, started, wait_until_it_an
 LOG = Path(".graft/logs/prefect.log")
 HOST = "127.0.0.1"
 PORT = 4200
+_FLUSH_SECONDS = 10
 
 
 @contextmanager
@@ -37,8 +38,18 @@ def prefect_server(root: Path) -> Iterator[Callable[[], None]]:
     try:
         with started(server) as process:
             yield lambda: wait_until_it_answers(server, process, lambda _: None)
+            _flush()
     finally:
         del os.environ["PREFECT_API_URL"]
+
+
+def _flush() -> None:
+    """Let Prefect send what it still holds of logs and events, which it does in the background."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_FLUSH_SECONDS)
 
 
 def _temporary_server(root: Path) -> LocalServer:

@@ -194,6 +194,7 @@ def test_a_run_without_a_configured_server_starts_and_ends_one_of_its_own(projec
     result = project.graft("run")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✓ evaluate" in result.stdout
+    assert "rror" not in result.stdout + result.stderr, "Prefect's logs and events came through before its server ended"
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
