@@ -35,9 +35,14 @@ def leaderboard(root: Path) -> RenderableType:
         result = json.loads((root / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
-    shown: list[RenderableType] = [_comparison(result), Text(_note(result), "dim")]
-    if len(budgets(result)) > 1:
-        shown += ["", _by_labels(result), Text(candidates_match(result))]
+    try:
+        shown: list[RenderableType] = [_comparison(result), Text(_note(result), "dim")]
+        if len(budgets(result)) > 1:
+            shown += ["", _by_labels(result), Text(candidates_match(result))]
+    except KeyError as error:
+        raise GraftError(
+            f"{METRICS}: a result of another version of Graft: it has no {error}", "Make it anew: graft run"
+        ) from None
     return Group(*shown)
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from flows.display import progress
 from flows.leaderboard import leaderboard
 from tasks import events
+from tasks.errors import GraftError
 from tasks.executor.execution import Event
 
 STEPS = ["prepare", "finetune@a-0", "finetune@a-1", "finetune@b-0", "register"]
@@ -76,6 +77,7 @@ class TestLeaderboard:
             "verdict": verdict,
             "holds_among_all": True,
             "rank": {"best": 1, "worst": 3},
+            "better_than": [],
             **more,
         }
 
@@ -83,7 +85,13 @@ class TestLeaderboard:
     def result(self) -> dict[str, Any]:
         strategies = {
             "scratch": self.row(0.90, "baseline", (0.0, 0.0, 0.0)),
-            "adaptive_sampling": self.row(0.95, "positive", (0.05, 0.031, 0.069), rank={"best": 1, "worst": 1}),
+            "adaptive_sampling": self.row(
+                0.95,
+                "positive",
+                (0.05, 0.031, 0.069),
+                rank={"best": 1, "worst": 1},
+                better_than=["scratch", "dann", "linear_probe"],
+            ),
             "linear_probe": self.row(
                 0.85, "negative", (-0.205, -0.271, -0.133), rank={"best": 20, "worst": 22}, holds_among_all=False
             ),
@@ -132,6 +140,15 @@ class TestLeaderboard:
         assert "scratch 60.0 ±20.0 90.0 ± 2.0" in lines
         assert "° dann 87.0 ± 2.0" in lines
         assert "adaptive_sampling with 1 label a class is as good as scratch with 10." in lines
+
+    def test_real_differences_are_named(self, page: str) -> None:
+        words = " ".join(page.split())
+        assert "Really better than others: adaptive_sampling (than scratch, dann and linear_probe)." in words
+
+    def test_a_result_of_another_version_is_no_trace(self, result: dict[str, Any], tmp_path: Path) -> None:
+        del result["strategies"]["dann"]["rank"]
+        with pytest.raises(GraftError, match="another version"):
+            self.shown(result, tmp_path)
 
     def test_nothing_is_cut_off_at_eighty_columns(self, page: str) -> None:
         assert "…" not in page
