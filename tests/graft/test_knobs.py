@@ -25,6 +25,7 @@ BRIEF = Training(
 )
 
 BESIDE: dict[str, dict[str, Any]] = {
+    "adaptive_sampling.among": {"among": "all"},  # where the classes are the same, auto is class
     "bss.form": {"eta": 10.0},
     "layer_transfer.depth": {"depth": 1.0},  # of two stages; the default and less are both one of them
     "mixed_training.heads": {"heads": "two"},  # where the classes are the same, auto is one
