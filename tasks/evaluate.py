@@ -26,6 +26,7 @@ from tasks.environment import prepare_environment
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json, write_text
 from tasks.forecast_score import realised_gains, score_forecast
+from tasks.npz import save_npz
 from tasks.parameters import load_yaml, read_section
 from tasks.plan import BASELINE, Plan, read_plan, sweep
 from tasks.report.evidence import Embedding, Evidence
@@ -179,7 +180,7 @@ def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding
 def _write_predictions(path: Path, trials: list[Trial], probabilities: Tensor, labels: Tensor) -> None:
     """`labels` (N,), `trials` (M,) names, `probabilities` (M, N, K) float32, uncompressed: the same bytes anywhere."""
     names = np.array([trial.name for trial in trials])
-    np.savez(path, labels=labels.numpy(), trials=names, probabilities=probabilities.numpy().astype(np.float32))
+    save_npz(path, labels=labels.numpy(), trials=names, probabilities=probabilities.numpy().astype(np.float32))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from tasks.datasets.glyphs import CANVAS, FONTS, GLYPH, digit_masks
 from tasks.files import new_folder
+from tasks.npz import save_npz
 
 SIZE = 16
 """Height and width of a rendered digit, in pixels."""
@@ -46,7 +47,7 @@ def make_demo(folder: Path, progress: Callable[[str], None] | None = None) -> No
 
 def _save(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
-    np.savez(path, images=images, labels=labels, class_names=_CLASSES)
+    save_npz(path, images=images, labels=labels, class_names=_CLASSES)
 
 
 def handwritten_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
