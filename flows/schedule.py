@@ -42,11 +42,12 @@ def serve(root: Path, console: Console, *, port: int = PORT) -> None:
     deployments = read_deployments(root)
     with ExitStack() as stack:
         url = os.environ.get("PREFECT_API_URL")
-        if not url:
+        if url:
+            check_prefect()
+        else:
             server = persistent_server(root, port)
             stack.enter_context(running(server, lambda text: console.print(text, highlight=False)))
             url = os.environ["PREFECT_API_URL"] = f"{server.url}/api"
-        check_prefect()
         _serve(root, deployments, console, url)
 
 

@@ -13,12 +13,11 @@ from graft.network import Description, Network
 from graft.strategies import strategy_class
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, read_section
+from tasks.settings.check_parameters import CARD, PARAMS
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
 
-PARAMS = "params.yaml"
-CARD = "build/data/card.json"
 SECTIONS = ("strategies", "label_free")
 
 
