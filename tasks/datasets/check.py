@@ -29,7 +29,6 @@ _CHUNK = 64
 Keep = Callable[[int, Image.Image], None]
 """Takes the picture of an index; called from several threads, once for each index."""
 
-
 Keeper = Callable[[str, int], Keep]
 """Asked, before a part of so many pictures is decoded, for the function that takes them."""
 
@@ -133,7 +132,7 @@ def raw_test_pictures(project: Path, settings: PrepareSettings) -> Iterator[Imag
     Raises:
         GraftError: the data has faults.
     """
-    _, target = _open(project, settings)
+    target = _open_target(project, settings)
     found = Examined(faults=list(target.faults))
     _add_target(found, target, settings, None)
     if found.faults or "test" not in found.parts:
@@ -169,13 +168,14 @@ def _add_part(
 
 def _open(project: Path, settings: PrepareSettings) -> tuple[Domain, Domain]:
     source = open_domain(project, settings.source, Columns(settings.source_domain, settings.source_label_column, ""))
-    target = open_domain(
-        project,
-        settings.target,
-        Columns(settings.target_domain, settings.target_label_column, settings.target_group_column),
-    )
+    target = _open_target(project, settings)
     rename_classes(source, read_class_map(project, settings.class_map), target.classes)
     return source, target
+
+
+def _open_target(project: Path, settings: PrepareSettings) -> Domain:
+    columns = Columns(settings.target_domain, settings.target_label_column, settings.target_group_column)
+    return open_domain(project, settings.target, columns)
 
 
 def _keep_nothing(_index: int, _image: Image.Image) -> None:
