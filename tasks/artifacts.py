@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from graft.inputs import Input, Pictures, Text
 from graft.network import Description, Network
 from graft.split import Split
 from tasks.datasets.tokenizer import TOKENIZER, vocabulary_size
@@ -48,6 +49,19 @@ def load_split(folder: Path) -> Split:
     except (OSError, ValueError) as error:
         raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
     return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), groups, vocabulary)
+
+
+def packed_input(folder: Path) -> Input:
+    """What a packed split holds, from the shape of its array alone.
+
+    Raises:
+        OSError: there is none.
+    """
+    if (folder / TOKENIZER).exists():
+        length = np.load(folder / "tokens.npy", mmap_mode="r").shape[1]
+        return Text(vocabulary_size(folder / TOKENIZER), length)
+    _, channels, size, _ = np.load(folder / "images.npy", mmap_mode="r").shape
+    return Pictures(channels, size)
 
 
 def save_network(folder: Path, network: Network) -> None:
