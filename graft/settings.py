@@ -13,6 +13,10 @@ Fraction = Annotated[float, Ge(0.0), Le(1.0)]
 Positive = Annotated[float, Gt(0.0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+"""What networks are compared by; larger is better."""
+MOST_UNEQUAL = 2.0
+"""Classes are about equally frequent where the largest has at most so many times the pictures of the smallest."""
 
 
 @dataclass(frozen=True)

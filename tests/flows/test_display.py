@@ -100,6 +100,7 @@ class TestLeaderboard:
         few = {name: {**row, "labels_per_class": row["labels_per_class"] and 1} for name, row in strategies.items()}
         few["scratch"] |= {"accuracy": {"mean": 0.6, "low": 0.4, "high": 0.8}}
         return {
+            "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
             "candidate": {"trial": "adaptive_sampling-10-1", "strategy": "adaptive_sampling"},
             "budget": {"labels_per_class": 10, "validation_per_class": 5, "seeds": [0, 1, 2]},
             "test": {"n": 600},

@@ -115,7 +115,7 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
             "training": asdict(Training(steps=60)),
             "selected_step": steps,
             "keep": "last",
-            "validation": {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "nll": found.nll},
+            "validation": {name: getattr(found, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll")},
             "companions": {},
             "learning_rate": tried[-1]["learning_rate"],
             "search": tried if entry.strategy == "fine_tune" else [],

@@ -92,7 +92,13 @@ def test_a_row_says_whether_its_verdict_holds_among_all_and_what_it_is_over_sour
 def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
     report = metrics(evaluated)
     assert report["candidate"]["strategy"] == "fine_tune"
-    assert report["budget"] == {"labels_per_class": 4, "validation_per_class": 2, "seeds": [0, 1, 2]}
+    assert report["budget"] == {
+        "labels_per_class": 4,
+        "validation_per_class": 2,
+        "n_train": 12,
+        "n_validation": 6,
+        "seeds": [0, 1, 2],
+    }
     assert report["test"] == {"n": 50, "classes": ["ant", "bee", "cat"]}
 
 

@@ -286,6 +286,7 @@ def summary() -> dict[str, Any]:
         return {name: {"accuracy": {"mean": sum(seeds) / 2, "seeds": seeds}} for name, seeds in values.items()}
 
     return {
+        "metric": {"name": "accuracy"},
         "candidate": {"strategy": "fine_tune"},
         "budget": {"labels_per_class": 5, "seeds": [0, 1]},
         "strategies": rows([0.9, 0.9], [0.87, 0.88]),

@@ -148,7 +148,7 @@ class TestTheProjectsParameters:
         check_label_budget(root)  # nothing is packed yet
         (root / CARD).parent.mkdir(parents=True)
         (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 39}}}}')
-        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); the largest .* is 29$"):
+        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); `all` takes what .* is 29$"):
             check_label_budget(root)
 
     def test_every_fault_of_every_section_at_once(self, edit) -> None:
@@ -167,7 +167,9 @@ class TestTheProjectsParameters:
         assert "'scratch' is missing" in found
         assert "strategies.mixed_training.source_share: input should be less than or equal to 1, got 2" in found
         assert "strategies.linear_probe.rate: unknown key" in found
-        assert "label_budgets, entry 2: input should be greater than or equal to 1, got 0" in found
+        assert (
+            "label_budgets, entry 2: expected a number of labels a class, 1 or more, or the word `all`, got 0" in found
+        )
         assert "label_free.fine_tune: learns from labels: move it to `strategies`" in found
         assert "finetune.labels_per_class: unknown key" in found
         assert "unknown section 'pretran'; did you mean 'pretrain'?" in found

@@ -25,7 +25,7 @@ from tasks.plan import Entry
 from tasks.report import words
 from tasks.report.companions import depth_sweep, oracles, others, swept
 from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, levels
-from tasks.report.efficiency import Match, accuracy_by_labels, candidates_match, label_efficiency, matches_in_words
+from tasks.report.efficiency import Match, candidates_match, label_efficiency, matches_in_words, score_by_labels
 from tasks.report.figures import gain_plot, gains_cut
 from tasks.report.palette import MOST_COLOURED, looks
 from tasks.report.provenance import blob_id
@@ -185,6 +185,7 @@ def row(mean: float, verdict: str = "positive", *, labels: int = 10, gain: tuple
 def result(strategies: dict, *, chosen: str = "fine_tune", smaller: dict | None = None, **companions: dict) -> dict:
     return {
         "candidate": {"strategy": chosen},
+        "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
         "budget": {"labels_per_class": 10, "validation_per_class": 10},
         "strategies": strategies,
         "smaller_budgets": smaller or {},
@@ -333,7 +334,7 @@ class TestLabelEfficiency:
         assert candidates_match(poor) == ""
 
     def test_accuracy_is_listed_under_the_labels_that_were_used(self) -> None:
-        found = accuracy_by_labels(self.RESULT)
+        found = score_by_labels(self.RESULT)
         assert list(found) == ["l2_sp", "fine_tune", "scratch", "lora", "mcc", "linear_probe", "source_only"]
         assert {labels: value["mean"] for labels, value in found["fine_tune"].items()} == {1: 0.7, 5: 0.9, 10: 0.95}
         assert {labels: value["mean"] for labels, value in found["mcc"].items()} == {0: 0.85}
