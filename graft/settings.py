@@ -61,6 +61,9 @@ class Training:
     """AdamW's decoupled weight decay (Loshchilov & Hutter 2019)."""
     label_smoothing: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     """Share of a label's probability that is spread over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a labelled picture counts as much more in the loss as its class is rarer, so that all classes count
+    alike; the loss that chooses weights stays as it is."""
     clip_norm: Annotated[float, Ge(0.0), Lt(math.inf)] = 1.0
     """Largest norm of the whole gradient; 0 leaves it alone."""
     evaluations: Count = 10
