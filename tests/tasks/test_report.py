@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -345,6 +346,20 @@ class TestLabelEfficiency:
         assert ticks == ["1", "5", "10"]
         assert all(f">{name}</text>" in figure for name in self.RESULT["strategies"])
         assert set(efficiency_panels(self.RESULT, looks(self.RESULT))) == set(self.RESULT["strategies"]) - {"scratch"}
+
+    def test_all_labels_stand_at_their_mean_number_and_save_labels_too(self) -> None:
+        found = by_labels(scratch=(0.6, 0.8, 0.9), fine_tune=(0.7, 0.9, 0.95), mcc=(0.85,))
+        for values in found["strategies"].values():
+            values["labels_per_class"] = values["labels_per_class"] and "all"
+        found["budget"] = {"labels_per_class": "all", "validation_per_class": 7.5, "n_train": 75}
+        found["test"] = {"classes": ["a", "b"]}
+        assert matches_in_words(found)[0] == "As good as scratch with all labels: fine_tune with 5."
+        assert list(score_by_labels(found)["fine_tune"]) == [1, 5, "all"]
+        figure = efficiency_plot(found, looks(found))
+        assert re.findall(r">(\d+|all)</text>", figure) == ["1", "5", "all"]
+        places = [float(x) for x in re.findall(r' x="([\d.]+)"[^>]*>(?:1|5|all)</text>', figure)]
+        first, second, last = places
+        assert (last - second) / (second - first) == pytest.approx(math.log(37.5 / 5) / math.log(5), abs=0.01)
 
     def test_a_strategy_without_labels_that_beats_all_others_is_in_the_figure(self) -> None:
         best = by_labels(scratch=(0.5, 0.55, 0.6), fine_tune=(0.5, 0.55, 0.6), mcc=(0.9,))
