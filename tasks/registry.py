@@ -124,7 +124,7 @@ def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "R
             raise
     tags = {KEY: candidate.key, TEST_MD5: outcome.test_md5, POOL_MD5: outcome.pool_md5, DATA_MD5: outcome.data_md5}
     tags |= {name: run.data.tags[name] for name in ("git.commit", "git.dirty") if name in run.data.tags}
-    tags |= {"strategy": candidate.strategy, "seed": str(candidate.metrics["seed"]), LEAD: outcome.metric}
+    tags |= {"strategy": candidate.strategy, "seed": str(candidate.metrics["seed"])}
     with default_server(client.tracking_uri):
         return client.create_model_version(
             name,
@@ -143,10 +143,11 @@ def _holder(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | No
 
 
 def _keep_scores(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
+    """Note what the version reached on the test set, and by which metric it was chosen: both may be evaluated anew."""
     scores = json.dumps(outcome.candidate.test, sort_keys=True)
-    tag = scores_tag(outcome.test_md5)
-    if version.tags.get(tag) != scores:
-        client.set_model_version_tag(version.name, str(version.version), tag, scores)
+    for tag, value in {scores_tag(outcome.test_md5): scores, LEAD: outcome.metric}.items():
+        if version.tags.get(tag) != value:
+            client.set_model_version_tag(version.name, str(version.version), tag, value)
 
 
 def _candidate(version: "ModelVersion", outcome: Outcome, metric: str) -> Candidate:
