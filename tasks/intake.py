@@ -6,12 +6,13 @@ says which.
 
 from pathlib import Path
 
+from graft.label_budget import ALL
 from tasks.datasets.check import Budget, check_data, summarise
 from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, update_import
 from tasks.datasets.filling import filling, take_back
 from tasks.errors import AwayError, GraftError
 from tasks.parameters import read_section
-from tasks.plan import read_plan
+from tasks.plan import Plan, read_plan
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.versioning import DataRefused, DataVersion, OnLine, recorded, version_data
@@ -49,8 +50,13 @@ def data_faults(root: Path) -> list[str]:
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
-    labels = read_plan(root / "params.yaml").budget
-    return summarise(check_data(root, settings, Budget(labels, spent.validation_for(labels))))
+    return summarise(check_data(root, settings, _budget(read_plan(root / "params.yaml"), spent)))
+
+
+def _budget(plan: Plan, spent: FinetuneSettings) -> Budget:
+    most = plan.most_labels
+    of_all = spent.validation_fraction if ALL in plan.budgets else None
+    return Budget(most, min(spent.validation_per_class, most), of_all)
 
 
 def _fetch_news(root: Path) -> None:

@@ -24,15 +24,22 @@ class Batch:
     labels: Tensor
     """(B,), an index into the domain's classes; -1 where labels must not be known."""
     label_smoothing: float = 0.0
+    weights: Tensor | None = None
+    """(B,), how much each picture counts; their mean over the domain is 1. None: all alike."""
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (B, K) against the labels, smoothed as the training settings say."""
-        return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
+        """Mean cross-entropy of logits (B, K) against the labels, smoothed and weighed as the training settings say."""
+        if self.weights is None:
+            return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
+        losses = F.cross_entropy(logits, self.labels, reduction="none", label_smoothing=self.label_smoothing)
+        # Not divided by the weights' sum, so that the parts of a batch add up to the whole.
+        return (self.weights * losses).mean()
 
     def in_parts(self, parts: int) -> list["Batch"]:
         """The batch in so many parts, whose sizes differ by one at most."""
         pairs = zip(self.images.tensor_split(parts), self.labels.tensor_split(parts), strict=True)
-        return [Batch(images, labels, self.label_smoothing) for images, labels in pairs]
+        weights = [None] * parts if self.weights is None else self.weights.tensor_split(parts)
+        return [Batch(*pair, self.label_smoothing, part) for pair, part in zip(pairs, weights, strict=True)]
 
 
 @dataclass(frozen=True)
