@@ -35,6 +35,13 @@ class Description:
     """Mean a channel (or one for all) of the input in [0, 1]."""
     std: tuple[float, ...] = (0.5,)
     """Standard deviation a channel (or one for all) of the input in [0, 1]."""
+    temperature: float | None = None
+    """Logits over this are as sure as they are right on pictures held out of training (`graft.calibration`); None where
+    nobody has looked."""
+
+    def with_classes(self, classes: tuple[str, ...]) -> "Description":
+        """Of the same body under another head, whose temperature nobody knows."""
+        return replace(self, classes=classes, temperature=None)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -72,7 +79,7 @@ class Network(nn.Module):
     def set_head(self, head: nn.Linear, classes: tuple[str, ...]) -> None:
         """Put on a head (D -> K) for `classes`; the description follows."""
         self.head = head.to(self.head.weight.device)
-        self.description = replace(self.description, classes=classes)
+        self.description = self.description.with_classes(classes)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D): what the head sees. Features (B, D) pass as they are."""

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import annotated_types as at
 import pytest
@@ -86,6 +86,8 @@ def outcome(strategy: Strategy) -> Outcome:
 def other_values(kind: Any, value: Any) -> list[Any]:
     """All the other choices, or a number elsewhere within its bounds."""
     bounds: list[Any] = []
+    if get_origin(kind) is Union:  # of a number and None
+        kind, value = get_args(kind)[0], value or 1
     if get_origin(kind) is Annotated:
         kind, *bounds = get_args(kind)
     if get_origin(kind) is Literal:
@@ -121,6 +123,7 @@ def within(value: Any, bounds: list[Any]) -> bool:
         (Annotated[float, at.Gt(0.0), at.Le(1.0)], 1.0, [0.5]),
         (Fraction, 0.0, [1.0]),
         (Annotated[float, at.Ge(0.0), at.Lt(1.0)], 0.0, [0.5]),
+        (Annotated[float, at.Gt(0.0)] | None, None, [2.0]),
     ],
 )
 def test_other_values_are_within_the_bounds(kind: Any, value: Any, found: list[Any]) -> None:
