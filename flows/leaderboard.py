@@ -1,6 +1,5 @@
 """The result in the terminal: tables of strategies, read from `reports/metrics.json`."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +12,7 @@ from tasks.errors import GraftError
 from tasks.report.companions import oracles
 from tasks.report.efficiency import accuracy_by_labels, candidates_match
 from tasks.report.words import SYMBOLS, labels_in_words, rank, really_better, verdict_in_words
-from tasks.summary_view import budgets, ranked
-
-METRICS = Path("reports/metrics.json")
+from tasks.summary_view import METRICS, budgets, ranked, read_summary
 
 Justify = Literal["left", "right"]
 
@@ -31,10 +28,7 @@ def leaderboard(root: Path) -> RenderableType:
     Raises:
         GraftError: there is no result yet, or its file is damaged.
     """
-    try:
-        result = json.loads((root / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
+    result = read_summary(root)
     try:
         shown: list[RenderableType] = [_comparison(result), Text(_note(result), "dim")]
         if len(budgets(result)) > 1:

@@ -1,6 +1,26 @@
 """Reading `reports/metrics.json`, for whoever shows it. No torch here."""
 
+import json
+from pathlib import Path
 from typing import Any
+
+from tasks.errors import GraftError
+
+METRICS = Path("reports/metrics.json")
+
+
+def read_summary(root: Path) -> dict[str, Any]:
+    """The result of the project in `root`.
+
+    Raises:
+        GraftError: there is none yet, or its file is damaged.
+    """
+    try:
+        found: dict[str, Any] = json.loads((root / METRICS).read_text(encoding="utf-8"))
+        found["strategies"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
+    return found
 
 
 def budgets(summary: dict[str, Any]) -> dict[int, dict[str, Any]]:

@@ -1,19 +1,17 @@
 """The result as Markdown, for the page of whoever ran the flow: no pictures, no torch."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from tasks.records.published import Published
 from tasks.report.words import SYMBOLS, headline, interval, percent, points, rank, spread, verdict_in_words
-from tasks.summary_view import ranked
+from tasks.summary_view import ranked, read_summary
 
 _HEADINGS = ("rank", "strategy", "accuracy %", "gain over scratch", "verdict")
 
 
 def in_markdown(root: Path, published: Published) -> str:
     """What the run came to, what became of the candidate, drift if there was any, and the leaderboard."""
-    summary: dict[str, Any] = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))
+    summary = read_summary(root)
     rows = [_HEADINGS, ("---",) * len(_HEADINGS)]
     for name, row in ranked(summary):
         accuracy, gain, verdict = row["accuracy"], row["gain_over_scratch"], row["verdict"]
