@@ -93,7 +93,7 @@ class Delta(Strategy):
         features, maps = features_and_maps(network, step.target.images, distance.names)
         with torch.no_grad():
             _, source_maps = features_and_maps(source, step.target.images, distance.names)
-        penalty: Tensor = self.alpha * distance(maps, source_maps) + self.beta * half_square(network.head)
+        penalty: Tensor = self.alpha * distance(maps, source_maps) + self.beta * half_square(network.head.parameters())
         return step.target.cross_entropy(network.head(features)) + penalty
 
 

@@ -27,6 +27,7 @@ BRIEF = Training(
 BESIDE: dict[str, dict[str, Any]] = {
     "adaptive_sampling.among": {"among": "all"},  # where the classes are the same, auto is class
     "bss.form": {"eta": 10.0},
+    "l2_sp.over": {"alpha": 1.0},
     "layer_transfer.depth": {"depth": 1.0},  # of two stages; the default and less are both one of them
     "mixed_training.heads": {"heads": "two"},  # where the classes are the same, auto is one
     "mixed_training.alignment_weight": {"alignment": "mmd"},

@@ -98,15 +98,25 @@ def test_bfloat16_autocast_gives_nearly_the_loss_of_float32(strategy: Strategy, 
 # L2-SP
 
 
-def test_l2_sp_is_the_cross_entropy_and_both_penalties_of_a_numpy_computation(pretrained: Network) -> None:
+@pytest.mark.parametrize(("over", "pulled"), [("all", ("weight", "bias")), ("kernels", ("0.0.weight", "1.0.weight"))])
+def test_l2_sp_is_the_cross_entropy_and_both_penalties_of_a_numpy_computation(
+    pretrained: Network, over: Literal["all", "kernels"], pulled: tuple[str, ...]
+) -> None:
     network, pictures = shaken(begun(L2Sp(), pretrained, bars(9))), bars(12, seed=2)
     distance = sum(
         ((w - w0) ** 2).sum()
-        for w, w0 in zip(numpy_weights(network.backbone), numpy_weights(pretrained.backbone), strict=True)
+        for (name, _), w, w0 in zip(
+            network.backbone.named_parameters(),
+            numpy_weights(network.backbone),
+            numpy_weights(pretrained.backbone),
+            strict=True,
+        )
+        if name.endswith(pulled)
     )
-    size = sum((v**2).sum() for v in numpy_weights(network.head))
+    size = sum((v**2).sum() for v in numpy_weights(network.head)[: 2 if over == "all" else 1])
     expected = numpy_cross_entropy(network(pictures.images), pictures.labels) + 0.3 / 2 * distance + 0.7 / 2 * size
-    assert L2Sp(alpha=0.3, beta=0.7).loss(network, step_on(pictures)).item() == pytest.approx(expected, rel=1e-5)
+    found = L2Sp(alpha=0.3, beta=0.7, over=over).loss(network, step_on(pictures))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_l2_sp_pulls_every_weight_back_by_its_own_distance(pretrained: Network) -> None:
