@@ -16,7 +16,7 @@ from graft.augment import augment
 from graft.checkpoint import NEVER, Checkpoints, random_states, set_random_states
 from graft.feature_cache import cache_features
 from graft.keeper import Keeper
-from graft.network import Network, predict
+from graft.network import Network, as_read, predict
 from graft.sampling import Batches
 from graft.selection import Evaluation
 from graft.settings import Training
@@ -229,8 +229,8 @@ class _Stream:
     def __next__(self) -> Batch:
         chosen = next(self.order).to(self._images.device)
         batch = self._images[chosen]
-        if batch.ndim == 4:
-            batch = augment(batch.float() / 255, self._training.augmentation, self._generator)
+        if not batch.is_floating_point():  # features that were computed before are
+            batch = augment(as_read(batch), self._training.augmentation, self._generator)
         return Batch(batch, self._labels[chosen], self._training.label_smoothing)
 
 

@@ -41,6 +41,8 @@ class Augmentation:
     """Largest slant, in degrees."""
     morphology: Fraction = 0.0
     """Probability that strokes are thickened or thinned by one pixel (grey dilation or erosion, either equally)."""
+    drop: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
+    """Of texts: probability that a token is left out."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from graft.carry import carried
 from graft.cost import multiply_adds, parameters
 from graft.device import choose_device
 from graft.loop import Fit, train
@@ -159,7 +160,8 @@ class _Trainer:
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
-        network = strategy.adapt(load_network(PRETRAINED), self.domains.validation.classes).to(choose_device())
+        source = carried(load_network(PRETRAINED), self.domains.validation.reads, strategy)
+        network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
         fit = train(

@@ -16,10 +16,11 @@ from graft.split import Domains, Split
 
 @dataclass(frozen=True)
 class Batch:
-    """Augmented pictures of one domain with their labels."""
+    """Augmented pictures, or texts, of one domain with their labels."""
 
     images: Tensor
-    """(B, C, H, W), float in [0, 1]; or (B, D), where the backbone is frozen and its features were computed once."""
+    """(B, C, H, W), float in [0, 1]; texts (B, L), integers; or (B, D), float, where the backbone is frozen and its
+    features were computed once."""
     labels: Tensor
     """(B,), an index into the domain's classes; -1 where labels must not be known."""
     label_smoothing: float = 0.0
@@ -96,6 +97,8 @@ class Strategy:
     """False for a strategy that needs no label of the target: it is given the target's pool without labels."""
     optimises: ClassVar[bool] = True
     """False for a strategy without gradient steps; `begin` is all that happens to its network."""
+    crosses_modalities: ClassVar[bool] = False
+    """True for a strategy that can use source data which the target's network cannot read (`graft.carry`)."""
 
     @property
     def name(self) -> str:
@@ -136,7 +139,8 @@ class Strategy:
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The network to train for the target's `classes`: freeze, inject, widen, replace or build.
 
-        `source` is the pretrained network and may be changed and returned.
+        `source` is the pretrained network, carried over to what the target is (`graft.carry`); it may be changed and
+        returned.
 
         Raises:
             ValueError: the strategy cannot work for these domains; says precisely why.
