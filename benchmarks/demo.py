@@ -8,7 +8,6 @@ nothing cached), run again, and asked for its status; the other by `dvc repro`. 
 verdict the one that its interval supports.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import clone
+from tasks.summary_view import read_summary
 
 EXPECTED = {
     "gradual_unfreeze": (0.955, 0.995),
@@ -64,8 +64,8 @@ def main() -> None:
         seconds(by_dvc, "flows.cli", "data", "demo")
         serial = seconds(by_dvc, "dvc", "repro", "--quiet")
         same = (by_graft / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
-        result = json.loads((by_graft / "reports/metrics.json").read_text())
-    kept = _show(waits, serial, same, result["strategies"])
+        strategies = read_summary(by_graft)["strategies"]
+    kept = _show(waits, serial, same, strategies)
     sys.exit(0 if kept else 1)
 
 

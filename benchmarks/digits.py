@@ -22,7 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.projects import clone, graft, result, set_parameters, stage_seconds
+from benchmarks.projects import clone, graft, set_parameters, stage_seconds
+from tasks.summary_view import read_summary
 
 LABEL_FREE: dict[str, Any] = {name: {} for name in ("source_only", "adabn", "coral", "mmd", "dann", "cdan", "mcc")}
 LABELLED: dict[str, Any] = {"scratch": {}, "fine_tune": {"head": "matched"}}
@@ -68,7 +69,7 @@ def main() -> None:
                 write_domain(given.data / target, project / "data/target", aligned=case == "aligned")
                 set_parameters(project, seeds=given.seeds, **SETTINGS)
                 output = graft(project, "run", "--update-data")
-                kept &= show(case, source, target, result(project), stage_seconds(output))
+                kept &= show(case, source, target, read_summary(project), stage_seconds(output))
     sys.exit(0 if kept else 1)
 
 

@@ -27,13 +27,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.projects import clone, graft, result, set_parameters
+from benchmarks.projects import clone, graft, set_parameters
 from tasks.datasets.demo import make_demo
 from tasks.forecast import ranked_by
 from tasks.forecast_score import score_ranking
 from tasks.forecasting import own
 from tasks.settings.forecast import OWN
-from tasks.summary_view import budgets
+from tasks.summary_view import budgets, read_summary
 
 LABEL_BUDGETS = [1, 5, 10]
 REALISED = ("linear_probe", "fine_tune")
@@ -97,7 +97,7 @@ def main() -> None:
         for number, (name, (source, digits)) in enumerate(pictures.items()):
             project = prepared(folder / str(number), folder / "demo", source, digits, given.seeds)
             graft(project, "run", "--update-data")
-            reached[name] = dict(accuracies(result(project)))
+            reached[name] = dict(accuracies(read_summary(project)))
         models = {name: f"models/{number}" for number, name in enumerate(pictures) if name != OWN}
         for model in models.values():
             shutil.copytree(folder / Path(model).name / "build/pretrained", folder / "0" / model)

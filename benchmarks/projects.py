@@ -1,6 +1,5 @@
 """Projects for benchmarks: fresh clones of this repository with other data and parameters, run as a user runs them."""
 
-import json
 import os
 import re
 import subprocess
@@ -49,9 +48,3 @@ def run(project: Path, *command: str) -> str:
 def stage_seconds(output: str) -> dict[str, float]:
     """Seconds that each stage took, from what `graft run` printed."""
     return {name: float(seconds) for name, seconds in _TOOK.findall(output)}
-
-
-def result(project: Path) -> dict[str, Any]:
-    """The project's reports/metrics.json."""
-    content: dict[str, Any] = json.loads((project / "reports/metrics.json").read_text(encoding="utf-8"))
-    return content

@@ -19,10 +19,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.projects import clone, graft, result, set_parameters
+from benchmarks.projects import clone, graft, set_parameters
 from graft.strategies import strategy_class, strategy_names
 from tasks.report.companions import depth_sweep
-from tasks.summary_view import budgets
+from tasks.summary_view import budgets, read_summary
 
 LEAST = {1: 0.80, 5: 0.93, 10: 0.97}
 KNOBS = {"layer_transfer": {"sweep": True}}
@@ -58,7 +58,7 @@ def main() -> None:
 def run(project: Path) -> dict[str, Any]:
     """What a run comes to."""
     graft(project, "run")
-    return result(project)
+    return read_summary(project)
 
 
 def show(console: Console, summary: dict[str, Any]) -> bool:

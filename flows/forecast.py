@@ -31,9 +31,9 @@ from tasks.pipeline import Pipeline
 from tasks.readiness import make_ready
 from tasks.report.words import SYMBOLS, interval, labels_in_words, percent, points, short
 from tasks.settings.forecast import OWN, ForecastSettings
+from tasks.summary_view import read_summary
 
 FORECAST = Path("build/forecast/forecast.json")
-METRICS = Path("reports/metrics.json")
 
 _EXPLAINED = (
     "Means over seeds; the lift is over untrained bodies. Probe: ridge regression on the features, tested on the "
@@ -132,10 +132,9 @@ def _afterwards(result: dict[str, Any] | None) -> list[RenderableType]:
 def _result(root: Path) -> dict[str, Any] | None:
     """The result of the last run, if there is one that can be read."""
     try:
-        found: dict[str, Any] = json.loads((root / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_summary(root)
+    except GraftError:
         return None
-    return found
 
 
 def _settings(root: Path) -> ForecastSettings:

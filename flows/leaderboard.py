@@ -1,6 +1,5 @@
 """The result in the terminal: tables of strategies, read from `reports/metrics.json`."""
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +13,17 @@ from tasks.errors import GraftError
 from tasks.report.companions import oracles
 from tasks.report.efficiency import candidates_match, score_by_labels
 from tasks.report.words import SYMBOLS, leads_in_words, paid_in_words, rank, really_better, verdict_in_words
-from tasks.summary_view import beside, budgets, heading, labels_a_class, lead, metric_in_words, ranked
-
-METRICS = Path("reports/metrics.json")
+from tasks.summary_view import (
+    METRICS,
+    beside,
+    budgets,
+    heading,
+    labels_a_class,
+    lead,
+    metric_in_words,
+    ranked,
+    read_summary,
+)
 
 Justify = Literal["left", "right"]
 
@@ -32,10 +39,7 @@ def leaderboard(root: Path) -> RenderableType:
     Raises:
         GraftError: there is no result yet, or its file is damaged.
     """
-    try:
-        result = json.loads((root / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
+    result = read_summary(root)
     try:
         shown: list[RenderableType] = [_comparison(result), Text(_note(result), "dim")]
         if lead(result) != "accuracy":

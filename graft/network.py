@@ -40,6 +40,9 @@ class Description:
     """Of a network that reads texts: how many tokens it knows; 0 for pictures."""
     length: int = 0
     """Of a network that reads texts: the most tokens of one; 0 for pictures."""
+    temperature: float | None = None
+    """Logits over this are as sure as they are right on pictures held out of training (`graft.calibration`); None where
+    nobody has looked."""
 
     @property
     def reads(self) -> Input:
@@ -51,6 +54,10 @@ class Description:
         if isinstance(read, Text):
             return replace(self, channels=0, image_size=0, vocabulary=read.vocabulary, length=read.length)
         return replace(self, channels=read.channels, image_size=read.size, vocabulary=0, length=0)
+
+    def with_classes(self, classes: tuple[str, ...]) -> "Description":
+        """Of the same body under another head, whose temperature nobody knows."""
+        return replace(self, classes=classes, temperature=None)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -89,7 +96,7 @@ class Network(nn.Module):
     def set_head(self, head: nn.Linear, classes: tuple[str, ...]) -> None:
         """Put on a head (D -> K) for `classes`; the description follows."""
         self.head = head.to(self.head.weight.device)
-        self.description = replace(self.description, classes=classes)
+        self.description = self.description.with_classes(classes)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) or (B, L) -> (B, D): what the head sees. Features (B, D) pass as they are."""

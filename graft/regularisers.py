@@ -3,7 +3,7 @@
 Legend: B batch, C channels, H W height and width, T tokens, D features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from graft.network import Network
 
 
-def half_square(module: nn.Module) -> Tensor:
-    """||w||^2 / 2 over all weights of a module; its gradient at a weight is that weight, however many there are."""
-    return torch.stack([weight.square().sum() for weight in module.parameters()]).sum() / 2
+def half_square(weights: Iterable[Tensor]) -> Tensor:
+    """||w||^2 / 2 over all weights; its gradient at a weight is that weight, however many there are."""
+    return torch.stack([weight.square().sum() for weight in weights]).sum() / 2
 
 
-def half_squared_distance(module: nn.Module, start: nn.Module) -> Tensor:
-    """||w - w0||^2 / 2 between the weights of a module and those of its copy `start`."""
-    pairs = zip(module.parameters(), start.parameters(), strict=True)
-    return torch.stack([(weight - origin).square().sum() for weight, origin in pairs]).sum() / 2
+def half_squared_distance(weights: Iterable[Tensor], starts: Iterable[Tensor]) -> Tensor:
+    """||w - w0||^2 / 2 between weights and those that they started from."""
+    return half_square(weight - start for weight, start in zip(weights, starts, strict=True))
 
 
 def features_and_maps(network: Network, images: Tensor, names: Sequence[str]) -> tuple[Tensor, list[Tensor]]:

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from graft.calibration import fit_temperature
 from graft.logistic import logistic_regression
 from graft.split import Split
 
-_DECAY = 0.01
-"""Keeps the reverse approach from being sure of what a few pictures show."""
+_DECAYS = tuple(10 ** (-power / 2) for power in range(13))
+"""Strengths of regularisation that the reverse approach tries: 1 to a millionth."""
 
 
 def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -23,15 +24,24 @@ def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> 
     return members.T @ probabilities / members.sum(dim=0).clamp_min(1)[:, None]
 
 
-def reverse_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
+def reverse_relationship(
+    probabilities: Tensor, labels: Tensor, classes: int, validation: tuple[Tensor, Tensor]
+) -> Tensor:
     """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of pictures with labels (N,).
 
     p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of a picture that the source's
-    head is sure of, and p(y_s) the mean of the probabilities.
+    head is sure of, and p(y_s) the mean of the probabilities. `validation`, probabilities and labels of other
+    pictures, chooses the regression's strength (least loss) and how sure it is (`fit_temperature`).
     """
-    judge = logistic_regression(probabilities.double(), labels, classes, decay=_DECAY)
-    sure = torch.eye(probabilities.shape[1], dtype=torch.double, device=probabilities.device)
-    joint = judge(sure).softmax(dim=1) * probabilities.double().mean(dim=0)[:, None]  # (S, K)
+    x, held_out = probabilities.double(), validation[0].double()
+    tried: list[tuple[float, nn.Linear]] = []
+    for decay in _DECAYS:
+        judge = logistic_regression(x, labels, classes, decay=decay, start=tried[-1][1] if tried else None)
+        tried.append((F.cross_entropy(judge(held_out), validation[1]).item(), judge))
+    _, judge = min(tried, key=lambda one: one[0])
+    temperature = fit_temperature(judge(held_out), validation[1]) or 1.0
+    sure = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    joint = (judge(sure) / temperature).softmax(dim=1) * x.mean(dim=0)[:, None]  # (S, K)
     found: Tensor = (joint / joint.sum(dim=0)).T
     return found.to(probabilities.dtype)
 

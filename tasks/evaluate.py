@@ -35,6 +35,7 @@ from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
 from tasks.summary import DIGITS, Measured, summarise
+from tasks.summary_view import METRICS
 from tasks.trials import Trial, choose_candidate, load_trials
 
 PARAMS = Path("params.yaml")
@@ -43,7 +44,6 @@ PRETRAINED = Path("build/pretrained")
 TRIALS = Path("build/trials")
 FORECAST = Path("build/forecast/forecast.json")
 PREDICTIONS = Path("build/evaluation")
-METRICS = Path("reports/metrics.json")
 REPORT = Path("reports/index.html")
 
 _MOST_DOTS = 300

@@ -1,6 +1,5 @@
 """What networks cost in use: parameters, multiply-adds, latency here and now. No stage: times are no output of one."""
 
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from graft.network import Network
 from tasks.artifacts import load_network
 from tasks.errors import GraftError
 from tasks.plan import Entry, read_plan
+from tasks.summary_view import METRICS, read_summary
 
 BATCHES = (1, 64)
 """Pictures at once: a service answers single ones, a batch job many."""
@@ -42,13 +42,10 @@ def measure(root: Path) -> list[InUse]:
     Raises:
         GraftError: there are no trials yet.
     """
-    try:
-        summary = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))
-        rows = summary["strategies"]
-    except FileNotFoundError:
-        raise GraftError("there is no network to measure yet", "Make one: graft run") from None
-    except (OSError, ValueError, KeyError) as error:
-        raise GraftError(f"reports/metrics.json: no result that can be read: {error}", "Make it: graft run") from None
+    if not (root / METRICS).exists():
+        raise GraftError("there is no network to measure yet", "Make one: graft run")
+    summary = read_summary(root)
+    rows = summary["strategies"]
     torch.set_num_threads(1)  # more only wait for one another with a single picture
     plan = read_plan(root / "params.yaml")
     found = [_measure("pretrained", root / "build/pretrained", summary["source"]["accuracy"])]

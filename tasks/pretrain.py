@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from graft.calibration import fit_temperature
 from graft.device import choose_device
 from graft.loop import train
 from graft.network import Description, Network, predict
@@ -46,7 +48,9 @@ def pretrain(settings: PretrainSettings) -> None:
         )
     except FloatingPointError as error:
         raise GraftError(str(error), "See `pretrain.training` in params.yaml.") from None
-    probabilities, _ = predict(network, validation.images)
+    probabilities, features = predict(network, validation.images)
+    temperature = held_out_temperature(network, features, validation.labels)
+    network.description = replace(network.description, temperature=temperature)
     accuracy = (probabilities.argmax(dim=1) == validation.labels).double().mean().item()
     with new_folder(OUTPUT) as folder:
         save_network(folder, network)
@@ -82,6 +86,13 @@ def new_network(backbone: str, pictures: Split) -> Network:
     except Exception as error:  # whatever a foreign body raises
         raise GraftError(f"params.yaml: pretrain.backbone: {backbone!r} cannot be used here: {error}") from None
     return network
+
+
+def held_out_temperature(network: Network, features: Tensor, labels: Tensor) -> float | None:
+    """By what the logits of pictures held out of training are to be divided, to four digits; None if nobody can say."""
+    with torch.no_grad():
+        found = fit_temperature(network.cpu().head(features), labels)
+    return found and float(f"{found:.4g}")
 
 
 if __name__ == "__main__":

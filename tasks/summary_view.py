@@ -1,10 +1,28 @@
 """Reading `reports/metrics.json`, for whoever shows it. No torch here."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from graft.label_budget import ALL, Labels, by_size, read_labels
+from tasks.errors import GraftError
 
-METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
+METRICS = Path("reports/metrics.json")
+SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
+
+
+def read_summary(root: Path) -> dict[str, Any]:
+    """The result of the project in `root`.
+
+    Raises:
+        GraftError: there is none yet, or its file is damaged.
+    """
+    try:
+        found: dict[str, Any] = json.loads((root / METRICS).read_text(encoding="utf-8"))
+        found["strategies"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
+    return found
 
 
 def budgets(summary: dict[str, Any]) -> dict[Labels, dict[str, Any]]:
@@ -45,4 +63,4 @@ def heading(metric: str) -> str:
 
 def beside(summary: dict[str, Any]) -> list[str]:
     """The metrics that are shown beside the one that leads."""
-    return [metric for metric in METRICS if metric != lead(summary)]
+    return [metric for metric in SCORES if metric != lead(summary)]

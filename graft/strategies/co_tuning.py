@@ -15,7 +15,7 @@ from graft.heads import fresh_head
 from graft.network import Network, predict
 from graft.relationship import direct_relationship, reverse_relationship
 from graft.settings import Positive, Searched
-from graft.split import Domains
+from graft.split import Domains, Split
 from graft.strategies.base import Step, Strategy
 
 
@@ -27,34 +27,37 @@ class CoTuning(Strategy):
     stand on the same features (You, Kou, Long & Wang 2020, 'Co-Tuning for Transfer Learning'). p(y_s | y_t) comes
     from the source network's predictions for the training pictures, before anything has moved, by either approach
     of the paper: their mean over the pictures of class y_t (direct), or Bayes' rule on p(y_t | y_s), a logistic
-    regression of the target's classes on these predictions (reverse), for which one label a class is little. The
-    paper softens the predictions by a temperature found on source pictures held out of pretraining. Which those
-    were is not known here, and pictures that were trained on ask for an ever sharper network; so the temperature is
-    a knob. It fails when the source confuses the target's classes: then the source head's labels are wrong, and
-    both heads share the features.
+    regression of the target's classes on these predictions (reverse), for which one label a class is little. As in
+    the paper the predictions are first made as sure as they are right, by a temperature that pretraining fitted on
+    the source's pictures it had held out, and the regression's strength and temperature are chosen on the target's
+    validation pictures. The authors take the reverse approach and a weight of 2.3; their averages count validation
+    pictures too, from which here nothing is learned. It fails when the source confuses the target's classes: then the
+    source head's labels are wrong, and both heads share the features.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the source head's loss; the paper's lambda."""
     relationship: Literal["direct", "reverse"] = "direct"
     """How p(y_s | y_t) is learned."""
-    temperature: Positive = 1.0
-    """The source network's logits are divided by this; above 1 it is less sure of the class that it sees."""
+    temperature: Positive | None = None
+    """The source network's logits are divided by this; above 1 it is less sure of the class that it sees. None: by what
+    pretraining found, or 1 where it found nothing."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head; the old one stays beside it."""
         source.extras["source_head"] = source.head
+        source.extras["softmax"] = Softmax(self.temperature or source.description.temperature or 1.0)
         fresh_head(source, classes)
         return source
 
     def begin(self, network: Network, domains: Domains) -> None:
         """Learn how the classes are related."""
-        target = domains.target
-        features = predict(network, target.images)[1].to(target.images.device)
-        with torch.no_grad():
-            logits = network.extras["source_head"](features) / self.temperature
-        learn = direct_relationship if self.relationship == "direct" else reverse_relationship
-        table = learn(logits.softmax(dim=1), target.labels, len(target.classes))
+        target, seen = domains.target, _of_source(network, domains.target)
+        if self.relationship == "direct":
+            table = direct_relationship(seen, target.labels, len(target.classes))
+        else:
+            judged_by = _of_source(network, domains.validation), domains.validation.labels
+            table = reverse_relationship(seen, target.labels, len(target.classes), judged_by)
         network.extras["relationship"] = nn.Embedding.from_pretrained(table)
 
     def loss(self, network: Network, step: Step) -> Tensor:
@@ -63,3 +66,23 @@ class CoTuning(Strategy):
         translated = network.extras["relationship"](step.target.labels)
         of_source = F.cross_entropy(network.extras["source_head"](features), translated)
         return step.target.cross_entropy(network.head(features)) + self.weight * of_source
+
+
+class Softmax(nn.Module):
+    """Logits (N, S) over a temperature, as probabilities."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(N, S) -> (N, S)."""
+        return (logits / self.temperature).softmax(dim=1)
+
+
+@torch.no_grad()
+def _of_source(network: Network, pictures: Split) -> Tensor:
+    """What the source's head takes pictures for: probabilities (N, S)."""
+    features = predict(network, pictures.images)[1].to(pictures.images.device)
+    found: Tensor = network.extras["softmax"](network.extras["source_head"](features))
+    return found

@@ -33,11 +33,13 @@ class Delta(Strategy):
     """Fine-tune with a penalty on the distance of the feature maps from the source's, channel by channel.
 
     Minimises L + alpha * mean over stages of (sum_c a_c d_c / sum_c a_c s_c) + beta/2 ||v||^2: d_c is the mean
-    square of the difference between the network's and the frozen source network's map in channel c of the stage's
-    output, s_c the mean square of the source's map, a_c the channel's attention, v the head (Li, Xiong, Wang, Rao,
-    Liu, Chen & Huan 2019, 'DELTA: DEep Learning Transfer using Feature Map with Attention for Convolutional
-    Networks'). Division by s makes alpha mean the same for each backbone: a penalty of 1 is a difference as large
-    as the map itself.
+    square, over pictures and places, of the difference between the network's and the frozen source network's map in
+    channel c of the stage's output, s_c the mean square of the source's map, a_c the channel's attention, v the head
+    (Li, Xiong, Wang, Rao, Liu, Chen & Huan 2019, 'DELTA: DEep Learning Transfer using Feature Map with Attention for
+    Convolutional Networks'). Division by s makes alpha mean the same for each backbone: a penalty of 1 is a
+    difference as large as the map itself. The authors have alpha/2 * sum over stages of C sum_c a_c d_c, of C
+    channels (`form: sum`), which grows with the maps; their alpha of 0.01 is for the sum over a batch's 64 pictures,
+    so 0.64 here, and beta 0.01. They compare the last convolution of a stage, this the stage's output.
 
     Attention is the paper's: a linear probe on the source's features learns the target's training pictures, and a
     channel is worth by how much the probe's loss rises when it is switched off. That takes a pass a channel; unless
@@ -51,6 +53,8 @@ class Delta(Strategy):
     """Weight of the distance between the feature maps."""
     beta: Annotated[float, Ge(0.0)] = 0.001
     """Pull of the head's weights towards zero."""
+    form: Literal["share", "sum"] = "share"
+    """Penalise the difference's share of the source's map, or as the authors do all of it, with an alpha to match."""
     attention: Literal["gradient", "exact", "even"] = "gradient"
     """Weigh channels by what a probe on the target's training pictures makes of them: by its gradient, or as the paper
     does by switching off one channel after another, which takes a pass over these pictures for each; or all alike."""
@@ -70,10 +74,13 @@ class Delta(Strategy):
             worth = [torch.zeros_like(values) for values in worth]
         if self.attention == "exact":
             worth = _exact_worth(network, domains.target, names)
-        weights = [_attention(values) for values in worth]
-        network.extras["distance"] = MapDistance(
-            names, [share / (share @ size).clamp_min(1e-12) for share, size in zip(weights, power, strict=True)]
-        )
+        attention = [_attention(values) for values in worth]
+        if self.form == "sum":
+            weights = [share * len(share) / 2 for share in attention]
+        else:
+            sizes = [share @ size for share, size in zip(attention, power, strict=True)]
+            weights = [share / size.clamp_min(1e-12) / len(names) for share, size in zip(attention, sizes, strict=True)]
+        network.extras["distance"] = MapDistance(names, weights)
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
         """Backbone and head, without weight decay: the penalties replace it."""
@@ -86,12 +93,12 @@ class Delta(Strategy):
         features, maps = features_and_maps(network, step.target.images, distance.names)
         with torch.no_grad():
             _, source_maps = features_and_maps(source, step.target.images, distance.names)
-        penalty: Tensor = self.alpha * distance(maps, source_maps) + self.beta * half_square(network.head)
+        penalty: Tensor = self.alpha * distance(maps, source_maps) + self.beta * half_square(network.head.parameters())
         return step.target.cross_entropy(network.head(features)) + penalty
 
 
 class MapDistance(nn.Module):
-    """The weighted mean squared difference between feature maps, averaged over stages."""
+    """The weighted mean squared difference between feature maps, added up over stages."""
 
     def __init__(self, names: list[str], weights: list[Tensor]) -> None:
         super().__init__()
@@ -104,7 +111,7 @@ class MapDistance(nn.Module):
             weight @ mean_by_channel((found.float() - source.float()).square())
             for weight, found, source in zip(self.weights, maps, source_maps, strict=True)
         ]
-        return torch.stack(terms).mean()
+        return torch.stack(terms).sum()
 
 
 def _worth_and_power(network: Network, target: Split, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:

@@ -54,7 +54,7 @@ class Distill(Strategy):
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The student, with its teacher and what brings it to the teacher's classes and features."""
         known = source.description.classes
-        student = Network(replace(source.description, backbone=self.student, classes=classes))
+        student = Network(replace(source.description.with_classes(classes), backbone=self.student))
         student.extras["teacher"] = Frozen(source)
         if not set(classes) <= set(known):
             student.extras["source_head"] = nn.Linear(student.feature_size, len(known))

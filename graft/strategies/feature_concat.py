@@ -38,7 +38,7 @@ class FeatureConcat(Strategy):
         """Both bodies under a fresh head."""
         own = source.description.backbone
         name = f"concat({own}, {own if self.target_backbone == 'same' else self.target_backbone})"
-        network = Network(replace(source.description, backbone=name, classes=classes))
+        network = Network(replace(source.description.with_classes(classes), backbone=name))
         both = cast(Concat, network.backbone)
         both.source = source.backbone.requires_grad_(self.tune_source)
         both.target_scale.fill_(self.target_scale)

@@ -37,7 +37,7 @@ class FeatureFusion(Strategy):
         """Both bodies, the gates and a fresh head."""
         own = source.description.backbone
         name = f"fusion({own}, {own if self.target_backbone == 'same' else self.target_backbone})"
-        network = Network(replace(source.description, backbone=name, classes=classes))
+        network = Network(replace(source.description.with_classes(classes), backbone=name))
         both = cast(Fusion, network.backbone)
         both.source = source.backbone.requires_grad_(self.tune_source)
         both.open_gate(self.source_gate)

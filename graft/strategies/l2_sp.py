@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from annotated_types import Ge
 from torch import Tensor, nn
@@ -22,15 +22,19 @@ class L2Sp(Strategy):
     and the head's v (Li, Grandvalet & Davoine 2018, 'Explicit inductive bias for transfer learning with convolutional
     networks', equation 3). Weight decay pulls to zero, which is far from anything useful; here the penalties replace
     it. Squares are summed, not averaged, so that the pull on one weight is the same in a small and in a large network.
-    (The paper's optimiser is SGD; AdamW, which the loop has, scales the sum of both gradients weight by weight.) It
-    fails when the source's weights are a bad place to be, and it holds weights, not what the network computes: a small
-    step of an early one can change every feature.
+    The authors' runs have alpha 0.1 and beta 0.01, and leave biases and norms out (`over: kernels`). Their optimiser is
+    SGD; AdamW, which the loop has, scales the sum of both gradients weight by weight. It fails when the source's
+    weights are a bad place to be, and it holds weights, not what the network computes: a small step of an early one can
+    change every feature.
     """
 
     alpha: Annotated[float, Ge(0.0), Searched(0.0001, 0.1)] = 0.001
     """Pull of the backbone's weights towards the source's."""
     beta: Annotated[float, Ge(0.0)] = 0.001
     """Pull of the head's weights towards zero."""
+    over: Literal["all", "kernels"] = "all"
+    """Pull at every weight, or as the authors do at kernels and matrices alone: at no bias, nor a norm's scale and
+    shift."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head, and a copy of its backbone to compare with."""
@@ -45,5 +49,9 @@ class L2Sp(Strategy):
     def loss(self, network: Network, step: Step) -> Tensor:
         """Cross-entropy and both penalties."""
         start = cast(nn.Module, network.extras["start"].module)
-        penalty = self.alpha * half_squared_distance(network.backbone, start) + self.beta * half_square(network.head)
+        backbone, origin, head = (self._pulled(module) for module in (network.backbone, start, network.head))
+        penalty = self.alpha * half_squared_distance(backbone, origin) + self.beta * half_square(head)
         return super().loss(network, step) + penalty
+
+    def _pulled(self, module: nn.Module) -> list[nn.Parameter]:
+        return [weight for weight in module.parameters() if self.over == "all" or weight.ndim > 1]

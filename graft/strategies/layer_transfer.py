@@ -48,7 +48,7 @@ class LayerTransfer(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """A new network with the source's weights in the chosen layers."""
-        network = Network(replace(source.description, classes=classes))
+        network = Network(source.description.with_classes(classes))
         for theirs, ours in zip(self._chosen(source), self._chosen(network), strict=True):
             _copy(theirs, ours)
             for parameter in ours.module.parameters(recurse=False):

@@ -76,6 +76,8 @@ class MixedTraining(Strategy):
                 )
             network.extras["source_labels"] = SourceLabels(known, classes)
             matched_head(network, classes)
+        else:
+            network.set_head(network.head, classes)
         if self.alignment != "none":
             network.extras["alignment"] = build_alignment(self.alignment, network.feature_size, len(classes))
         return network

@@ -1,6 +1,6 @@
 """Control: a linear probe on a random frozen body."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Ge
@@ -31,6 +31,6 @@ class RandomFrozen(Probing):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """A new network, its body frozen; of the source only the architecture and the input's description are kept."""
-        network = Network(replace(source.description, classes=classes))
+        network = Network(source.description.with_classes(classes))
         network.backbone.requires_grad_(False)
         return network

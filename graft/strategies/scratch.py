@@ -1,6 +1,6 @@
 """Control: no transfer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from graft.network import Network
 from graft.strategies.base import Strategy
@@ -18,4 +18,4 @@ class Scratch(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """A new network; of the source only the architecture and the input's description are kept."""
-        return Network(replace(source.description, classes=classes))
+        return Network(source.description.with_classes(classes))

@@ -18,8 +18,6 @@ from tasks.addresses import split_address, without_password
 from tasks.datasets.card import recorded_md5
 from tasks.errors import AwayError, GraftError, of_the_disk
 
-logger = logging.getLogger("graft.data")
-
 DATA = "data"
 POINTER = "data.dvc"
 SHOWN = 5
@@ -192,9 +190,10 @@ def _first(names: Sequence[str]) -> str:
 def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[Any]:
     """DVC's own object of this project, quiet; its errors become ours."""
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
+    from dvc.repo import Repo, lock_repo
 
     from tasks.executor.dvc_claims import mend_claims
+    from tasks.executor.dvc_lock import wait_for_lock
 
     of_dvc = logging.getLogger("dvc")
     level = of_dvc.level
@@ -202,7 +201,8 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
         of_dvc.setLevel(logging.CRITICAL)  # no progress bars; what it would print is in the error
         repo = Repo(str(root), config=config)
         try:
-            with _locked(repo):
+            with ExitStack() as held:
+                wait_for_lock(repo, lambda: held.enter_context(lock_repo(repo)))
                 mend_claims(repo)
                 yield repo
         finally:
@@ -216,25 +216,6 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
         raise GraftError(f"{POINTER}: {error}", hint) from None
     finally:
         of_dvc.setLevel(level)
-
-
-@contextmanager
-def _locked(repo: Any) -> Iterator[None]:
-    """Hold DVC's lock, as each of its commands does; another that holds it is waited for."""
-    from dvc.lock import LockError
-    from dvc.repo import lock_repo
-
-    with ExitStack() as stack:
-        has_said_so = False
-        while True:
-            try:
-                stack.enter_context(lock_repo(repo))
-                break
-            except LockError:  # after three seconds
-                if not has_said_so:
-                    logger.warning("waiting for another DVC process to release %s", repo.lock.lockfile)
-                has_said_so = True
-        yield
 
 
 def _answers(url: str) -> bool:

@@ -15,7 +15,6 @@ import os
 import shutil
 import sqlite3
 import threading
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from tasks.executor import dvc_faults, dvc_stage
 from tasks.executor.dvc_claims import mend_claims
 from tasks.executor.dvc_faults import problems
 from tasks.executor.dvc_files import DvcFiles
+from tasks.executor.dvc_lock import wait_for_lock
 from tasks.executor.dvc_stage import PIPELINE_FILE
 from tasks.executor.gitignore import GitIgnores
 from tasks.executor.needs import Needs
@@ -201,7 +201,7 @@ class Project:
         """Let one thread use DVC, under DVC's lock; DVC's errors become errors for people."""
         with _one_at_a_time:
             try:
-                self._lock()
+                wait_for_lock(self._repo, self._repo.lock.lock, self._giving_up)
                 try:
                     mend_claims(self._repo)
                     if self._is_stale:
@@ -222,23 +222,6 @@ class Project:
     def _disk(self) -> str:
         """What to do, if the disk is full: DVC and its databases do not always say so."""
         return OF_THE_DISK[errno.ENOSPC] if shutil.disk_usage(self.root).free < _ROOM else ""
-
-    def _lock(self) -> None:
-        has_said_so = False
-        while True:
-            try:
-                self._repo.lock.lock()
-            except LockError:  # after three seconds
-                if self._giving_up.is_set():
-                    raise
-                if not has_said_so:
-                    logger.warning("waiting for another DVC process to release %s", self._repo.lock.lockfile)
-                has_said_so = True
-            except OSError as error:
-                traceback.clear_frames(error.__traceback__)  # one of them holds the lock, which could not be written
-                raise
-            else:
-                return
 
     def _graph(self) -> Any:
         try:

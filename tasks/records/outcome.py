@@ -11,7 +11,7 @@ from tasks.curves import read_curve
 from tasks.errors import GraftError
 from tasks.plan import Entry
 from tasks.stage_key import lock_entries, stage_keys
-from tasks.summary_view import budgets, lead
+from tasks.summary_view import budgets, lead, read_summary
 from tasks.trials import SEED_METRICS
 
 TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
@@ -80,7 +80,7 @@ def read_outcome(root: Path) -> Outcome:
     """
     try:
         (root / "reports/index.html").stat()
-        report = _read_json(root / "reports/metrics.json")
+        report = read_summary(root)
         keys = stage_keys(root / "dvc.lock")
         pretrained = Trained("pretrain", keys["pretrain"], *_read_network(root / "build/pretrained"))
         return Outcome(

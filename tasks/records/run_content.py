@@ -10,7 +10,7 @@ from typing import Any
 from tasks.executor import journal
 from tasks.records.outcome import Outcome, Trained, Trial
 from tasks.report.words import labels_in_words
-from tasks.summary_view import METRICS, budgets, labels_a_class, lead
+from tasks.summary_view import SCORES, budgets, labels_a_class, lead
 
 KEY = "graft.stage_key"
 """Tag by which a run is found again: the key of the stage that made what it shows."""
@@ -154,7 +154,7 @@ def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, flo
 
 def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of one strategy, named so that the page draws the strategies beside each other."""
-    found = {f"{name}/{strategy}": scores[name]["mean"] for name in METRICS}
+    found = {f"{name}/{strategy}": scores[name]["mean"] for name in SCORES}
     if gain := scores.get("gain_over_scratch"):
         found[f"gain_over_scratch/{strategy}"] = gain["mean"]
     return found

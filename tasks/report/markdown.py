@@ -1,17 +1,15 @@
 """The result as Markdown, for the page of whoever ran the flow: no pictures, no torch."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from tasks.records.published import Published
 from tasks.report.words import SYMBOLS, headline, interval, percent, points, rank, spread, verdict_in_words
-from tasks.summary_view import beside, lead, metric_in_words, ranked
+from tasks.summary_view import beside, lead, metric_in_words, ranked, read_summary
 
 
 def in_markdown(root: Path, published: Published) -> str:
     """What the run came to, what became of the candidate, drift if there was any, and the leaderboard."""
-    summary: dict[str, Any] = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))
+    summary = read_summary(root)
     metric = lead(summary)
     more = beside(summary) if metric != "accuracy" else []
     scores = [f"{metric_in_words(name)} %" for name in (metric, *more)]

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import annotated_types as at
 import pytest
@@ -27,6 +27,7 @@ BRIEF = Training(
 BESIDE: dict[str, dict[str, Any]] = {
     "adaptive_sampling.among": {"among": "all"},  # where the classes are the same, auto is class
     "bss.form": {"eta": 10.0},
+    "l2_sp.over": {"alpha": 1.0},
     "layer_transfer.depth": {"depth": 1.0},  # of two stages; the default and less are both one of them
     "mixed_training.heads": {"heads": "two"},  # where the classes are the same, auto is one
     "mixed_training.alignment_weight": {"alignment": "mmd"},
@@ -88,6 +89,8 @@ def outcome(strategy: Strategy) -> Outcome:
 def other_values(kind: Any, value: Any) -> list[Any]:
     """All the other choices, or a number elsewhere within its bounds."""
     bounds: list[Any] = []
+    if get_origin(kind) is Union:  # of a number and None
+        kind, value = get_args(kind)[0], value or 1
     if get_origin(kind) is Annotated:
         kind, *bounds = get_args(kind)
     if get_origin(kind) is Literal:
@@ -123,6 +126,7 @@ def within(value: Any, bounds: list[Any]) -> bool:
         (Annotated[float, at.Gt(0.0), at.Le(1.0)], 1.0, [0.5]),
         (Fraction, 0.0, [1.0]),
         (Annotated[float, at.Ge(0.0), at.Lt(1.0)], 0.0, [0.5]),
+        (Annotated[float, at.Gt(0.0)] | None, None, [2.0]),
     ],
 )
 def test_other_values_are_within_the_bounds(kind: Any, value: Any, found: list[Any]) -> None:

@@ -27,8 +27,14 @@ def test_unknown_backbones_name_near_ones() -> None:
 
 
 def test_a_description_survives_json() -> None:
-    description = Description("convnet_tiny", ("a", "b"), 3, 24, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    description = Description("convnet_tiny", ("a", "b"), 3, 24, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 1.5)
     assert Description.from_dict(json.loads(json.dumps(description.to_dict()))) == description
+
+
+def test_a_description_that_was_written_before_temperatures_has_none() -> None:
+    values = Description("convnet_tiny", ("a", "b"), 3, 24).to_dict()
+    del values["temperature"]
+    assert Description.from_dict(values).temperature is None
 
 
 def test_bytes_and_floats_of_the_same_picture_are_the_same_to_a_network() -> None:

@@ -2,13 +2,17 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from torch import Tensor, nn
 
 from graft.loop import train
@@ -94,15 +98,25 @@ def test_bfloat16_autocast_gives_nearly_the_loss_of_float32(strategy: Strategy, 
 # L2-SP
 
 
-def test_l2_sp_is_the_cross_entropy_and_both_penalties_of_a_numpy_computation(pretrained: Network) -> None:
+@pytest.mark.parametrize(("over", "pulled"), [("all", ("weight", "bias")), ("kernels", ("0.0.weight", "1.0.weight"))])
+def test_l2_sp_is_the_cross_entropy_and_both_penalties_of_a_numpy_computation(
+    pretrained: Network, over: Literal["all", "kernels"], pulled: tuple[str, ...]
+) -> None:
     network, pictures = shaken(begun(L2Sp(), pretrained, bars(9))), bars(12, seed=2)
     distance = sum(
         ((w - w0) ** 2).sum()
-        for w, w0 in zip(numpy_weights(network.backbone), numpy_weights(pretrained.backbone), strict=True)
+        for (name, _), w, w0 in zip(
+            network.backbone.named_parameters(),
+            numpy_weights(network.backbone),
+            numpy_weights(pretrained.backbone),
+            strict=True,
+        )
+        if name.endswith(pulled)
     )
-    size = sum((v**2).sum() for v in numpy_weights(network.head))
+    size = sum((v**2).sum() for v in numpy_weights(network.head)[: 2 if over == "all" else 1])
     expected = numpy_cross_entropy(network(pictures.images), pictures.labels) + 0.3 / 2 * distance + 0.7 / 2 * size
-    assert L2Sp(alpha=0.3, beta=0.7).loss(network, step_on(pictures)).item() == pytest.approx(expected, rel=1e-5)
+    found = L2Sp(alpha=0.3, beta=0.7, over=over).loss(network, step_on(pictures))
+    assert found.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_l2_sp_pulls_every_weight_back_by_its_own_distance(pretrained: Network) -> None:
@@ -278,11 +292,21 @@ def test_co_tuning_relates_classes_in_reverse_by_bayes_rule() -> None:
     raw = generator.uniform(0, 1, (30, 4))
     raw[np.arange(30), labels] += 2
     probabilities = raw / raw.sum(axis=1, keepdims=True)
-    model = LogisticRegression(C=1 / (30 * 0.01), tol=1e-10, max_iter=10_000).fit(probabilities, labels)
-    joint = model.predict_proba(np.eye(4)) * probabilities.mean(axis=0)[:, None]
+    held_out = generator.dirichlet(np.ones(4), 12)
+    other = np.arange(12) % 3
+    models = [
+        LogisticRegression(C=1 / (30 * decay), tol=1e-10, max_iter=10_000).fit(probabilities, labels)
+        for decay in 10.0 ** -np.arange(0, 6.5, 0.5)
+    ]
+    model = min(models, key=lambda one: log_loss(other, one.predict_proba(held_out)))
+    temperature = minimize_scalar(
+        lambda t: log_loss(other, softmax(model.decision_function(held_out) / t, axis=1)), (1, 2)
+    ).x
+    joint = softmax(model.decision_function(np.eye(4)) / temperature, axis=1) * probabilities.mean(axis=0)[:, None]
     expected = (joint / joint.sum(axis=0)).T
-    found = reverse_relationship(torch.from_numpy(probabilities), torch.from_numpy(labels), 3)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+    validation = torch.from_numpy(held_out), torch.from_numpy(other)
+    found = reverse_relationship(torch.from_numpy(probabilities), torch.from_numpy(labels), 3, validation)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
 
 
 def test_a_related_head_prefers_the_class_whose_mean_prediction_is_nearest_in_cross_entropy() -> None:
@@ -307,10 +331,15 @@ def test_co_tuning_learns_the_relationship_that_was_asked_for(pretrained: Networ
     torch.testing.assert_close(tables[1].sum(dim=1), torch.ones(2))
 
 
-def test_co_tuning_learns_the_relationship_from_softened_predictions_of_the_source(pretrained: Network) -> None:
+@pytest.mark.parametrize(("asked", "described", "used"), [(None, 2.0, 2.0), (3.0, 2.0, 3.0), (None, None, 1.0)])
+def test_co_tuning_softens_the_sources_predictions_by_what_is_asked_or_else_by_what_pretraining_found(
+    pretrained: Network, asked: float | None, described: float | None, used: float
+) -> None:
     target = bars(10, seed=4, classes=OTHER_CLASSES)
-    network = begun(CoTuning(temperature=2.0), pretrained, target)
-    logits = pretrained.eval()(target.images).detach().double().numpy() / 2
+    source = copy.deepcopy(pretrained)
+    source.description = replace(source.description, temperature=described)
+    network = begun(CoTuning(temperature=asked), source, target)
+    logits = pretrained.eval()(target.images).detach().double().numpy() / used
     softened = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     for label in range(2):
         expected = softened[target.labels.numpy() == label].mean(axis=0)
@@ -337,7 +366,22 @@ def test_co_tuning_supervises_both_heads(pretrained: Network) -> None:
 # DELTA
 
 
-def test_delta_weighs_squared_differences_by_channel_and_averages_over_stages() -> None:
+def features_without(network: Network, name: str, channel: int | None, images: Tensor) -> Tensor:
+    """The features of pictures, a channel of a batch norm switched off."""
+
+    def switch_off(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+        output = output.clone()
+        if channel is not None:
+            output[:, channel] = -1e3  # nothing passes the ReLU that follows
+        return output
+
+    handle = network.backbone.get_submodule(name).register_forward_hook(switch_off)
+    features = network.features(images)
+    handle.remove()
+    return features
+
+
+def test_delta_weighs_squared_differences_by_channel_and_adds_up_the_stages() -> None:
     generator = np.random.default_rng(0)
     picture, source_picture = generator.normal(size=(2, 4, 3, 5, 5)).astype(np.float32)
     tokens, source_tokens = generator.normal(size=(2, 4, 6, 2)).astype(np.float32)
@@ -347,7 +391,7 @@ def test_delta_weighs_squared_differences_by_channel_and_averages_over_stages() 
     distance = MapDistance(["first", "second"], [torch.from_numpy(values).float() for values in weights])
     maps = [torch.from_numpy(values) for values in (picture, tokens)]
     source_maps = [torch.from_numpy(values) for values in (source_picture, source_tokens)]
-    assert distance(maps, source_maps).item() == pytest.approx((first + second) / 2, rel=1e-5)
+    assert distance(maps, source_maps).item() == pytest.approx(first + second, rel=1e-5)
 
 
 def test_delta_finds_the_channels_of_maps_that_end_in_them() -> None:
@@ -380,6 +424,30 @@ def test_delta_is_zero_at_the_source_and_one_where_the_maps_vanish(pretrained: N
     assert penalty() == pytest.approx(1.0, rel=1e-3)
 
 
+@pytest.mark.parametrize("attention", ["even", "exact"])
+def test_delta_has_the_authors_penalty_too(pretrained: Network, attention: Literal["even", "exact"]) -> None:
+    """alpha / 2 sum over stages of C sum_c a_c |difference in channel c|^2 / places, a picture; a = softmax(z / 5)."""
+    target, pictures = bars(18, seed=2), bars(12, seed=3)
+    strategy = Delta(alpha=0.64, beta=0.0, form="sum", attention=attention)
+    network = shaken(begun(strategy, pretrained, target))
+    probe = fit_probe(pretrained, target)
+    expected = 0.0
+    for name in ("0.2", "1.2"):  # the batch norms; a ReLU in place follows
+        worth = [
+            numpy_cross_entropy(probe(features_without(pretrained, name, channel, target.images)), target.labels)
+            for channel in range(pretrained.backbone.get_submodule(name).num_features)
+        ]
+        z = (np.array(worth) - np.mean(worth)) / np.std(worth) if attention == "exact" else np.zeros(len(worth))
+        maps, source_maps = (
+            features_and_maps(body, pictures.images, [name])[1][0].detach().double().numpy()
+            for body in (network, pretrained)
+        )
+        by_channel = ((maps - source_maps) ** 2).sum(axis=(2, 3)) / maps[0, 0].size  # (B, C)
+        expected += 0.64 / 2 * len(z) * (by_channel @ softmax(z / 5)).mean()
+    expected += numpy_cross_entropy(network(pictures.images), pictures.labels)
+    assert strategy.loss(network, step_on(pictures)).item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(("how", "least"), [("gradient", 0.8), ("exact", 0.999)])
 def test_delta_attends_to_channels_in_the_order_of_what_their_loss_costs(
     pretrained: Network, how: Literal["gradient", "exact"], least: float
@@ -390,15 +458,7 @@ def test_delta_attends_to_channels_in_the_order_of_what_their_loss_costs(
     probe = fit_probe(network, target)
 
     def loss_without(channel: int | None) -> float:
-        def switch_off(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
-            output = output.clone()
-            if channel is not None:
-                output[:, channel] = -1e3  # nothing passes the ReLU that follows
-            return output
-
-        handle = network.backbone.get_submodule("0.2").register_forward_hook(switch_off)
-        logits = probe(network.features(target.images))
-        handle.remove()
+        logits = probe(features_without(network, "0.2", channel, target.images))
         return numpy_cross_entropy(logits, target.labels)
 
     costs = [loss_without(channel) - loss_without(None) for channel in range(len(attention))]

@@ -3,7 +3,7 @@
 import copy
 import inspect
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 import torch
@@ -70,6 +70,13 @@ def test_a_finished_network_is_rebuilt_from_its_description_and_weights(name: st
     rebuilt.load_state_dict(network.state_dict())
     images = bars(12, seed=9).images
     torch.testing.assert_close(rebuilt.eval()(images), network.eval()(images))
+
+
+@every_strategy
+def test_a_network_that_was_adapted_does_not_keep_the_sources_temperature(name: str, pretrained: Network) -> None:
+    source = copy.deepcopy(pretrained)
+    source.description = replace(source.description, temperature=2.0)
+    assert adapted(strategy_class(name)(), source).description.temperature is None
 
 
 @every_strategy

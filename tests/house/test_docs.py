@@ -1,10 +1,16 @@
 """What the documentation shows works as it stands there."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import yaml
+
+from tests.tasks.evaluation_fixture import make_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +42,28 @@ def test_the_worked_example_of_a_strategy_keeps_the_contract_and_is_found(tmp_pa
     stages = _run(tmp_path, "dvc", "stage", "list", "--name-only").split()
     assert f"finetune@{name}-10-2" in stages
 
+    (tmp_path / "tiny").mkdir()
+    tiny = make_project(tmp_path / "tiny", steps={"scratch": 1}, seeds=[0])
+    asked = yaml.safe_load((tiny / "params.yaml").read_text())
+    asked["strategies"] |= yaml.safe_load(entry)
+    asked["finetune"]["training"] = {"steps": 60}
+    (tiny / "params.yaml").write_text(yaml.safe_dump(asked))
+    _run(tiny, "tasks.finetune", "--strategy", name, "--labels", "4", "--seed", "0", code=tmp_path)
+    _run(tiny, "tasks.evaluate", code=tmp_path)
+    found = json.loads((tiny / "reports/metrics.json").read_text())
+    page = (tiny / "reports/index.html").read_text(encoding="utf-8").replace("<wbr>", "")
+    assert found["candidate"]["strategy"] == name
+    assert re.search(rf'<th scope="row">.*{name}', page)
+    assert re.search(rf"<h1>.*{name}", page)
 
-def _run(folder: Path, module: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, capture_output=True, text=True)
+
+def _run(folder: Path, module: str, *arguments: str, code: Path | None = None) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(code or folder)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

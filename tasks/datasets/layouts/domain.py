@@ -4,16 +4,17 @@ Legend: N pictures, C channels, H W height and width, K classes.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from tasks.datasets.pictures import convert
 
+One = TypeVar("One")
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLIT_NAMES = {TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, "dev": VAL, TEST: TEST}
 """What a split may be called, and which one it is."""
@@ -91,6 +92,26 @@ class Domain:
         else:
             self.splits[TEST] = validation
             self.validation = "taken as test"
+
+
+def enter_listed(
+    domain: Domain,
+    listed: Mapping[str, Sequence[One]],
+    label: Callable[[One], str],
+    pictures: Callable[[list[One], np.ndarray], Pictures],
+) -> None:
+    """Classes and splits of a list of pictures, by split; a class that train lacks is a fault, its pictures left out.
+
+    `label` tells the class of one of them, `pictures` makes a split of several, with their labels (N,).
+    """
+    domain.classes = sorted({label(one) for one in listed.get(TRAIN, [])})
+    index = {name: place for place, name in enumerate(domain.classes)}
+    for split, of_split in listed.items():
+        for name in sorted({label(one) for one in of_split} - index.keys()):
+            fault = f"class {name!r} is in the {split} split but not in train"
+            domain.faults.append(Fault("class", domain.path, fault))
+        kept = [one for one in of_split if label(one) in index]
+        domain.splits[split] = pictures(kept, np.array([index[label(one)] for one in kept], dtype=np.int64))
 
 
 def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Pictures:

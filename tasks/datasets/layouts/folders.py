@@ -1,5 +1,6 @@
 """Domains in folders of pictures: `CLASS/FILE`, or `SPLIT/CLASS/FILE`."""
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -40,18 +41,20 @@ def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
         for name in sorted(set(by_class) - set(domain.classes)):
             where = f"{domain.path}/{roots[split].name}/{name}"
             domain.faults.append(Fault("class", where, f"class {name!r} is in the {split} split but not in train"))
-        pairs = [(file, label) for label, name in enumerate(domain.classes) for file in by_class.get(name, [])]
-        domain.splits[split] = file_pictures(domain.path, folder, pairs)
+        by_label = [by_class.get(name, []) for name in domain.classes]
+        labels = np.repeat(np.arange(len(by_label)), [len(files) for files in by_label])
+        domain.splits[split] = file_pictures(domain.path, folder, list(chain(*by_label)), labels)
 
 
-def file_pictures(path: str, folder: Path, pairs: list[tuple[str, int]], groups: list[str] | None = None) -> Pictures:
-    """Pictures of files, each with its label; files are paths from `folder`, which is `path` of the project."""
+def file_pictures(
+    path: str, folder: Path, files: list[str], labels: np.ndarray, groups: list[str] | None = None
+) -> Pictures:
+    """Pictures of files with labels (N,); files are paths from `folder`, which is `path` of the project."""
 
     def read(index: int, channels: int) -> Image.Image:
-        return read_picture(folder / pairs[index][0], channels)
+        return read_picture(folder / files[index], channels)
 
-    labels = np.array([label for _, label in pairs], dtype=np.int64)
-    return Pictures([f"{path}/{name}" for name, _ in pairs], labels, read, groups)
+    return Pictures([f"{path}/{name}" for name in files], labels, read, groups)
 
 
 def _files_by_class(domain: Domain, folder: Path, root: Path) -> dict[str, list[str]]:

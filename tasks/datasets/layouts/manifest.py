@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Fault, is_inside, usable
+import numpy as np
+
+from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Fault, Pictures, enter_listed, is_inside, usable
 from tasks.datasets.layouts.folders import file_pictures
 from tasks.datasets.tables import SUFFIXES, Row, read_headings, read_table
 from tasks.errors import GraftError
@@ -122,13 +124,12 @@ def _of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Ro
 
 
 def _enter(domain: Domain, folder: Path, listed: list[Listed], *, grouped: bool) -> None:
-    domain.classes = sorted({one.label for one in listed if one.split == TRAIN})
-    index = {name: place for place, name in enumerate(domain.classes)}
-    for split in dict.fromkeys(one.split for one in listed):
-        of_split = [one for one in listed if one.split == split]
-        for name in sorted({one.label for one in of_split} - index.keys()):
-            fault = f"class {name!r} is in the {split} split but not in train"
-            domain.faults.append(Fault("class", domain.path, fault))
-        kept = [one for one in of_split if one.label in index]
+    by_split: dict[str, list[Listed]] = {}
+    for one in listed:
+        by_split.setdefault(one.split, []).append(one)
+
+    def pictures(kept: list[Listed], labels: np.ndarray) -> Pictures:
         groups = [one.group for one in kept] if grouped else None
-        domain.splits[split] = file_pictures(domain.path, folder, [(o.file, index[o.label]) for o in kept], groups)
+        return file_pictures(domain.path, folder, [one.file for one in kept], labels, groups)
+
+    enter_listed(domain, by_split, lambda one: one.label, pictures)

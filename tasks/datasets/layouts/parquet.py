@@ -9,7 +9,8 @@ import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Fault, Pictures, usable
+from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Pictures, enter_listed, usable
 from tasks.datasets.layouts.manifest import DOMAIN, LABELS, Columns
 from tasks.datasets.pictures import UnreadableError, read_picture
 from tasks.errors import GraftError
@@ -159,31 +160,16 @@ def _enter(domain: Domain, files: dict[str, list[_File]], *, grouped: bool) -> N
         domain.add_fault(domain.path, f"no row's domain is {asked[0]!r}")
         return
     rows = {split: [(file, row) for file in of_split for row in file.rows] for split, of_split in files.items()}
-    domain.classes = sorted({file.labels[row] for file, row in rows.get(TRAIN, [])})
-    index = {name: place for place, name in enumerate(domain.classes)}
-    for split, of_split in rows.items():
-        for fault in _strangers(domain, split, of_split, index):
-            domain.faults.append(fault)
-        kept = [(file, row) for file, row in of_split if file.labels[row] in index]
-        domain.splits[split] = _pictures(kept, index, grouped=grouped)
+    enter_listed(domain, rows, lambda place: place[0].labels[place[1]], partial(_pictures, grouped=grouped))
 
 
-def _strangers(domain: Domain, split: str, rows: list[tuple[_File, int]], index: dict[str, int]) -> Iterator[Fault]:
-    for name in sorted({file.labels[row] for file, row in rows} - index.keys()):
-        yield Fault("class", domain.path, f"class {name!r} is in the {split} split but not in train")
-
-
-def _pictures(rows: list[tuple[_File, int]], index: dict[str, int], *, grouped: bool) -> Pictures:
+def _pictures(rows: list[tuple[_File, int]], labels: np.ndarray, *, grouped: bool) -> Pictures:
     def read(place: int, channels: int) -> Image.Image:
         file, row = rows[place]
         return file.read(row, channels)
 
-    return Pictures(
-        [f"{file.name}[{row}]" for file, row in rows],
-        np.array([index[file.labels[row]] for file, row in rows], dtype=np.int64),
-        read,
-        [file.groups[row] for file, row in rows] if grouped else None,
-    )
+    groups = [file.groups[row] for file, row in rows] if grouped else None
+    return Pictures([f"{file.name}[{row}]" for file, row in rows], labels, read, groups)
 
 
 def _short(error: Exception) -> str:

@@ -1,0 +1,30 @@
+"""The stage `pretrain` on a tiny project."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from graft.sampling import hold_out
+from graft.settings import Training
+from tasks.artifacts import load_network, load_split
+from tasks.pretrain import OUTPUT, SOURCE, pretrain
+from tasks.settings.pretrain import PretrainSettings
+from tests.tasks.evaluation_fixture import make_project
+
+
+def test_the_network_says_how_sure_it_may_be_by_the_pictures_that_were_held_out(tmp_path: Path, monkeypatch) -> None:
+    make_project(tmp_path, steps={})
+    monkeypatch.chdir(tmp_path)
+    pretrain(PretrainSettings("convnet_tiny", 0, 0.5, 1, Training(steps=4, batch_size=16, evaluations=2)))
+    network = load_network(OUTPUT)
+    held_out = hold_out(load_split(SOURCE), 0.5, 0)[1]
+    logits = network(held_out.images).detach().double().numpy()
+
+    def loss(temperature: float) -> float:
+        return float(-log_softmax(logits / temperature, axis=1)[np.arange(len(logits)), held_out.labels].mean())
+
+    best = minimize_scalar(loss, bounds=(0.01, 10), method="bounded", options={"xatol": 1e-9}).x
+    assert network.description.temperature == pytest.approx(best, rel=1e-3)
