@@ -3,7 +3,9 @@
 from typing import Literal
 
 from tasks.environment import prepare_here
+from tasks.lifeline import end_with_service
 
+end_with_service()
 prepare_here()  # Prefect reads its settings when it is imported
 
 from prefect import flow  # noqa: E402
