@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.datasets.dvc_data import commit, compare
+from tasks.datasets.dvc_data import commit, compare, present_md5
 from tasks.errors import GraftError, in_words
 from tasks.executor.warm import LocalRunner
 from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
@@ -43,7 +43,7 @@ def fill(sandbox: Sandbox, leave: int) -> Path:
 def test_a_project_that_cannot_be_written_is_told_so(small: Sandbox) -> None:
     (small.root / "data").mkdir()
     (small.root / "data/one.txt").write_text("one")
-    commit(small.root)
+    assert commit(small.root, present_md5(small.root))
     place = str(small.root.parent)
     subprocess.run(["mount", "-o", "remount,ro", place], check=True)
     for look in (lambda: compare(small.root), small.status, small.run):
