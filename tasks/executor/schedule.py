@@ -71,7 +71,7 @@ class Schedule:
     """One run of a plan.
 
     Args:
-        nodes: the plan, in stock's order.
+        nodes: the plan, in stock's order; what they need and is not among them is ready.
         project: judges whether a stage changed.
         executor: carries out those that did.
         resources: the threads and GPUs that they share.
@@ -96,8 +96,8 @@ class Schedule:
         self._waiting: list[Node] = []
         self._held: dict[str, Held] = {}
         self._place = {node.name: place for place, node in enumerate(nodes)}
-        self._needs = {node.name: set(node.upstream) for node in nodes}
-        self._ready = [place for place, node in enumerate(nodes) if not node.upstream]
+        self._needs = {node.name: self._place.keys() & set(node.upstream) for node in nodes}
+        self._ready = [place for place, node in enumerate(nodes) if not self._needs[node.name]]
         self._landed: queue.SimpleQueue[tuple[str, JobFuture]] = queue.SimpleQueue()
         self._outcomes: dict[str, Outcome] = {}
         self._failures: dict[str, StageFailed] = {}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from tasks.errors import GraftError
+from tasks.errors import PASSING_FAULT, GraftError
 from tasks.executor.dvc_project import Claim, Project
 from tasks.executor.execution import Event, Outcome
 from tasks.executor.schedule import Job, RunFailed
@@ -107,6 +107,38 @@ def test_new_data_is_committed_and_reruns_all(finished: Sandbox) -> None:
     assert finished.run()["data.dvc"] == "committed"
     assert finished.read("model-b.txt") == "xmodel-b.txt"
     assert finished.runs() == ["a", "b", "prepare", "report"]
+
+
+def test_new_data_is_left_alone_where_somebody_has_to_look_at_it_first(finished: Sandbox) -> None:
+    pointer, lock = finished.read("data.dvc"), finished.read("dvc.lock")
+    finished.write("data/raw.txt", "xyz")
+    with pytest.raises(RunFailed, match=r"data is no longer what data\.dvc records") as caught:
+        finished.pipeline(takes_data=False).run()
+    assert caught.value.ends_with == PASSING_FAULT
+    assert (finished.read("data.dvc"), finished.read("dvc.lock")) == (pointer, lock)
+    assert finished.runs() == []
+
+
+def test_data_that_changes_after_it_was_recorded_is_not_read(finished: Sandbox) -> None:
+    """`dvc.lock` would name data that no cache holds."""
+    lock = finished.read("dvc.lock")
+
+    def change(event: Event) -> None:
+        if (event.stage, event.state) == ("data.dvc", "skipped"):
+            finished.write("data/raw.txt", "xyz")
+
+    with pytest.raises(RunFailed, match=r"data changed after the \.dvc file of it was written"):
+        finished.pipeline(on_event=change).run()
+    assert finished.read("dvc.lock") == lock
+    assert finished.runs() == []
+
+
+def test_what_is_settled_is_not_looked_at_again(finished: Sandbox) -> None:
+    finished.write("data/raw.txt", "xyz")
+    finished.write("params.yaml", "lr: 0.2\nkinds: [a, b]\n")
+    outcomes = finished.run("train", settled={"data.dvc", "prepare"})
+    assert outcomes == {"train@a": "ran", "train@b": "ran"}
+    assert finished.read("model-a.txt") == "amodel-a.txt"
 
 
 def test_a_deleted_output_is_restored(finished: Sandbox) -> None:
