@@ -183,11 +183,11 @@ class Executor:
             for command in claim.commands:
                 given = {**command.environment, **held.environment, PARTS_VARIABLE: str(ran.batch_parts)}
                 self._run(name, replace(command, environment=given, keep=held.descriptors))
+            journal.note(self._project.root, claim.key, ran)
         except BaseException:
             with contextlib.suppress(GraftError):  # DVC is busy: it drops the claims of a process that has ended
                 self._project.release(claim)
             raise
-        journal.note(self._project.root, claim.key, ran)
         self._project.record(claim)
         return "ran"
 

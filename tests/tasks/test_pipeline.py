@@ -437,6 +437,34 @@ def test_claims_are_given_back_after_success_and_failure(empty: Sandbox) -> None
     assert rwlock_is_free(empty)
 
 
+def test_claims_are_given_back_if_how_the_stage_was_run_cannot_be_noted(empty: Sandbox) -> None:
+    empty.stages(good=join("good", "join.py"))
+    empty.write(".dvc/tmp/graft-ran", "a file where a folder should be")
+    with pytest.raises(RunFailed):
+        empty.run()
+    assert rwlock_is_free(empty)
+
+
+def test_ctrl_c_while_a_job_is_handed_over_waits_for_nothing_that_will_not_come(empty: Sandbox) -> None:
+    class Interrupted(Future[Outcome]):
+        def add_done_callback(self, fn: object) -> None:
+            raise KeyboardInterrupt
+
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            empty.run(submit=lambda _: Interrupted())
+        except BaseException as error:
+            ended.append(error)
+
+    empty.stages(one=join("one"))
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [type(error) for error in ended] == [KeyboardInterrupt]
+
+
 def test_a_dvc_command_beside_a_running_stage_says_what_it_meets(empty: Sandbox) -> None:
     empty.stages(
         long={"cmd": "echo up; for i in $(seq 200); do test -e go && break; sleep 0.05; done; echo > x", "outs": ["x"]}
