@@ -17,6 +17,7 @@ from rich.console import Console
 from flows.prefect_server import PORT, check_prefect, persistent_server
 from tasks.addresses import without_password
 from tasks.errors import GraftError
+from tasks.lifeline import SERVICE
 from tasks.local_server import running
 from tasks.prefect_settings import FILE, Deployment, Schedule, read_deployments
 from tasks.readiness import check_files
@@ -33,7 +34,8 @@ def serve(root: Path, console: Console, *, port: int = PORT) -> None:
     """Serve the deployments of `prefect.yaml` until Ctrl-C or SIGTERM.
 
     Unless PREFECT_API_URL names a server, one is started on loopback; its database is the project's, so that its runs
-    are there again the next time. A run is a process of its own: one that fails or is killed takes nothing with it.
+    are there again the next time. A run is a process of its own: one that fails or is killed takes nothing with it. All
+    end with the service, however that ends.
 
     Raises:
         GraftError: a file of the project cannot be used, or the server does not start.
@@ -106,6 +108,7 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
     for deployment, each in zip(deployments, made, strict=True):
         _require_ours(deployment.name, root)
         go_on(cast(UUID, runner.add_deployment(each)))  # it is a coroutine in coroutines alone
+    os.environ[SERVICE] = str(os.getpid())  # runs end with it
     with suppress(KeyboardInterrupt):
         asyncio.run(runner.start())
 

@@ -3,7 +3,9 @@
 from typing import Literal
 
 from tasks.environment import prepare_here
+from tasks.lifeline import end_with_service
 
+end_with_service()
 prepare_here()  # Prefect reads its settings when it is imported
 
 from prefect import flow  # noqa: E402
@@ -12,7 +14,7 @@ from prefect.states import Completed  # noqa: E402
 
 from tasks.executor.turns import Busy  # noqa: E402
 from tasks.records.published import Published  # noqa: E402
-from tasks.steps import open_project, publish, version_data  # noqa: E402
+from tasks.steps import open_project, publish  # noqa: E402
 
 
 @flow(name="transfer", persist_result=False)
@@ -34,9 +36,7 @@ def transfer(
     """
     try:
         with open_project(root, jobs, devices, if_busy) as stages:
-            version_data(stages.root, update_data)
-            if stages.have_to_run():
-                stages.run("prepare")
+            if stages.prepare(update_data):
                 stages.check_strategies()
                 stages.run("pretrain")
                 stages.run("forecast")

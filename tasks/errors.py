@@ -26,8 +26,8 @@ OF_THE_DISK = {
 
 def of_the_disk(error: BaseException) -> str:
     """What to do about a file that could not be read or written; empty for any other fault."""
-    words = os.strerror(errno.ENOSPC)  # all that safetensors and torch say
-    number = errno.ENOSPC if words in str(error) else getattr(error, "errno", None)
+    words = (os.strerror(errno.ENOSPC), "disk is full")  # all that safetensors and torch say, and SQLite
+    number = errno.ENOSPC if any(each in str(error) for each in words) else getattr(error, "errno", None)
     return OF_THE_DISK.get(number or 0, "")
 
 

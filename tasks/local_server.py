@@ -1,7 +1,5 @@
 """A server of another program on this machine, for as long as a command of ours needs it: MLflow's page, Prefect."""
 
-import contextlib
-import ctypes
 import http.client
 import os
 import signal
@@ -15,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import GraftError
+from tasks.lifeline import end_with_parent
 
 PORTS_TO_TRY = 20
 START_SECONDS = 120
 """A busy machine takes up to half a minute."""
 STOP_SECONDS = 3
 """How long it may take to end by itself. Where nobody reaps orphans (some containers) all of it is waited."""
-
-_PR_SET_PDEATHSIG = 1
 
 Say = Callable[[str], None]
 
@@ -89,7 +86,7 @@ def started(server: LocalServer) -> Iterator["subprocess.Popen[bytes]"]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=_end_with_us,
+            preexec_fn=end_with_parent,
         )
         try:
             yield process
@@ -167,12 +164,6 @@ def wait_until_it_answers(server: LocalServer, process: "subprocess.Popen[bytes]
             say(f"Starting {server.name}'s server … {waited:.0f} s (usually 10-20 s)")
             said = waited or 0.1
         time.sleep(0.2)
-
-
-def _end_with_us() -> None:
-    """In the server's process, before it begins: have Linux end it when ours is killed; elsewhere it would stay."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -11,7 +11,7 @@ returns its future.
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -54,6 +54,8 @@ class Pipeline:
         if_busy: what to do while another process runs this repository's stages: wait for its end, or raise.
         devices: the GPUs that stages are given (`meta: {device: SHARE}`); by default all that are found.
         leases: the folder in which GPUs are leased; by default one that all runs on this machine share.
+        takes_data: whether tracked data that changed (`data.dvc`) is recorded as it is, as `dvc repro` does; if not, a
+            run fails with it.
     """
 
     def __init__(
@@ -66,8 +68,9 @@ class Pipeline:
         if_busy: IfBusy = "wait",
         devices: Devices | None = None,
         leases: Path | None = None,
+        takes_data: bool = True,
     ) -> None:
-        self._devices, self._leases = devices, leases
+        self._devices, self._leases, self._takes_data = devices, leases, takes_data
         self._root, self._jobs, self._runner, self._if_busy = root, jobs, runner, if_busy
         self._on_event = on_event or (lambda _: None)
         self._stopped = False
@@ -91,7 +94,12 @@ class Pipeline:
             project.close()
 
     def run(
-        self, targets: Iterable[str] = (), *, submit: Submit | None = None, keep_going: bool = False
+        self,
+        targets: Iterable[str] = (),
+        *,
+        submit: Submit | None = None,
+        keep_going: bool = False,
+        settled: Collection[str] = (),
     ) -> list[Outcome]:
         """Bring the targets (by default all that `dvc repro` would) up to date, in as many jobs as allowed.
 
@@ -99,9 +107,11 @@ class Pipeline:
             targets: stages, groups (`finetune`), members (`finetune@mixed-0`), `dvc.yaml` and `.dvc` files.
             submit: starts a job somewhere and returns its future; by default a thread of this process.
             keep_going: after a failure, go on with the stages that do not depend on it.
+            settled: stages of which no more is asked: earlier calls have brought them up to date. What is edited
+                meanwhile is for the next run.
 
         Returns:
-            One outcome a stage, in the order of `dvc repro`.
+            One outcome a stage that is not settled, in the order of `dvc repro`.
 
         Raises:
             RunFailed: stages failed, or `stop` was called; it holds all outcomes.
@@ -109,10 +119,10 @@ class Pipeline:
         """
         with ExitStack() as stack:
             stack.enter_context(turn(self._root, self._if_busy))
-            project = Project(self._root)
+            project = Project(self._root, takes_data=self._takes_data)
             stack.callback(project.close)
             self._stop_by(project.give_up)
-            nodes = project.plan(targets)
+            nodes = [node for node in project.plan(targets) if node.name not in settled]
             jobs = self._jobs or cores()
             resources = Resources(max(jobs, cores()), self._devices or find_devices(), self._leases)
             executor = Executor(project, self._runner or warm.shared_runner(), self._on_event)

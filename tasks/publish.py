@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tasks.checkpoint_folders import prune
-from tasks.errors import PERMANENT_FAULT, GraftError
+from tasks.errors import PERMANENT_FAULT, GraftError, in_words
 from tasks.records.published import Published, Registration, save_published
 from tasks.registry import register
 from tasks.tracking import record
@@ -36,8 +36,8 @@ def main() -> None:
     """Publish the project in the current folder and say what came of it."""
     try:
         published = publish(Path.cwd())
-    except GraftError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (GraftError, OSError) as error:
+        print(f"error: {in_words(error)}", file=sys.stderr)
         sys.exit(PERMANENT_FAULT)
     print(published.recorded, published.registration, sep="\n", flush=True)
 

@@ -20,8 +20,9 @@ from tasks import events, versioning
 from tasks.environment import find_project, prepare_environment
 from tasks.executor import warm
 from tasks.executor.devices import Devices, find_devices
+from tasks.executor.dvc_project import SourceChangedError
 from tasks.executor.execution import Outcome
-from tasks.executor.schedule import Job
+from tasks.executor.schedule import Job, RunFailed
 from tasks.executor.turns import IfBusy, turn
 from tasks.intake import take_in
 from tasks.module import run_module
@@ -31,6 +32,7 @@ from tasks.readiness import make_ready
 from tasks.records.published import Published, load_published
 from tasks.report.markdown import in_markdown
 
+logger = logging.getLogger("graft.stages")
 _jobs: dict[str, Job] = {}
 
 
@@ -80,15 +82,36 @@ class Stages:
 
     def __init__(self, root: Path, jobs: int | None, devices: Devices) -> None:
         self.root = root
-        self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell, devices=devices)
+        self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell, devices=devices, takes_data=False)
+        self._settled: set[str] = set()
         self._futures: dict[str, PrefectFuture[Outcome]] = {}
 
-    def have_to_run(self) -> bool:
-        """Whether any stage has to; then the knobs of all strategies are checked, before anything is trained.
+    def prepare(self, update_data: bool) -> bool:
+        """Version the data, and if any stage has to run, prepare it; whether any has.
+
+        From then on nothing of this run reads `data/`: what arrives there is for the next one. What arrives in between
+        is looked at like what was there before.
 
         Raises:
-            GraftError: a knob cannot be used.
+            GraftError: the data is refused, it changes again and again, or a knob of a strategy cannot be used.
         """
+        for _ in range(versioning.ATTEMPTS - 1):
+            try:
+                return self._prepare(update_data)
+            except RunFailed as failed:
+                if not any(isinstance(each.__cause__, SourceChangedError) for each in failed.failures.values()):
+                    raise
+                logger.warning("data/ changed after it was looked at: it is looked at anew")
+        return self._prepare(update_data)
+
+    def _prepare(self, update_data: bool) -> bool:
+        version_data(self.root, update_data)
+        if self._have_to_run():
+            self.run("prepare")
+        return self.changed
+
+    def _have_to_run(self) -> bool:
+        """Whether any stage has to; then the knobs of all strategies are checked, before anything is trained."""
         self.changed = any(stage.state != "up_to_date" for stage in self._pipeline.status())
         if self.changed:
             warm.start()
@@ -105,7 +128,8 @@ class Stages:
 
     def run(self, *targets: str) -> None:
         """Bring stages, or all members of groups, up to date; each that changed is a Prefect task run."""
-        self._pipeline.run(targets, submit=self._submit)
+        outcomes = self._pipeline.run(targets, submit=self._submit, settled=self._settled)
+        self._settled.update(outcome.name for outcome in outcomes)
 
     def _submit(self, job: Job) -> PrefectFuture[Outcome]:
         _jobs[job.name] = job

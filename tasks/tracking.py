@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tasks import errors
 from tasks.errors import GraftError
 from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
 from tasks.records import unrecorded
@@ -66,11 +67,18 @@ def record(root: Path) -> Recorded:
             late += 1
         recorded = record_outcome(client, settings, outcome, root)
     except Exception as error:  # a server can fail in any way
-        unrecorded.keep(root, outcome)
+        _keep(root, outcome)
         waiting = len(list(unrecorded.kept(root)))
         return Recorded(settings.tracking.experiment, problem=in_words(error, settings), late=late, waiting=waiting)
     unrecorded.forget(root, outcome)
     return replace(recorded, late=late)
+
+
+def _keep(root: Path, outcome: Outcome) -> None:
+    try:
+        unrecorded.keep(root, outcome)
+    except OSError as error:  # the stages' files are there still, until the next result replaces them
+        logger.warning("the result cannot be kept for MLflow: %s", errors.in_words(error))
 
 
 def record_outcome(

@@ -22,21 +22,31 @@ from tasks.datasets.dvc_data import (
     compare,
     default_remote,
     directory_md5,
+    present_md5,
     pull,
     restore,
 )
 from tasks.datasets.filling import HALF, filling, take_back
-from tasks.errors import GraftError
+from tasks.errors import PASSING_FAULT, GraftError
 from tasks.files import write_text
 from tasks.parameters import load_yaml
 
 DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
+
+ATTEMPTS = 5
+"""How often data/ is looked at that is changed meanwhile."""
 
 OnLine = Callable[[str], None]
 
 
 class DataRefused(GraftError):  # noqa: N818  (named for what is read in a log)
     """New data that has faults; what data.dvc records stays as it was."""
+
+
+class RestlessError(GraftError):
+    """Somebody writes to data/ all the time."""
+
+    ends_with = PASSING_FAULT
 
 
 @dataclass(frozen=True)
@@ -79,29 +89,40 @@ def version_data(
     """Put the data that data.dvc records in place, or with `update` record the data that is in place.
 
     `on_line` gets a line before each thing that takes time. `check` is called before new data is recorded, and may
-    refuse it by an error.
+    refuse it by an error. What changes after its look is checked too before it is recorded.
 
     Raises:
         GraftError: data/ changed and `update` is false; there is no data; the cache or the remote cannot give it; the
-            demo rendered here differs from the recorded one.
+            demo rendered here differs from the recorded one; or data/ does not come to rest.
     """
     say = on_line or (lambda _line: None)
     if take_back(root):
         say(f"data/ was left half-filled by a run that was killed (now in {HALF}); it is fetched anew")
+    for _ in range(ATTEMPTS):
+        if found := _version(root, update, say, check):
+            return found
+        say("data/ changed meanwhile: once more")
+    raise RestlessError("data/ changes while it is looked at, again and again", "Run again when nobody writes to it.")
+
+
+def _version(root: Path, update: bool, say: OnLine, check: Callable[[], None]) -> DataVersion | None:
+    """`version_data` once; None if data/ changed after it was looked at. Nothing is recorded then."""
     status = data_status(root)
     if status.state == "missing":
         return DataVersion(recorded(root), _fetch(root, say))
     if status.state == "unchanged":
         return DataVersion(recorded(root), "unchanged")
     if status.state == "not in cache":
+        md5 = recorded(root)
         say("putting data/ into DVC's cache")
-        return DataVersion(commit(root), "committed")
+        return DataVersion(md5, "committed") if commit(root, md5) else None
     if not update:
         raise GraftError(*_explain(status))
+    md5 = present_md5(root)
     say("checking the new data")
     check()
     say("versioning data/")
-    return DataVersion(commit(root), "updated", status.changes)
+    return DataVersion(md5, "updated", status.changes) if commit(root, md5) else None
 
 
 def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
@@ -121,7 +142,9 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
             "Move it away first, or make the demo in another folder.",
         )
     make_demo(root / DATA, on_line)
-    md5 = commit(root)
+    md5 = present_md5(root)
+    if not commit(root, md5):
+        raise RestlessError(f"somebody writes to {root / DATA} while the demo is made there", "Run again.")
     write_text(root / POINTER, (root / POINTER).read_text(encoding="utf-8") + f"meta:\n  demo: {md5}\n")
     return DataVersion(md5, "made")
 
@@ -177,7 +200,7 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
         beside.rename(root / DATA)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    commit(root)
+    commit(root, expected)
 
 
 def recorded(root: Path) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tasks.datasets.dvc_data import DATA, POINTER
 from tasks.errors import PERMANENT_FAULT, GraftError
+from tasks.lifeline import end_with_parent
 from tasks.local_server import interrupted_by_sigterm
 from tasks.parameters import load_yaml
 
@@ -92,8 +93,8 @@ def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
 
 
 def _run(root: Path) -> int:
-    """Run in a process of its own; its exit code."""
-    process = subprocess.Popen(RUN, cwd=root)
+    """Run in a process of its own, which stops when this one is killed; its exit code."""
+    process = subprocess.Popen(RUN, cwd=root, preexec_fn=end_with_parent)
     try:
         return process.wait()
     except BaseException:

@@ -1,6 +1,6 @@
 """Kill a random process of a run at a random moment, then run again: does everything end as if nothing had happened?
 
-    python -m benchmarks.faults.kills [--kills 200] [--seed 0] [--signal KILL]
+    python -m benchmarks.faults.kills [--kills 200] [--seed 0] [--first 0] [--signal KILL]
 
 Each time: a fresh copy of a small demo with nothing run, `graft run` on a real Prefect server, a signal to one process
 of its tree (the command, the warm server, a stage) at a moment drawn from the length of an undisturbed run, then
@@ -41,9 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="leave out those before it, as if they had been")
     parser.add_argument("--signal", choices=("KILL", "TERM", "INT"), default="KILL")
     given = parser.parse_args()
     console, draw = Console(width=110), random.Random(given.seed)
+    for _ in range(given.first):
+        _moment(draw)
     number = signal.Signals[f"SIG{given.signal}"]
     with tempfile.TemporaryDirectory() as name, prefect(Path(name, "prefect")) as api:
         pristine = small_project(Path(name, "pristine"))
@@ -53,7 +56,8 @@ def main() -> None:
         length, expected = time.monotonic() - begin, result(undisturbed)
         console.print(f"An undisturbed run: {length:.0f} s, {len(expected)} files.")
         found: Counter[str] = Counter()
-        for place in track(range(given.kills), "kills", console=console, disable=not console.is_terminal):
+        places = range(given.first, given.first + given.kills)
+        for place in track(places, "kills", console=console, disable=not console.is_terminal):
             project = copy(pristine, Path(name, "project"))
             hit = _disturb(project, api, number, draw, length)
             faults = [*_left(project), *_after(project, api, expected)]
@@ -69,9 +73,9 @@ def main() -> None:
 def _disturb(project: Path, api: str, number: signal.Signals, draw: random.Random, length: float) -> str:
     """Start a run and hit one of its processes; which it was."""
     run = start(project, "run", api=api)
-    moment, choice = draw.uniform(0, length), draw.random()
+    moment, choice = _moment(draw)
     try:
-        run.communicate(timeout=moment)
+        run.communicate(timeout=moment * length)
         return "nothing: it had ended"
     except subprocess.TimeoutExpired:
         pass
@@ -84,6 +88,11 @@ def _disturb(project: Path, api: str, number: signal.Signals, draw: random.Rando
         kind = "nothing: it had ended"
     run.communicate()
     return kind
+
+
+def _moment(draw: random.Random) -> tuple[float, float]:
+    """When, as a share of an undisturbed run, and which, as a share of the processes."""
+    return draw.random(), draw.random()
 
 
 def _kind(process: psutil.Process, command_pid: int) -> str:

@@ -1,4 +1,4 @@
-"""What DVC is asked about `data/` and `data.dvc`, through the public methods of its `Repo`.
+"""What DVC is asked about `data/` and `data.dvc`, through the public methods of its `Repo` and its stages.
 
 What follows from the answers is decided in `tasks/versioning.py`.
 """
@@ -9,7 +9,7 @@ import logging
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -68,11 +68,34 @@ def compare(root: Path) -> Literal["unchanged", "not in cache"] | Changes:
     )
 
 
-def commit(root: Path) -> str:
-    """What `dvc add data` does: data.dvc and the cache now hold data/ as it is. Its hash."""
+def present_md5(root: Path) -> str:
+    """DVC's hash of data/ as it is; files that DVC knows are not read again."""
     with _repository(root) as repo:
-        repo.add([str(root / DATA)])
-    return recorded_md5(root / POINTER)
+        return str(_entry(repo, root).outs[0].get_hash().value)
+
+
+def commit(root: Path, md5: str) -> bool:
+    """What `dvc add data` does, if data/ has that hash and keeps it meanwhile; whether it has.
+
+    DVC's own command records whatever lies there when it looks, which somebody may have changed since it was checked.
+    """
+    from dvc.exceptions import CacheLinkError
+
+    from tasks.executor.dvc_files import DvcFiles
+
+    with _repository(root) as repo, repo.scm_context(quiet=True):
+        stage = _entry(repo, root)
+        (out,) = stage.outs
+        repo.check_graph(stages=[stage])
+        if out.get_hash().value != md5:
+            return False
+        with suppress(CacheLinkError):  # it is in the cache, and its files here stay copies
+            stage.add_outs()
+        if {out.hash_info.value, out.get_hash().value} != {md5}:
+            return False
+        if changed := DvcFiles().enter(stage, 0):
+            repo.scm_context.track_file(str(changed))  # staged if the project asks for it (core.autostage)
+    return True
 
 
 def is_import(root: Path) -> bool:
@@ -184,6 +207,13 @@ def _files(names: list[str]) -> tuple[str, ...]:
 
 def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
+
+
+def _entry(repo: Any, root: Path) -> Any:
+    """What data.dvc says, or will say, as DVC's own object."""
+    from dvc.repo.add import get_or_create_stage
+
+    return get_or_create_stage(repo, str(root / DATA)).stage
 
 
 @contextmanager

@@ -80,19 +80,25 @@ class TransientError(GraftError):
     """A fault that may be gone at the next attempt: a busy file, an input edited while its stage ran."""
 
 
+class SourceChangedError(GraftError):
+    """Data that DVC tracks is no longer what its .dvc file records: it has to be taken in before stages may read it."""
+
+
 class Project:
     """One reading of a DVC project: its graph, and what has been done with it since.
 
     Args:
         root: the folder in which `dvc repro` would be called.
+        takes_data: whether tracked data that changed (`data.dvc`) is recorded as it is, as `dvc repro` does; if not,
+            that is an error, for whoever has to look at it first.
 
     Raises:
         GraftError: there is no DVC repository.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, takes_data: bool = True) -> None:
         os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-        self.root = root.resolve()
+        self.root, self._takes_data = root.resolve(), takes_data
         self._giving_up = threading.Event()
         self._is_stale = False
         self._stages: dict[str, Any] = {}
@@ -153,6 +159,8 @@ class Project:
         """
         with self._section():
             stage = dvc_stage.working_copy(self._stages[name])
+            if not stage.cmd and not self._takes_data:
+                raise SourceChangedError(f"{', '.join(map(str, stage.outs))} is no longer what {name} records")
             if stage.frozen or not stage.cmd:
                 stage.reproduce()
                 self._enter(name, stage)
@@ -163,6 +171,10 @@ class Project:
                 self._save(name, stage)
                 return "restored"
             stage.save_deps()
+            if changed := dvc_stage.changed_sources(stage, self._stages.values()):
+                raise SourceChangedError(
+                    f"{', '.join(changed)} changed after the .dvc file of it was written", "Run again."
+                )
             inputs = [dep.hash_info for dep in stage.deps]
             key, held = dvc_stage.key(stage), ExitStack()
             commands = dvc_stage.commands(stage, name, key)

@@ -72,6 +72,17 @@ def missing_inputs(stage: Any) -> list[str]:
     return [str(dep) for dep in stage.deps if not isinstance(dep, AbstractDependency) and not dep.exists]
 
 
+def changed_sources(stage: Any, plan: Iterable[Any]) -> list[str]:
+    """The inputs, just hashed, that are tracked by .dvc files of the plan which record something else.
+
+    With such an input `dvc.lock` would name data that is nowhere in the cache.
+    """
+    recorded = {out.fs_path: out.hash_info for each in plan if not each.cmd for out in each.outs}
+    inputs = [dep for dep in stage.deps if not isinstance(dep, AbstractDependency) and dep.fs_path in recorded]
+    pairs = [(dep, recorded[dep.fs_path]) for dep in inputs]
+    return [str(dep) for dep, known in pairs if known.name == dep.hash_info.name and known != dep.hash_info]
+
+
 def commands(stage: Any, name: str, key: str) -> list[Command]:
     """The stage's commands with the shell, folder and variables that DVC gives them, and its key beside them."""
     given = prepare_kwargs(stage)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from tasks.errors import OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError, in_words
 from tasks.executor import journal
-from tasks.executor.dvc_project import Claim, Project, TransientError
+from tasks.executor.dvc_project import Claim, Project, SourceChangedError, TransientError
 from tasks.executor.journal import Ran
 from tasks.executor.resources import Held
 from tasks.executor.retries import Again, Fault, once_more
@@ -173,10 +173,7 @@ class Executor:
         except (StageFailed, NotRun):
             raise
         except (GraftError, OSError) as error:
-            passing = isinstance(error, TransientError)
-            raise StageFailed(
-                name, f"failed: {in_words(error)}", fault="passing" if passing else "permanent"
-            ) from error
+            raise StageFailed(name, f"failed: {in_words(error)}", fault=_kind(error)) from error
 
     def _carry_out(self, name: str, held: Held, ran: Ran) -> How:
         claim = self._project.claim(name)
@@ -186,11 +183,11 @@ class Executor:
             for command in claim.commands:
                 given = {**command.environment, **held.environment, PARTS_VARIABLE: str(ran.batch_parts)}
                 self._run(name, replace(command, environment=given, keep=held.descriptors))
+            journal.note(self._project.root, claim.key, ran)
         except BaseException:
             with contextlib.suppress(GraftError):  # DVC is busy: it drops the claims of a process that has ended
                 self._project.release(claim)
             raise
-        journal.note(self._project.root, claim.key, ran)
         self._project.record(claim)
         return "ran"
 
@@ -245,6 +242,13 @@ def _why(failure: StageFailed, again: Again) -> str:
     if failure.fault == "memory":
         return f"memory was short: once more with each batch in {again.parts} parts, its gradients added up"
     return f"{str(failure).splitlines()[0]}; once more in {again.seconds:.0f} s"
+
+
+def _kind(error: GraftError | OSError) -> Fault:
+    """Of a fault that is not the command's. Changed data may pass, but not while this run goes on."""
+    if isinstance(error, SourceChangedError):
+        return "unknown"
+    return "passing" if isinstance(error, TransientError) else "permanent"
 
 
 def _fault(code: int, killed_for_memory: bool) -> Fault:

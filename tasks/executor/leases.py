@@ -9,13 +9,15 @@ import fcntl
 import os
 import re
 import struct
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.executor.devices import Device
 
+FOLDER = Path("/dev/shm/graft-devices")  # noqa: S108  (each user of this machine is meant to find it)
+"""Where Linux keeps files in memory until it ends. Temporary folders will not do: they are told apart by user and
+service, and what lies there for long is cleared away, while the lease on it still stands."""
 PARTS = 100
 """Bytes of the file, each a hundredth of the device."""
 _LOCK = struct.Struct("hhqqi")
@@ -43,7 +45,7 @@ def lease(gpus: Iterable[Device], share: float, folder: Path | None = None) -> L
         share: above 0 and up to 1.
         folder: of the files, the same for all runs that share the devices; by default one for this machine.
     """
-    folder = folder or Path(tempfile.gettempdir(), "graft-devices")
+    folder = folder or FOLDER
     length = max(1, round(share * PARTS))
     for gpu in gpus:
         descriptor = _open(folder, gpu)

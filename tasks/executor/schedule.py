@@ -71,7 +71,7 @@ class Schedule:
     """One run of a plan.
 
     Args:
-        nodes: the plan, in stock's order.
+        nodes: the plan, in stock's order; what they need and is not among them is ready.
         project: judges whether a stage changed.
         executor: carries out those that did.
         resources: the threads and GPUs that they share.
@@ -96,8 +96,8 @@ class Schedule:
         self._waiting: list[Node] = []
         self._held: dict[str, Held] = {}
         self._place = {node.name: place for place, node in enumerate(nodes)}
-        self._needs = {node.name: set(node.upstream) for node in nodes}
-        self._ready = [place for place, node in enumerate(nodes) if not node.upstream]
+        self._needs = {node.name: self._place.keys() & set(node.upstream) for node in nodes}
+        self._ready = [place for place, node in enumerate(nodes) if not self._needs[node.name]]
         self._landed: queue.SimpleQueue[tuple[str, JobFuture]] = queue.SimpleQueue()
         self._outcomes: dict[str, Outcome] = {}
         self._failures: dict[str, StageFailed] = {}
@@ -113,7 +113,7 @@ class Schedule:
         except BaseException:  # Ctrl-C, or a fault of ours: leave nothing running
             self._executor.stop()
             while self._held:
-                self._resources.give_back(self._held.pop(self._landed.get()[0]))
+                self._give_back(self._landed.get()[0])
             raise
         outcomes = [self._outcomes.get(node.name, Outcome(node.name, "not_run")) for node in self._nodes]
         if any(outcome.how in ("failed", "not_run") for outcome in outcomes):
@@ -133,7 +133,7 @@ class Schedule:
                 name, future = self._landed.get(timeout=_PATIENCE if waits_for_others else None)
             except queue.Empty:
                 continue
-            self._resources.give_back(self._held.pop(name))
+            self._give_back(name)
             self._settle(name, future)
 
     def _may_go_on(self) -> bool:
@@ -153,14 +153,18 @@ class Schedule:
             if held is None:
                 left.append(node)
                 continue
-            try:
-                future = self._submit(Job(node, self._executor, held))
-            except BaseException:  # nothing will land that `run` could wait for
-                self._resources.give_back(held)
-                raise
             self._held[node.name] = held
-            future.add_done_callback(partial(self._land, node.name))
+            try:
+                self._submit(Job(node, self._executor, held)).add_done_callback(partial(self._land, node.name))
+            except BaseException:  # Ctrl-C, too: maybe nothing will land that `run` could wait for
+                self._give_back(node.name)
+                raise
         self._waiting = left
+
+    def _give_back(self, name: str) -> None:
+        """What the stage held is free; nothing happens if it was given back before."""
+        if held := self._held.pop(name, None):
+            self._resources.give_back(held)
 
     def _consider(self, node: Node) -> None:
         """Skip a stage whose upstream is ready, or have it wait for its threads and device."""

@@ -6,8 +6,8 @@ disk. `multiprocessing`'s own forkserver would import the caller's main module a
 children live on when the caller is killed.
 
 A message is a header with its length, two file descriptors (or none), and JSON. A child reports on its second
-descriptor: one byte when it exists, then its exit code in four. When the socket closes, because the caller ended or
-was killed, every process group that was started here is killed.
+descriptor: its process before it begins, then its exit code. When the socket closes, because the caller ended or was
+killed, every process group that was started here is killed.
 """
 
 import atexit
@@ -25,6 +25,7 @@ import socket
 import struct
 import sys
 import threading
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 HEADER = struct.Struct("!I")
@@ -109,24 +110,29 @@ def _signal_group(pid: int, number: int) -> None:
 def _fork(message: dict[str, Any], descriptors: list[int], children: Children) -> bool:
     """True in the child, which has its own process group and its output connected."""
     output, report, *kept = descriptors
-    server = os.getpid()
+    server, (gate, opener) = os.getpid(), os.pipe()
     try:
         pid = os.fork()
     except OSError as error:
         os.write(output, f"cannot start a process: {error}\n".encode())
         _report(report, STARTED.pack(0) + EXIT_CODE.pack(CANNOT_START))
-        for descriptor in descriptors:
+        for descriptor in (*descriptors, gate, opener):
             os.close(descriptor)
         return False
     if pid:
         with contextlib.suppress(OSError):  # the child does so too: whoever comes first, it has its group from here on
             os.setpgid(pid, pid)
         children[pid] = (message["number"], report)
-        for descriptor in (output, *kept):
-            os.close(descriptor)
         _report(report, STARTED.pack(pid))
+        os.write(opener, b" ")
+        for descriptor in (output, gate, opener, *kept):
+            os.close(descriptor)
         return False
-    os.close(report)
+    os.close(opener)
+    if not os.read(gate, 1):  # a command that nobody has been told of must not begin: it would be begun once more
+        os._exit(CANNOT_START)
+    for descriptor in (gate, report):
+        os.close(descriptor)
     for descriptor in kept:
         os.set_inheritable(descriptor, True)
     _settle_down(server, output)
@@ -200,17 +206,42 @@ def _end(code: int) -> NoReturn:
     os._exit(code & 0xFF)
 
 
+@contextlib.contextmanager
+def _ending_with_the_caller(channel: socket.socket) -> Iterator[None]:
+    """End at once if the caller does within the block: imports may take a while in which nobody reads the channel.
+
+    Linux could do so by itself (PR_SET_PDEATHSIG), but takes the thread that started this process for the caller.
+    """
+    stop, stopper = os.pipe()
+    poll = select.poll()
+    poll.register(channel.fileno(), 0)  # that it was closed is told unasked
+    poll.register(stop, select.POLLIN)
+
+    def watch() -> None:
+        if channel.fileno() in dict(poll.poll()):
+            os._exit(0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        os.write(stopper, b" ")
+        watcher.join()  # no thread may be left: it would not survive a fork
+        os.close(stop)
+        os.close(stopper)
+
+
 def main() -> None:
     """Import the libraries, then serve."""
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
     base_path = [entry for entry in sys.path if entry != here]
     sys.path[:] = base_path
     channel = socket.socket(fileno=int(sys.argv[1]))
-    for module in sys.argv[2:]:
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            continue  # not installed: stages that want it will say so themselves
+    with _ending_with_the_caller(channel):
+        for module in sys.argv[2:]:
+            with contextlib.suppress(ImportError):  # not installed: stages that want it will say so themselves
+                importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a child's collector then leaves the shared pages alone
     message = serve(channel)

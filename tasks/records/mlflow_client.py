@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from tasks.addresses import without_password
 from tasks.environment import STATE, prepare_environment
-from tasks.errors import GraftError
+from tasks.errors import GraftError, of_the_disk
 from tasks.mlflow_settings import MlflowSettings
 
 if TYPE_CHECKING:
@@ -48,12 +50,28 @@ def open_client(root: Path, settings: MlflowSettings) -> "MlflowClient":
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     with only_one(root, "database"):
-        if settings.tracking.uri.startswith("sqlite:///"):
-            Path(settings.tracking.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _have_database(settings.tracking.uri)
         client = MlflowClient(tracking_uri=settings.tracking.uri, registry_uri=settings.tracking.uri)
         with _variable("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0"):
             client.search_experiments(max_results=1)  # makes the tables, or finds out at once that nobody answers
     return client
+
+
+def _have_database(uri: str) -> None:
+    """Make an SQLite database that is missing, beside and renamed: MLflow cannot go on with half of its tables."""
+    from mlflow.tracking import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.part"):
+        shutil.rmtree(left, ignore_errors=True)
+    # Under a name of its own each time: MLflow keeps a database open that it could not finish.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".part", dir=path.parent) as folder:
+        new = f"sqlite:///{folder}/{path.name}"
+        MlflowClient(tracking_uri=new, registry_uri=new).search_experiments(max_results=1)
+        Path(folder, path.name).rename(path)
 
 
 @contextmanager
@@ -126,4 +144,5 @@ def in_words(error: Exception, settings: MlflowSettings) -> str:
     if settings.remote and "failed with exception" in str(error):  # MLflow's words around every network fault
         return f"{address} does not answer"
     first_line = (str(error).strip() or repr(error)).splitlines()[0]
-    return f"{address}: {type(error).__name__}: {first_line.replace(settings.tracking.uri, address)[:300]}"
+    said = f"{address}: {type(error).__name__}: {first_line.replace(settings.tracking.uri, address)[:300]}"
+    return "\n".join(filter(None, [said, of_the_disk(error)]))

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,28 @@ def send(url: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+class Output:
+    """What a process says, as it says it."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process, self.text = process, ""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.text += line
+
+    def after(self, position: int, words: str, seconds: float = 240) -> int:
+        """Wait for `words` beyond `position`; the position behind them."""
+        end = time.monotonic() + seconds
+        while (found := self.text.find(words, position)) < 0:
+            assert time.monotonic() < end, self.text
+            assert self._process.poll() is None, self.text
+            time.sleep(0.2)
+        return found + len(words)
 
 
 class Project:

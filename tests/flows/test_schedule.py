@@ -6,10 +6,12 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
-from tests.flows.project import Project, post, send
+from tests.flows.project import Output, Project, post, send
+from tests.tasks.processes import gone
 
 Runs = list[dict[str, Any]]
 
@@ -80,6 +82,21 @@ def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
     finally:
         service.send_signal(signal.SIGTERM)
         service.communicate(timeout=60)
+
+
+def test_nothing_of_a_run_lives_on_when_the_service_is_killed(named: tuple[Project, str], prefect_api: str) -> None:
+    project, _ = named
+    project.edit(pretrain={"training": {"steps": 10**7, "batch_size": 64, "learning_rate": 0.02}})  # hours
+    service = project.start("schedule", env={"PREFECT_API_URL": prefect_api})
+    output = Output(service)
+    try:
+        output.after(0, "pretrain: running", 300)
+        left = psutil.Process(service.pid).children(recursive=True)
+        assert any("prefect.engine" in process.cmdline() for process in left)
+    finally:
+        service.kill()
+        service.wait()
+    assert gone([process.pid for process in left])
 
 
 def test_bad_schedules_are_refused_before_anything_starts(named: tuple[Project, str], prefect_api: str) -> None:

@@ -314,6 +314,47 @@ def test_ctrl_c_ends_a_run_at_once_and_the_next_one_goes_on(project: Project, pr
     assert "Nothing to do" in result.stdout or "↺ pretrain" in result.stdout, result.stdout + result.stderr
 
 
+def test_data_that_arrives_while_a_run_works_is_for_the_next_one(project: Project, prefect_api: str) -> None:
+    project.edit(pretrain={"training": {"steps": 61, "batch_size": 64, "learning_rate": 0.02}})
+    pointer = (project.root / "data.dvc").read_text()
+    run = project.start("run", "--update-data", env={"PREFECT_API_URL": prefect_api})
+    assert run.stdout is not None
+    for line in run.stdout:
+        if line.startswith(("✓ prepare", "– prepare")):
+            break
+    (project.root / "data/later.txt").write_text("later")
+    rest, _ = run.communicate(timeout=300)
+    assert run.returncode == 0, rest
+    assert (project.root / "data.dvc").read_text() == pointer
+    refused = project.graft("run")
+    assert "data/ is not what data.dvc records: 1 added (data/later.txt)" in refused.stderr
+
+
+CHANGING = """
+import os, tasks.steps
+from pathlib import Path
+
+run_module = tasks.steps.run_module
+
+def and_spoil(module, root):
+    run_module(module, root)
+    path = Path("data/target/train.npz")
+    path.write_bytes(path.read_bytes()[:1000])
+
+tasks.steps.run_module = and_spoil  # it is called between the check of the data and the first stage
+from flows.transfer import transfer
+transfer(os.getcwd(), update_data=True)
+"""
+
+
+def test_bad_data_that_arrives_after_the_check_is_refused_too(project: Project, prefect_api: str) -> None:
+    project.edit(pretrain={"training": {"steps": 61, "batch_size": 64, "learning_rate": 0.02}})
+    pointer, lock = (project.root / "data.dvc").read_text(), project.lock
+    ran = project.python(CHANGING, env={"PREFECT_API_URL": prefect_api})
+    assert "the new data is refused" in ran.stderr
+    assert ((project.root / "data.dvc").read_text(), project.lock) == (pointer, lock)
+
+
 def _processes_in(project: Project) -> list[str]:
     """Processes whose working directory is the project's, where the system tells."""
     found = []

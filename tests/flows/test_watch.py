@@ -2,41 +2,16 @@
 
 import io
 import signal
-import subprocess
-import threading
-import time
 
 import numpy as np
 import yaml
 
-from tests.flows.project import Project, post
+from tests.flows.project import Output, Project, post
 
 PROMOTE = (
     "from mlflow import MlflowClient; "
     "MlflowClient('sqlite:///.graft/mlflow/mlflow.db').set_registered_model_alias('graft', 'champion', '1')"
 )
-
-
-class Output:
-    """What a process says, as it says it."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process, self.text = process, ""
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.text += line
-
-    def after(self, position: int, words: str, seconds: float = 240) -> int:
-        """Wait for `words` beyond `position`; the position behind them."""
-        end = time.monotonic() + seconds
-        while (found := self.text.find(words, position)) < 0:
-            assert time.monotonic() < end, self.text
-            assert self._process.poll() is None, self.text
-            time.sleep(0.2)
-        return found + len(words)
 
 
 def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefect_api: str) -> None:

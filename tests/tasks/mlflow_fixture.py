@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ from tasks.executor import warm
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.plan import Entry
 from tasks.records.mlflow_client import find_experiment, open_client
+from tasks.records.outcome import read_outcome
+from tasks.records.run_content import KEY, RUNS
+from tasks.records.run_store import PARENT, is_complete
 
 CLASSES = ["dark", "grey", "light"]
 STRATEGIES = ("scratch", "fine_tune")
@@ -267,3 +271,15 @@ def write_json(path: Path, content: Any) -> None:
 
 def _spread(values: list[float]) -> dict[str, Any]:
     return {"mean": sum(values) / len(values), "low": min(values), "high": max(values), "seeds": values}
+
+
+def assert_mirrored(root: Path) -> None:
+    """Every stage key of the result has one finished run, and nothing else is there."""
+    outcome = read_outcome(root)
+    keys = [outcome.key, outcome.pretrained.key, *(trial.key for trial in outcome.trials)]
+    runs = runs_of(root)
+    assert Counter(run.data.tags[KEY] for run in runs) == Counter(keys)
+    assert all(is_complete(run) for run in runs)
+    (flow,) = [run for run in runs if run.data.tags["kind"] == "flow"]
+    assert {run.data.tags[PARENT] for run in runs if run is not flow} == {flow.info.run_id}
+    assert set(flow.data.tags[RUNS].split()) == {run.info.run_id for run in runs if run is not flow}

@@ -20,8 +20,11 @@ from tests.house.imports import ROOT
 from tests.tasks.dvc_sandbox import Sandbox
 
 ZERO, ONE = Device("cuda:0", "GPU-aaa"), Device("cuda:1", "GPU-bbb")
-OVERLAP = "mkdir -p now; touch now/{0}; ls now | wc -l > {0}.txt; sleep 0.2; rm now/{0}"
-"""Writes how many stages with such a command run at once."""
+OVERLAP = (
+    "mkdir -p now; touch now/{0}; for i in $(seq 400); do test -e full && break; "
+    "test $(ls now | wc -l) -ge {1} && touch full; sleep 0.05; done; sleep 0.1; ls now | wc -l > {0}.txt; rm now/{0}"
+)
+"""Waits until so many stages with such a command run at once, and writes how many do a moment later."""
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="leases are kept by Linux, as CUDA is used there")
 
@@ -52,7 +55,7 @@ def test_each_stage_has_a_device_of_its_own_and_sees_no_other(empty: Sandbox, le
 @pytest.mark.parametrize(("share", "at_once"), [(1, 1), (0.5, 2), (0.3, 3)])
 def test_a_device_is_shared_as_far_as_stages_allow(empty: Sandbox, leases: Path, share: float, at_once: int) -> None:
     meta = {"device": share}
-    empty.stages(**{f"s{i}": {"cmd": OVERLAP.format(i), "outs": [f"{i}.txt"], "meta": meta} for i in range(4)})
+    empty.stages(**{f"s{i}": {"cmd": OVERLAP.format(i, at_once), "outs": [f"{i}.txt"], "meta": meta} for i in range(4)})
     empty.pipeline(4, devices=Devices((ZERO,), hide=True), leases=leases).run()
     assert max(int(empty.read(f"{i}.txt")) for i in range(4)) == at_once
 
@@ -74,7 +77,7 @@ def test_stages_without_a_gpu_go_on_while_others_wait_for_one(empty: Sandbox, le
 def test_cores_are_divided_among_stages_that_ask_for_several(empty: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.pipeline.cores", lambda: 4)
     wide = {"threads": 2}
-    empty.stages(**{f"s{i}": {"cmd": OVERLAP.format(i), "outs": [f"{i}.txt"], "meta": wide} for i in range(5)})
+    empty.stages(**{f"s{i}": {"cmd": OVERLAP.format(i, 2), "outs": [f"{i}.txt"], "meta": wide} for i in range(5)})
     empty.run(jobs=4)
     assert max(int(empty.read(f"{i}.txt")) for i in range(5)) == 2
 

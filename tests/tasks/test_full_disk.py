@@ -5,14 +5,18 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tasks.datasets.dvc_data import commit, compare
+from tasks.datasets.dvc_data import commit, compare, present_md5
 from tasks.errors import GraftError, in_words
 from tasks.executor.warm import LocalRunner
+from tasks.publish import publish
+from tasks.tracking import record
 from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
+from tests.tasks.mlflow_fixture import assert_mirrored, new_project
 
 MIB = 2**20
 pytestmark = pytest.mark.skipif(
@@ -20,16 +24,26 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@contextmanager
+def file_system(place: Path, megabytes: int) -> Iterator[None]:
+    """A file system of that size at `place`."""
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(place)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
 @pytest.fixture
 def small(tmp_path: Path, runner: LocalRunner) -> Iterator[Sandbox]:
     """A project on a file system of six megabytes."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(place)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("this machine lets nobody mount")
-    yield new_sandbox(place / "project", runner)
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with file_system(tmp_path / "small", 6):
+        yield new_sandbox(tmp_path / "small/project", runner)
 
 
 def fill(sandbox: Sandbox, leave: int) -> Path:
@@ -43,7 +57,7 @@ def fill(sandbox: Sandbox, leave: int) -> Path:
 def test_a_project_that_cannot_be_written_is_told_so(small: Sandbox) -> None:
     (small.root / "data").mkdir()
     (small.root / "data/one.txt").write_text("one")
-    commit(small.root)
+    assert commit(small.root, present_md5(small.root))
     place = str(small.root.parent)
     subprocess.run(["mount", "-o", "remount,ro", place], check=True)
     for look in (lambda: compare(small.root), small.status, small.run):
@@ -70,3 +84,38 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(small: Sandbox, leave: in
     filler.unlink()
     assert set(small.run().values()) <= {"ran", "up_to_date", "restored"}
     assert small.status() == {}
+
+
+@pytest.mark.parametrize("leave", [0, 300_000, 1_000_000])
+def test_where_mlflow_s_disk_is_full_that_is_said_and_the_record_is_written_later_and_once(
+    tmp_path: Path, leave: int
+) -> None:
+    project = new_project(tmp_path / "project")
+    place = project / ".graft/mlflow"
+    shutil.rmtree(place, ignore_errors=True)
+    with file_system(place, 20):
+        filler = place / "filler"
+        filler.write_bytes(b"x" * (shutil.disk_usage(place).free - leave))
+        try:
+            published = publish(project)
+            said = published.recorded.problem + published.registration.problem
+        except OSError as error:  # not even that can be written
+            said = in_words(error)
+        assert "The disk is full" in said
+        filler.unlink()
+        assert not (again := publish(project)).recorded.problem
+        assert (again.registration.problem, again.registration.version) == ("", "1")
+        assert_mirrored(project)
+
+
+def test_a_record_that_cannot_even_be_kept_for_later_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = new_project(tmp_path / "project")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with file_system(project / ".graft/unrecorded", 1):
+        filler = project / ".graft/unrecorded/.filler"
+        filler.write_bytes(b"x" * shutil.disk_usage(filler.parent).free)
+        assert "does not answer" in record(project).problem
+        assert "cannot be kept for MLflow" in caplog.text
+        assert "The disk is full" in caplog.text

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from tasks.errors import GraftError
+from tasks.errors import PASSING_FAULT, GraftError
 from tasks.executor.dvc_project import Claim, Project
 from tasks.executor.execution import Event, Outcome
 from tasks.executor.schedule import Job, RunFailed
@@ -107,6 +107,38 @@ def test_new_data_is_committed_and_reruns_all(finished: Sandbox) -> None:
     assert finished.run()["data.dvc"] == "committed"
     assert finished.read("model-b.txt") == "xmodel-b.txt"
     assert finished.runs() == ["a", "b", "prepare", "report"]
+
+
+def test_new_data_is_left_alone_where_somebody_has_to_look_at_it_first(finished: Sandbox) -> None:
+    pointer, lock = finished.read("data.dvc"), finished.read("dvc.lock")
+    finished.write("data/raw.txt", "xyz")
+    with pytest.raises(RunFailed, match=r"data is no longer what data\.dvc records") as caught:
+        finished.pipeline(takes_data=False).run()
+    assert caught.value.ends_with == PASSING_FAULT
+    assert (finished.read("data.dvc"), finished.read("dvc.lock")) == (pointer, lock)
+    assert finished.runs() == []
+
+
+def test_data_that_changes_after_it_was_recorded_is_not_read(finished: Sandbox) -> None:
+    """`dvc.lock` would name data that no cache holds."""
+    lock = finished.read("dvc.lock")
+
+    def change(event: Event) -> None:
+        if (event.stage, event.state) == ("data.dvc", "skipped"):
+            finished.write("data/raw.txt", "xyz")
+
+    with pytest.raises(RunFailed, match=r"data changed after the \.dvc file of it was written"):
+        finished.pipeline(on_event=change).run()
+    assert finished.read("dvc.lock") == lock
+    assert finished.runs() == []
+
+
+def test_what_is_settled_is_not_looked_at_again(finished: Sandbox) -> None:
+    finished.write("data/raw.txt", "xyz")
+    finished.write("params.yaml", "lr: 0.2\nkinds: [a, b]\n")
+    outcomes = finished.run("train", settled={"data.dvc", "prepare"})
+    assert outcomes == {"train@a": "ran", "train@b": "ran"}
+    assert finished.read("model-a.txt") == "amodel-a.txt"
 
 
 def test_a_deleted_output_is_restored(finished: Sandbox) -> None:
@@ -403,6 +435,34 @@ def test_claims_are_given_back_after_success_and_failure(empty: Sandbox) -> None
     with pytest.raises(RunFailed):
         empty.run()
     assert rwlock_is_free(empty)
+
+
+def test_claims_are_given_back_if_how_the_stage_was_run_cannot_be_noted(empty: Sandbox) -> None:
+    empty.stages(good=join("good", "join.py"))
+    empty.write(".dvc/tmp/graft-ran", "a file where a folder should be")
+    with pytest.raises(RunFailed):
+        empty.run()
+    assert rwlock_is_free(empty)
+
+
+def test_ctrl_c_while_a_job_is_handed_over_waits_for_nothing_that_will_not_come(empty: Sandbox) -> None:
+    class Interrupted(Future[Outcome]):
+        def add_done_callback(self, fn: object) -> None:
+            raise KeyboardInterrupt
+
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            empty.run(submit=lambda _: Interrupted())
+        except BaseException as error:
+            ended.append(error)
+
+    empty.stages(one=join("one"))
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [type(error) for error in ended] == [KeyboardInterrupt]
 
 
 def test_a_dvc_command_beside_a_running_stage_says_what_it_meets(empty: Sandbox) -> None:

@@ -26,6 +26,7 @@ from tasks.tracking import record, record_outcome
 from tests.tasks.mlflow_fixture import (
     SEEDS,
     STRATEGIES,
+    assert_mirrored,
     change_report,
     client_of,
     new_project,
@@ -57,18 +58,6 @@ def by_name(root: Path, kind: str) -> dict[str, Run]:
 def flow_of(root: Path) -> Run:
     (run,) = by_name(root, "flow").values()
     return run
-
-
-def assert_mirrored(root: Path) -> None:
-    """Every stage key of the result has one finished run, and nothing else is there."""
-    outcome = read_outcome(root)
-    keys = [outcome.key, outcome.pretrained.key, *(trial.key for trial in outcome.trials)]
-    runs = runs_of(root)
-    assert Counter(run.data.tags[KEY] for run in runs) == Counter(keys)
-    assert all(is_complete(run) for run in runs)
-    (flow,) = [run for run in runs if run.data.tags["kind"] == "flow"]
-    assert {run.data.tags[PARENT] for run in runs if run is not flow} == {flow.info.run_id}
-    assert set(flow.data.tags[RUNS].split()) == {run.info.run_id for run in runs if run is not flow}
 
 
 def artifact(root: Path, run: Run, path: str) -> str:

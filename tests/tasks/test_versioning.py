@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
+from dvc.stage import Stage
 
 from tasks.datasets.dvc_data import Changes, directory_md5
-from tasks.errors import AwayError, GraftError
-from tasks.versioning import data_status, version_data, version_demo
+from tasks.errors import PASSING_FAULT, AwayError, GraftError
+from tasks.versioning import DataRefused, data_status, version_data, version_demo
 from tests.house.imports import ROOT
 
 
@@ -153,6 +154,64 @@ def test_damaged_files_in_the_cache_are_named_and_never_taken(root: Path, mode: 
     said = refusal(root)
     assert "DVC's cache cannot give the data that data.dvc records: data/b/c missing or damaged" in said
     assert "dvc remote add" in said
+
+
+class TestDataThatChangesMeanwhile:
+    """What arrives after the check has looked is checked too, before data.dvc names it."""
+
+    def test_what_arrives_after_the_check_is_checked_before_it_is_versioned(self, root: Path) -> None:
+        (root / "data/new").write_text("new")
+        pointer, seen = (root / "data.dvc").read_text(), []
+
+        def check() -> None:
+            assert (root / "data.dvc").read_text() == pointer
+            seen.append(sorted(path.name for path in (root / "data").iterdir()))
+            (root / "data/later").write_text("later")
+
+        version = version_data(root, update=True, check=check)
+        assert [("later" in names) for names in seen] == [False, True]
+        assert version.md5 == directory_md5(root / "data")
+        assert is_clean(root)
+
+    def test_what_arrives_while_it_is_put_into_the_cache_is_checked_too(
+        self, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "data/new").write_text("new")
+        add_outs, seen = Stage.add_outs, []
+
+        def add_and_change(stage: Stage) -> None:
+            add_outs(stage)
+            (root / "data/new").write_text("newer")
+
+        monkeypatch.setattr(Stage, "add_outs", add_and_change)
+        version_data(root, update=True, check=lambda: seen.append((root / "data/new").read_text()))
+        assert seen == ["new", "newer"]
+        assert f"md5: {directory_md5(root / 'data')}\n" in (root / "data.dvc").read_text()
+
+    def test_what_arrives_and_is_refused_was_never_versioned(self, root: Path) -> None:
+        (root / "data/new").write_text("new")
+        pointer = (root / "data.dvc").read_text()
+
+        def check() -> None:
+            if (root / "data/bad").exists():
+                raise DataRefused("data/bad is no picture")
+            (root / "data/bad").write_text("bad")
+
+        with pytest.raises(DataRefused):
+            version_data(root, update=True, check=check)
+        assert (root / "data.dvc").read_text() == pointer
+
+    def test_data_that_never_rests_is_an_error_that_may_pass(self, root: Path) -> None:
+        (root / "data/new").write_text("new")
+        pointer = (root / "data.dvc").read_text()
+        with pytest.raises(GraftError, match="again and again") as caught:
+            version_data(root, update=True, check=lambda: add_a_letter(root / "data/new"))
+        assert caught.value.ends_with == PASSING_FAULT
+        assert (root / "data.dvc").read_text() == pointer
+
+
+def add_a_letter(path: Path) -> None:
+    path.write_text(path.read_text() + "x")
 
 
 # Kills inside of what fills data/

@@ -326,6 +326,31 @@ def test_nothing_lives_on_when_the_parent_is_killed(tmp_path: Path, line: str, e
         assert gone(pids)
 
 
+IMPORTING = """
+    import sys, time
+    from tasks.executor.warm import LocalRunner
+    runner = LocalRunner(preload=("matplotlib",))
+    runner.warm_up()
+    print(runner._server(warm=True)._process.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_server_that_is_still_importing_ends_with_its_parent(tmp_path: Path) -> None:
+    """The import waits here for settings that never come, as long as one on a busy machine or longer."""
+    module(tmp_path, IMPORTING, "parent")
+    os.mkfifo(tmp_path / "settings")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "MATPLOTLIBRC": str(tmp_path / "settings")}
+    command = [sys.executable, "parent.py"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        server = int(parent.stdout.readline())
+        time.sleep(0.5)
+        assert alive(server)
+        parent.kill()
+        assert gone([server])
+
+
 def test_the_main_module_of_the_parent_is_not_run_again(tmp_path: Path) -> None:
     module(tmp_path, "print(__name__)")
     module(tmp_path, "open('count', 'a').write('x')\n" + textwrap.dedent(PARENT), "parent")

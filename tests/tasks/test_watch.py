@@ -2,11 +2,17 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tasks.watch import LONGEST_WAIT, Watch, fingerprint
+from tests.house.imports import ROOT
+from tests.tasks.processes import gone
 
 
 @pytest.fixture
@@ -100,3 +106,21 @@ def test_a_look_goes_to_the_origin_of_an_import(root: Path, tmp_path: Path) -> N
     before = fingerprint(root)
     (origin / "new.png").write_bytes(b"new")
     assert fingerprint(root) != before
+
+
+WATCHED = """
+from pathlib import Path
+import tasks.watch
+tasks.watch.RUN = ("sleep", "1000")
+tasks.watch.watch(Path(), lambda _: None, every=0.1, settle=0.0)
+"""
+
+
+def test_the_run_ends_when_the_one_that_watches_is_killed(root: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", WATCHED], cwd=root, env=environment) as process:
+        while not (runs := psutil.Process(process.pid).children()) or runs[0].name() != "sleep":
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    assert gone([run.pid for run in runs])
