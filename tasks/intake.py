@@ -48,9 +48,18 @@ def data_faults(root: Path) -> list[str]:
         GraftError: params.yaml cannot be used.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    return summarise(check_data(root, settings, label_budget(root)))
+
+
+def label_budget(root: Path) -> Budget:
+    """The labels that the trials of `params.yaml` draw from the target.
+
+    Raises:
+        GraftError: params.yaml cannot be used.
+    """
     spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
     labels = read_plan(root / "params.yaml").budget
-    return summarise(check_data(root, settings, Budget(labels, spent.validation_for(labels))))
+    return Budget(labels, spent.validation_for(labels))
 
 
 def _fetch_news(root: Path) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from graft.network import Description, Network
-from graft.strategies import strategy_class
+from graft.strategies import look_in, strategy_class
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.check_parameters import CARD, PARAMS
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
+from tasks.stage_code import OWN_STRATEGIES
 
 SECTIONS = ("strategies", "label_free")
 
@@ -27,6 +28,7 @@ def check_suitability(root: Path) -> None:
     Raises:
         GraftError: some cannot; all of them, with their reasons.
     """
+    look_in(root / OWN_STRATEGIES)
     settings = read_section(root / PARAMS, "prepare", PrepareSettings)
     backbone = read_section(root / PARAMS, "pretrain", PretrainSettings).backbone
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]

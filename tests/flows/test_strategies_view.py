@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ill_named.py").write_text(GOOD.replace("Good", "Ill_Named"))
     (tmp_path / "torn.py").write_text("def (")
     (tmp_path / "my-tune.py").write_text(GOOD)
-    monkeypatch.setattr(graft.strategies, "_FOLDER", tmp_path)
+    monkeypatch.setattr(graft.strategies, "_FOLDERS", {tmp_path: "graft/strategies"})
     monkeypatch.setattr(graft.strategies, "__path__", [*graft.strategies.__path__, str(tmp_path)])
     return tmp_path
 
