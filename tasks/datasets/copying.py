@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, hidden
+from tasks.datasets.layouts.domain import hidden, split_of
 from tasks.errors import GraftError
 
 
@@ -24,7 +24,7 @@ def copy_in(origin: Path, target: Path) -> None:
         _copy_folder(origin, target, (origin.resolve(),))
         return
     target.mkdir(parents=True)
-    stays = origin.suffix != ".npz" or origin.stem in SPLIT_NAMES
+    stays = origin.suffix != ".npz" or split_of(origin.stem) is not None
     shutil.copy2(origin, target / (origin.name if stays else "train.npz"))
 
 

@@ -1,6 +1,5 @@
 """`graft data add` takes good data in, whole, and leaves everything as it was where the data is bad."""
 
-import os
 import shutil
 from pathlib import Path
 from urllib.error import URLError
@@ -123,10 +122,10 @@ def test_too_few_labels_are_told_and_no_reason_to_refuse(root: Path, tmp_path: P
     assert card.parts["test"].split == "held out"
 
 
-@pytest.mark.parametrize("inside", [".", "..", "../.."])
+@pytest.mark.parametrize("inside", [".", ".."])
 def test_a_folder_that_holds_the_project_is_refused(root: Path, inside: str) -> None:
     with pytest.raises(GraftError, match="holds this project itself"):
-        take(root, "source", root / "data" / inside if inside == "../.." else root / inside)
+        take(root, "source", root / inside)
 
 
 def test_links_are_followed_hidden_files_left_out_and_circles_refused(root: Path, photos: Path, tmp_path: Path) -> None:
@@ -231,4 +230,4 @@ def test_a_domain_that_is_not_there_is_no_fault_where_that_was_said(root: Path, 
 def test_a_leftover_of_a_killed_process_does_no_harm(root: Path, photos: Path) -> None:
     (root / adding.STAGING / "data/target/train/three").mkdir(parents=True)
     assert set(take(root, "target", photos).parts["pool"].classes) == {"one", "two"}
-    assert os.listdir(root / "data") == ["target"]
+    assert [path.name for path in (root / "data").iterdir()] == ["target"]
