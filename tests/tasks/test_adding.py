@@ -74,6 +74,28 @@ def test_the_other_is_added_beside_it_and_classes_are_matched(root: Path, photos
     assert card_of(root).parts.keys() == card.parts.keys()
 
 
+def test_one_folder_may_hold_both_as_domains(root: Path, photos: Path, tmp_path: Path) -> None:
+    save_pictures(tmp_path / "all/photo", {"train/one": pictures(4, seed=1), "train/two": pictures(4, seed=3)})
+    photos.rename(tmp_path / "all/sketch")
+    params = (root / "params.yaml").read_text().replace("data/source", "data/all").replace("data/target", "data/all")
+    domains = "prepare:\n  source_domain: photo\n  target_domain: sketch\n"
+    (root / "params.yaml").write_text(params.replace("prepare:\n", domains))
+    card = take(root, "source", tmp_path / "all")
+    assert {name: part.n for name, part in card.parts.items()} == {"source": 8, "pool": 17, "test": 8}
+    assert card.parts["pool"].path == "data/all/sketch"
+    with pytest.raises(GraftError, match="data/all is there already"):
+        take(root, "target", tmp_path / "all")
+
+
+def test_a_table_is_added_with_its_pictures(root: Path, tmp_path: Path) -> None:
+    save_pictures(tmp_path / "listed", {"pictures": pictures(12, seed=1)})
+    rows = [f"pictures/{number:03}.png,{'ab'[number % 2]}" for number in range(12)]
+    (tmp_path / "listed/list.csv").write_text("\n".join(["path,label", *rows]))
+    assert take(root, "source", tmp_path / "listed").parts["source"].layout == "manifest"
+    with pytest.raises(GraftError, match=r"data/target/list\.csv|data/target/pictures/000\.png: does not exist"):
+        take(root, "target", tmp_path / "listed/list.csv")
+
+
 def test_bad_data_is_refused_with_all_faults_and_changes_nothing(root: Path, photos: Path, tmp_path: Path) -> None:
     take(root, "target", photos)
     before = snapshot(root)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import GraftError
-from tasks.new_project.answers import Answers
+from tasks.new_project.answers import Answers, parameter_edits
 from tasks.new_project.create import create
 from tasks.new_project.project_files import IGNORED, extended
 from tasks.new_project.yaml_text import with_value
@@ -70,7 +70,12 @@ def test_the_answers_are_in_the_files(tmp_path: Path) -> None:
     assert prefect["deployments"][0]["schedules"] == [{"cron": "30 4 * * 1", "timezone": "UTC"}]
 
 
-def test_weights_and_large_networks_get_a_budget_for_photos(tmp_path: Path) -> None:
+def test_weights_are_written_where_they_are_given() -> None:
+    keys = [(("pretrain", "weights"), "timm:x") in parameter_edits(Answers("a", weights=one)) for one in ("timm:x", "")]
+    assert keys == [True, False]
+
+
+def test_large_networks_get_a_budget_for_photos(tmp_path: Path) -> None:
     create(tmp_path, Answers("photos", backbone="torchvision:resnet18", image_size=224), git=False)
     training = yaml.safe_load((tmp_path / "params.yaml").read_text())["finetune"]["training"]
     assert training["batch_size"] == 16
