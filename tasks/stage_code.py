@@ -26,8 +26,10 @@ OWN_STRATEGIES = "strategies"
 """The folder of a project in which a user's own strategies lie."""
 STAGE_VARIABLE = "DVC_STAGE"
 """In the environment of a stage that DVC or Graft runs: its name."""
-_NOTE = """\
-# The code that this project's stages run, as hashes: dvc.yaml makes them parameters, so that a stage runs again when
+_MARK = "# The code that this project's stages run"
+"""A file of that name without these words is of somebody else."""
+_NOTE = f"""\
+{_MARK}, as hashes: dvc.yaml makes them parameters, so that a stage runs again when
 # its code has changed. Graft keeps this file up to date; leave that to it, and keep the file in git.
 """
 
@@ -35,10 +37,8 @@ _NOTE = """\
 def refresh(root: Path) -> None:
     """Bring a project's `code.yaml` up to date; nothing where there is none: the code is the project's own."""
     path = root / FILE
-    if path.exists():
-        text = current(root)
-        if path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+    if _is_ours(path) and path.read_text(encoding="utf-8") != (text := current(root)):
+        write_text(path, text)
 
 
 def current(root: Path) -> str:
@@ -58,7 +58,7 @@ def require_current(root: Path) -> None:
         GraftError: the code changed since.
     """
     path, name = root / FILE, os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
-    if not name or not path.exists():
+    if not name or not _is_ours(path):
         return
     stage, _, member = name.partition("@")
     if stage not in _stages():
@@ -72,6 +72,10 @@ def require_current(root: Path) -> None:
             f"{FILE} records other code than stage {name} would run: Graft, or a file in {OWN_STRATEGIES}/, changed",
             "Bring it up to date (graft status), then run again.",
         )
+
+
+def _is_ours(path: Path) -> bool:
+    return path.exists() and _MARK in path.read_text(encoding="utf-8", errors="replace")
 
 
 def _entry(recorded: dict[str, Any], section: str, name: str) -> object:
