@@ -27,7 +27,7 @@ app = typer.Typer(
     "if transfer truly helped.",
     epilog="Start with [bold]graft run[/bold]; look with [bold]graft report[/bold] and [bold]graft ui[/bold].",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make and check the data under [bold]data/[/bold].")
+data_app = typer.Typer(no_args_is_help=True, help="Make, add and check the data under [bold]data/[/bold].")
 app.add_typer(data_app, name="data")
 
 IfBusyOption = Annotated[
@@ -83,7 +83,9 @@ def told() -> Iterator[None]:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="It may be a git repository with files of its own.")],
     name: Annotated[str | None, typer.Option(help="Of the registered model and of MLflow's experiment.")] = None,
-    weights: Annotated[str | None, typer.Option(help="To start from (pretrain.weights); [bold]none[/].")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="What to start from (pretrain.weights); [bold]none[/]: random ones.")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="The network (pretrain.backbone).")] = None,
     image_size: Annotated[int | None, typer.Option(help="Pixels; pictures are resized to it.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.")] = None,
@@ -145,7 +147,7 @@ def run(
         console.print(leaderboard(root))
         console.print()
         console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
-        console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]make ui[/] or graft ui")
+        console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]graft ui[/]")
 
 
 @app.command(epilog="Examples:  graft repro   ·   graft repro train --jobs 4 --keep-going   ·   graft repro --dry")
