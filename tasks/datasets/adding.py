@@ -21,7 +21,7 @@ from tasks.files import write_text
 from tasks.intake import label_budget
 from tasks.parameters import read_section
 from tasks.settings.prepare import PrepareSettings
-from tasks.versioning import OnLine, version_data
+from tasks.versioning import OnLine, data_status, version_data
 
 Role = Literal["source", "target"]
 STAGING = Path(STATE) / "adding"
@@ -50,9 +50,9 @@ def add(root: Path, role: Role, origin: str, *, downloads: Path | None = None, o
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     place = Path(getattr(settings, role))
-    _require_room(root, role, place)
-    if (root / POINTER).exists():
-        version_data(root, on_line=on_line)
+    _require_place(root, role, place)
+    _require_no_edits(root, place, on_line)
+    _require_room(root, place)
     with _staging(root) as staging:
         if origin.startswith(torchvision_sets.PREFIX):
             name = origin.removeprefix(torchvision_sets.PREFIX)
@@ -108,17 +108,30 @@ def _way_out(found: Examined, new: dict[Role, Path]) -> str:
     return f"{what} these{', or leave them out with prepare.on_error: skip in params.yaml' if unreadable else ''}."
 
 
-def _require_room(root: Path, role: Role, place: Path) -> None:
+def _require_place(root: Path, role: Role, place: Path) -> None:
     if place.parts[:1] != (DATA,) or ".." in place.parts or len(place.parts) < 2:
         raise GraftError(f"params.yaml: prepare.{role}: {str(place)!r} is not a folder inside data/")
+    if (root / POINTER).exists() and is_import(root):
+        raise GraftError(f"{POINTER} imports data/ from elsewhere", "Add it where data/ comes from.")
+
+
+def _require_no_edits(root: Path, place: Path, on_line: OnLine) -> None:
+    """Have data/ as data.dvc says, but for what was removed to make room: other edits would be versioned along."""
+    if not (root / POINTER).exists():
+        return
+    status = data_status(root)
+    edits = (*status.changes.added, *status.changes.modified, *status.changes.removed)
+    made_room = status.changes.removed and all(Path(name).is_relative_to(place) for name in edits)
+    if not (status.state == "changed" and made_room):
+        version_data(root, on_line=on_line)
+
+
+def _require_room(root: Path, place: Path) -> None:
     if (root / place).exists() and (not (root / place).is_dir() or any((root / place).iterdir())):
         raise GraftError(
             f"{place} is there already",
-            f"To replace it, remove it first (DVC's cache keeps the version that {POINTER} records), then"
-            " `graft run --update-data` or `graft data add` versions what is there.",
+            f"To replace it, remove it first: rm -r {place} (DVC's cache keeps the version that {POINTER} records).",
         )
-    if (root / POINTER).exists() and is_import(root):
-        raise GraftError(f"{POINTER} imports data/ from elsewhere", "Add it where data/ comes from.")
 
 
 @contextmanager

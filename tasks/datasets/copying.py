@@ -23,6 +23,7 @@ def copy_in(origin: Path, target: Path) -> None:
     if origin.is_dir():
         _copy_folder(origin, target, (origin.resolve(),))
         return
+    _require_file(origin)
     target.mkdir(parents=True)
     stays = origin.suffix != ".npz" or split_of(origin.stem) is not None
     shutil.copy2(origin, target / (origin.name if stays else "train.npz"))
@@ -36,10 +37,15 @@ def _copy_folder(origin: Path, target: Path, above: tuple[Path, ...]) -> None:
         if not entry.exists():
             raise GraftError(f"{entry}: a link to {entry.resolve()}, which does not exist")
         if not entry.is_dir():
-            if not entry.is_file():
-                raise GraftError(f"{entry}: neither a file nor a folder")
+            _require_file(entry)
             shutil.copy2(entry, target / entry.name)
         elif entry.resolve() in above:
             raise GraftError(f"{entry}: a link to a folder that it lies in")
         else:
             _copy_folder(entry, target / entry.name, (*above, entry.resolve()))
+
+
+def _require_file(path: Path) -> None:
+    """To copy a device or a pipe might never end."""
+    if not path.is_file():
+        raise GraftError(f"{path}: neither a file nor a folder")

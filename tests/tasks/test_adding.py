@@ -1,5 +1,6 @@
 """`graft data add` takes good data in, whole, and leaves everything as it was where the data is bad."""
 
+import os
 import shutil
 from pathlib import Path
 from urllib.error import URLError
@@ -123,6 +124,19 @@ def test_what_is_there_is_not_replaced_and_edits_are_not_versioned_along(root: P
     assert not (root / "data/source").exists()
 
 
+def test_what_was_removed_may_be_replaced(root: Path, photos: Path, tmp_path: Path) -> None:
+    take(root, "target", photos)
+    save_npz(tmp_path / "digits.npz", pictures(20, seed=1))
+    take(root, "source", tmp_path / "digits.npz")
+    shutil.rmtree(root / "data/source")
+    save_npz(tmp_path / "others.npz", pictures(30, seed=7))
+    assert take(root, "source", tmp_path / "others.npz").parts["source"].n == 30
+    assert compare(root) == "unchanged"
+    shutil.rmtree(root / "data")
+    with pytest.raises(GraftError, match="data/source is there already"):
+        take(root, "source", tmp_path / "others.npz")  # it is what data.dvc records, and came back
+
+
 def test_a_failure_to_version_takes_the_new_data_back(
     root: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +187,9 @@ def test_links_are_followed_hidden_files_left_out_and_circles_refused(root: Path
 def test_what_is_not_there_is_named(root: Path) -> None:
     with pytest.raises(GraftError, match="no such file or folder"):
         take(root, "source", root / "nowhere")
+    os.mkfifo(root / "pipe")
+    with pytest.raises(GraftError, match="pipe: neither a file nor a folder"):
+        take(root, "source", root / "pipe")
     with pytest.raises(GraftError, match="neither data/source nor data/target"):
         card_of(root)
 
