@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "strategies": LABELLED,
     "label_free": LABEL_FREE,
     "prepare": {"image_size": 16, "channels": 1},
+    "evaluate": {"metric": "accuracy"},  # as papers on these sets have it
     "pretrain": {
         "backbone": "convnet_small",
         "training": {"steps": 1500, "batch_size": 128, "learning_rate": 0.01, "augmentation": AUGMENTATION},

@@ -25,7 +25,7 @@ from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import study
-from graft.comparison import accuracy_gains, seed_interval, verdict
+from graft.comparison import gains_over, seed_interval, verdict
 from graft.efficientnet_lite import MEAN, STD, from_published
 from graft.loop import train
 from graft.network import Description, Network, predict
@@ -136,7 +136,7 @@ def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds:
         names = sorted({row.strategy for row in rows if row.labels in (0, budget)} - why_not.keys())
         right = [[r.correct for r in rows if r.strategy == name and r.labels in (0, budget)] for name in names]
         correct = torch.from_numpy(np.array(right))
-        gains = accuracy_gains(correct, names.index("scratch"), confidence=0.95, resamples=10_000, seed=0)
+        gains = gains_over(correct, names.index("scratch"), confidence=0.95, resamples=10_000, seed=0)
         table = Table(title=f"{case}, {budget} labels a class, test accuracy %, mean of {len(seeds)} seeds")
         for heading in ("strategy", "accuracy", "gain over scratch", "verdict", "s a trial"):
             table.add_column(heading, justify="left" if heading == "strategy" else "right")

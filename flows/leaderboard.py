@@ -9,11 +9,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from graft.label_budget import ALL, by_size
 from tasks.errors import GraftError
 from tasks.report.companions import oracles
-from tasks.report.efficiency import accuracy_by_labels, candidates_match
-from tasks.report.words import SYMBOLS, labels_in_words, rank, really_better, verdict_in_words
-from tasks.summary_view import budgets, ranked
+from tasks.report.efficiency import candidates_match, score_by_labels
+from tasks.report.words import SYMBOLS, leads_in_words, paid_in_words, rank, really_better, verdict_in_words
+from tasks.summary_view import beside, budgets, heading, labels_a_class, lead, metric_in_words, ranked
 
 METRICS = Path("reports/metrics.json")
 
@@ -26,7 +27,7 @@ MOST_WITH_SPREAD = 4
 
 
 def leaderboard(root: Path) -> RenderableType:
-    """Strategies by test accuracy, with rank, intervals, gain and verdict; then their accuracy by label budget.
+    """Strategies by the lead metric, with rank, intervals, gain and verdict; then the same by label budget.
 
     Raises:
         GraftError: there is no result yet, or its file is damaged.
@@ -37,6 +38,8 @@ def leaderboard(root: Path) -> RenderableType:
         raise GraftError(f"{METRICS}: no result that can be read: {error}", "Make it: graft run") from None
     try:
         shown: list[RenderableType] = [_comparison(result), Text(_note(result), "dim")]
+        if lead(result) != "accuracy":
+            shown += ["", _beside(result)]
         if len(budgets(result)) > 1:
             shown += ["", _by_labels(result), Text(candidates_match(result))]
     except KeyError as error:
@@ -47,18 +50,17 @@ def leaderboard(root: Path) -> RenderableType:
 
 
 def _comparison(result: dict[str, Any]) -> Table:
-    table = _table(
-        "Leaderboard: target test set",
-        {"rank": "left", "strategy": "left", "accuracy %": "right", "gain over scratch": "right", "verdict": "left"},
-    )
-    oracle = oracles(result)
+    metric, oracle = lead(result), oracles(result)
+    score = f"{metric_in_words(metric)} %".replace("balanced ", "balanced\n")
+    columns: dict[str, Justify] = {"rank": "left", "strategy": "left", score: "right"}
+    table = _table("Leaderboard: target test set", columns | {"gain over scratch": "right", "verdict": "left"})
     for name, row in ranked(result):
         verdict = row["verdict"]
         label = verdict if verdict == "baseline" else f"{SYMBOLS[verdict]} {verdict_in_words(row)}"
         table.add_row(
             rank(row) if len(result["budget"]["seeds"]) > 1 else "–",
             _name(name, row, result),
-            _with_interval(row["accuracy"]),
+            _with_interval(row[metric]),
             "–" if verdict == "baseline" else _gain(row["gain_over_scratch"]),
             Text(label, STYLES[verdict]),
         )
@@ -70,8 +72,7 @@ def _comparison(result: dict[str, Any]) -> Table:
 def _note(result: dict[str, Any]) -> str:
     budget, strategies = result["budget"], result["strategies"]
     paid = (
-        f"{labels_in_words(budget['labels_per_class'])} to learn from and {budget['validation_per_class']} "
-        f"to choose by, {_counted(len(budget['seeds']), 'seed')}, {result['test']['n']} test pictures. "
+        f"{paid_in_words(budget)}, {_counted(len(budget['seeds']), 'seed')}, {result['test']['n']} test pictures. "
         f"★ chosen on validation alone: {result['candidate']['trial']}."
     )
     ranks = (
@@ -80,6 +81,8 @@ def _note(result: dict[str, Any]) -> str:
         f"{_differences(result)}."
     )
     parts = [paid, ranks if len(budget["seeds"]) > 1 else "One seed: no interval, and no rank."]
+    if result["metric"]["asked"] != "auto" or lead(result) != "accuracy":
+        parts.append(leads_in_words(result))
     if any("†" in verdict_in_words(row) for row in strategies.values()):
         parts.append(f"† would not hold for all {len(strategies) - 1} strategies at once.")
     if len(budget["seeds"]) == 2:
@@ -103,14 +106,25 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def _beside(result: dict[str, Any]) -> Table:
+    """The other metrics of each strategy, which decide nothing."""
+    names: dict[str, Justify] = {f"{metric_in_words(name)} %": "right" for name in beside(result)}
+    table = _table("Beside it", {"strategy": "left", **names})
+    for name, row in ranked(result):
+        table.add_row(_name(name, row, result), *(_with_interval(row[metric]) for metric in beside(result)))
+    return table
+
+
 def _by_labels(result: dict[str, Any]) -> Table:
-    """Accuracy of each strategy with each label budget; in the first column of those that need none."""
-    accuracy = accuracy_by_labels(result)
-    columns = sorted({labels for by_labels in accuracy.values() for labels in by_labels})
+    """The lead metric of each strategy with each label budget; in the first column of those that need none."""
+    scores = score_by_labels(result)
+    columns = sorted({labels for by_labels in scores.values() for labels in by_labels}, key=by_size)
     show = _with_interval if len(columns) <= MOST_WITH_SPREAD else _mean
     headings: dict[str, Justify] = {str(labels or "none"): "right" for labels in columns}
-    table = _table("Accuracy % by labels a class", {"strategy": "left", **headings})
-    for name, by_labels in accuracy.items():
+    mean = f" (all: {labels_a_class(result, ALL):.1f} on average)" if ALL in columns else ""
+    title = f"{heading(lead(result))} % by labels a class{mean}"
+    table = _table(title, {"strategy": "left", **headings})
+    for name, by_labels in scores.items():
         values = [show(by_labels[labels]) if labels in by_labels else "" for labels in columns]
         table.add_row(_name(name, result["strategies"][name], result), *values)
     return table
@@ -126,8 +140,8 @@ def _table(title: str, columns: dict[str, Justify]) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    for heading, justify in columns.items():
-        table.add_column(heading, justify=justify, no_wrap=True)
+    for name, justify in columns.items():
+        table.add_column(name, justify=justify, no_wrap=True)
     return table
 
 

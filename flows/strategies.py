@@ -22,6 +22,7 @@ FAMILIES = (
     "Model level",
     "Against forgetting and overfitting",
     "Unlabelled target",
+    "Other modality",
 )
 """The order in which families are listed; a strategy's file begins with the name of its own."""
 

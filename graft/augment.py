@@ -1,6 +1,6 @@
 """Augmentation of a whole batch at once, on the batch's device.
 
-Legend: B batch, C channels, H W height and width.
+Legend: B batch, C channels, H W height and width, L tokens.
 """
 
 import math
@@ -9,14 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graft.inputs import PADDING
 from graft.settings import Augmentation
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Vary pictures (B, C, H, W), float in [0, 1]; each picture draws its own variation.
+    """Vary pictures (B, C, H, W), float in [0, 1], or texts (B, L), integers; each draws its own variation.
 
     Draws come from `generator`, on the CPU, so that every device sees the same variations.
     """
+    if images.ndim == 2:
+        return _drop(images, how.drop, generator) if how.drop else images
     if how.morphology:
         images = _morphology(images, how.morphology, generator)
     if how.flip or how.rotate or how.scale or how.shear:
@@ -24,6 +27,12 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     elif how.crop:
         images = _shift(images, how.crop, generator)
     return images
+
+
+def _drop(tokens: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Leave out tokens; nobody looks at what takes their places (word dropout; Iyyer et al. 2015)."""
+    draw = torch.rand(tokens.shape, generator=generator).to(tokens.device)
+    return tokens.masked_fill(draw < probability, PADDING)
 
 
 def _uniform(size: int, limit: float, generator: torch.Generator) -> Tensor:

@@ -1,4 +1,5 @@
-"""Bodies of networks by name: small ones of ours for 8-64 px pictures, EfficientNet-Lite0, torchvision's classifiers.
+"""Bodies of networks by name: small ones of ours for 8-64 px pictures and for texts, EfficientNet-Lite0, torchvision's
+classifiers.
 
 Two bodies make one where the name says `concat(NAME, NAME)` or `fusion(NAME, NAME)`, the source's body first; either
 may be such a name itself. So a composed network is described, saved and rebuilt like any other.
@@ -13,9 +14,18 @@ from torch import Tensor, nn
 
 from graft.composite import Concat, Fusion
 from graft.efficientnet_lite import FEATURES, efficientnet_lite0
+from graft.inputs import Input, Pictures
+from graft.text_bodies import TextBag, TextConvnet
+from graft.transformer import Transformer
 
 SMALL = {"convnet_tiny": (16, 32), "convnet_small": (32, 64, 128)}
 """Width of each stage of our own backbones; every stage halves height and width."""
+
+TRANSFORMERS = {"transformer_tiny": (64, 4, 4), "transformer_small": (128, 6, 4)}
+"""Width, blocks and heads of our transformers, which read pictures (a ViT) and texts alike."""
+
+TEXT_BODIES: dict[str, type[TextBag | TextConvnet]] = {"text_bag": TextBag, "text_convnet": TextConvnet}
+"""Those that read texts alone."""
 
 TORCHVISION = "torchvision:"
 """Prefix of torchvision's names: `torchvision:resnet18`."""
@@ -26,19 +36,34 @@ COMPOSITIONS = ("concat", "fusion")
 """How two bodies become one: `graft.composite`."""
 
 _VALID = (
-    f"{', '.join(SMALL)}, {EFFICIENTNET_LITE0}, {TORCHVISION}NAME such as {TORCHVISION}resnet18, "
+    f"{', '.join([*SMALL, *TRANSFORMERS, *TEXT_BODIES])}, {EFFICIENTNET_LITE0}, "
+    f"{TORCHVISION}NAME such as {TORCHVISION}resnet18, "
     f"or two of them as {' or '.join(f'{kind}(NAME, NAME)' for kind in COMPOSITIONS)}"
 )
 
 
-def build_backbone(name: str, channels: int) -> tuple[nn.Module, int]:
-    """A fresh backbone (B, C, H, W) -> (B, D), and D.
+def build_backbone(name: str, read: Input) -> tuple[nn.Module, int]:
+    """A fresh backbone for what it is to read, (B, C, H, W) or (B, T) -> (B, D), and D.
 
     Raises:
-        ValueError: no backbone has that name; names the valid forms, or near ones.
+        ValueError: no backbone has that name (names the valid forms, or near ones), or it cannot read that.
     """
     if "(" in name:
-        return _composed(*parse_composition(name), channels)
+        return _composed(*parse_composition(name), read)
+    if name in TRANSFORMERS:
+        width, depth, heads = TRANSFORMERS[name]
+        return Transformer(read, width, depth, heads), width
+    if name in TEXT_BODIES:
+        if isinstance(read, Pictures):
+            raise ValueError(f"backbone {name!r} reads texts, not pictures; valid: {_VALID}")
+        body = TEXT_BODIES[name](read)
+        return body, body.feature_size
+    if not isinstance(read, Pictures):
+        raise ValueError(f"no backbone {name!r} reads texts; valid: {', '.join([*TEXT_BODIES, *TRANSFORMERS])}")
+    return _for_pictures(name, read.channels)
+
+
+def _for_pictures(name: str, channels: int) -> tuple[nn.Module, int]:
     if name in SMALL:
         return _small(channels, SMALL[name])
     if name == EFFICIENTNET_LITE0:
@@ -80,10 +105,10 @@ def parse_composition(name: str) -> tuple[str, str, str]:
     return kind, names[0], names[1]
 
 
-def _composed(kind: str, source_name: str, target_name: str, channels: int) -> tuple[nn.Module, int]:
+def _composed(kind: str, source_name: str, target_name: str, read: Input) -> tuple[nn.Module, int]:
     """Both bodies, fresh, with what joins them."""
-    source, source_size = build_backbone(source_name, channels)
-    target, target_size = build_backbone(target_name, channels)
+    source, source_size = build_backbone(source_name, read)
+    target, target_size = build_backbone(target_name, read)
     if kind == "concat":
         return Concat(source, target), source_size + target_size
     return Fusion(source, source_size, target, target_size), source_size

@@ -14,13 +14,11 @@ def parameters(network: Network) -> int:
 
 
 def multiply_adds(network: Network) -> int:
-    """Multiplications, each with its addition, for one picture: those of convolutions and matrix products.
+    """Multiplications, each with its addition, for one picture or text: those of convolutions and matrix products.
 
     Norms, activations and pooling are left out, as is usual.
     """
-    size = network.description.image_size
-    picture = torch.zeros(1, network.description.channels, size, size, device=network.mean.device)
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        deepcopy(network).eval()(picture)  # a copy, since evaluation mode cannot be undone module by module
+        deepcopy(network).eval()(network.example())  # a copy, since evaluation mode cannot be undone module by module
     return int(counter.get_total_flops()) // 2

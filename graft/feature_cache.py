@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graft.augment import augment
-from graft.network import Network, at_a_time
+from graft.network import Network, as_read, at_a_time
 from graft.settings import Augmentation
 from graft.split import Domains, Split
 
@@ -34,8 +34,10 @@ def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lam
     network.eval()
     found = []
     for part in split.images.split(at_a_time(split.images)):
-        pictures = vary(part.float() / 255).contiguous(memory_format=torch.channels_last)
-        found.append(network.features(pictures).float())
+        read = vary(as_read(part))
+        if read.ndim == 4:
+            read = read.contiguous(memory_format=torch.channels_last)
+        found.append(network.features(read).float())
     return replace(split, images=torch.cat(found))
 
 

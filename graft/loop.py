@@ -16,7 +16,7 @@ from graft.augment import augment
 from graft.checkpoint import NEVER, Checkpoints, random_states, set_random_states
 from graft.feature_cache import cache_features
 from graft.keeper import Keeper
-from graft.network import Network, predict
+from graft.network import Network, as_read, predict
 from graft.sampling import Batches
 from graft.selection import Evaluation
 from graft.settings import Training
@@ -207,7 +207,8 @@ def _visible(domains: Domains, strategy: Strategy) -> Domains:
 
 def _streams(domains: Domains, weights: Tensor | None, training: Training, seed: int) -> "dict[str, _Stream]":
     """The batches of each domain; their order and variations depend on the seed alone."""
-    found = {"target": _Stream(domains.target, training, seed)}
+    balanced = training.class_weights == "balanced" and bool((domains.target.labels >= 0).all())
+    found = {"target": _Stream(domains.target, training, seed, balanced=balanced)}
     if domains.source:
         found["source"] = _Stream(domains.source, training, seed + 1, weights)
     if domains.unlabelled:
@@ -218,20 +219,30 @@ def _streams(domains: Domains, weights: Tensor | None, training: Training, seed:
 class _Stream:
     """Endless augmented batches; features that were computed before are taken as they are."""
 
-    def __init__(self, split: Split, training: Training, seed: int, weights: Tensor | None = None) -> None:
+    def __init__(
+        self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
+    ) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._images, self._labels, self._training = split.images, split.labels, training
         if self._images.ndim == 4:
             self._images = self._images.contiguous(memory_format=torch.channels_last)
+        self._balance = class_weights(split) if balanced else None
         drawn = None if weights is None else weights.cpu()
         self.order = Batches(len(split), training.batch_size, self._generator, drawn)
 
     def __next__(self) -> Batch:
         chosen = next(self.order).to(self._images.device)
         batch = self._images[chosen]
-        if batch.ndim == 4:
-            batch = augment(batch.float() / 255, self._training.augmentation, self._generator)
-        return Batch(batch, self._labels[chosen], self._training.label_smoothing)
+        if not batch.is_floating_point():  # features that were computed before are
+            batch = augment(as_read(batch), self._training.augmentation, self._generator)
+        counts = None if self._balance is None else self._balance[chosen]
+        return Batch(batch, self._labels[chosen], self._training.label_smoothing, counts)
+
+
+def class_weights(split: Split) -> Tensor:
+    """How much each picture (N,) counts so that all classes that are there count alike; 1 on average."""
+    counts = torch.bincount(split.labels, minlength=len(split.classes))
+    return len(split) / (int((counts > 0).sum()) * counts[split.labels].float())
 
 
 def _optimiser(

@@ -1,6 +1,6 @@
 """A network and the description that rebuilds it: a backbone and a head, and what only training needs.
 
-Legend: B batch, C channels, H W height and width, D features, K classes.
+Legend: B batch, C channels, H W height and width, L tokens of a text, D features, K classes.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.backbones import build_backbone
+from graft.inputs import Input, Pictures, Text
 
 _MOST_VALUES = 2**23
 """Of the pictures that pass at a time; what a body keeps of them on the way takes some fifty times their memory."""
@@ -27,14 +28,29 @@ class Description:
     """A name that `graft.backbones` knows."""
     classes: tuple[str, ...]
     """Names of the classes of the head, in the order of its outputs."""
-    channels: int
-    """1 for grey pictures, 3 for colour."""
-    image_size: int
-    """Height and width of the input in pixels."""
+    channels: int = 0
+    """1 for grey pictures, 3 for colour, 0 for texts."""
+    image_size: int = 0
+    """Height and width of the input in pixels; 0 for texts."""
     mean: tuple[float, ...] = (0.5,)
     """Mean a channel (or one for all) of the input in [0, 1]."""
     std: tuple[float, ...] = (0.5,)
     """Standard deviation a channel (or one for all) of the input in [0, 1]."""
+    vocabulary: int = 0
+    """Of a network that reads texts: how many tokens it knows; 0 for pictures."""
+    length: int = 0
+    """Of a network that reads texts: the most tokens of one; 0 for pictures."""
+
+    @property
+    def reads(self) -> Input:
+        """What the network takes."""
+        return Text(self.vocabulary, self.length) if self.vocabulary else Pictures(self.channels, self.image_size)
+
+    def reading(self, read: Input) -> "Description":
+        """The same but for what is read."""
+        if isinstance(read, Text):
+            return replace(self, channels=0, image_size=0, vocabulary=read.vocabulary, length=read.length)
+        return replace(self, channels=read.channels, image_size=read.size, vocabulary=0, length=0)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -53,7 +69,8 @@ class Network(nn.Module):
     `extras` holds what only training needs, by name: a second head, a discriminator, a teacher. They move with the
     network to its device and may be trained, but they are no part of what it is: never kept, never saved.
 
-    The input is (B, C, H, W), float in [0, 1] or uint8; or features (B, D) that were computed before.
+    The input is pictures (B, C, H, W), float in [0, 1] or uint8; texts (B, L), integers; or features (B, D), float,
+    that were computed before.
     """
 
     mean: Tensor
@@ -62,7 +79,7 @@ class Network(nn.Module):
     def __init__(self, description: Description) -> None:
         super().__init__()
         self.description = description
-        self.backbone, self.feature_size = build_backbone(description.backbone, description.channels)
+        self.backbone, self.feature_size = build_backbone(description.backbone, description.reads)
         self.head = nn.Linear(self.feature_size, len(description.classes))
         self.extras = nn.ModuleDict()
         for name in ("mean", "std"):
@@ -75,16 +92,21 @@ class Network(nn.Module):
         self.description = replace(self.description, classes=classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, D): what the head sees. Features (B, D) pass as they are."""
+        """(B, C, H, W) or (B, L) -> (B, D): what the head sees. Features (B, D) pass as they are."""
         if images.ndim == 2:
-            return images
-        if images.dtype == torch.uint8:
-            images = images.float() / 255
-        return cast(Tensor, self.backbone((images - self.mean) / self.std))
+            return images if images.is_floating_point() else cast(Tensor, self.backbone(images))
+        return cast(Tensor, self.backbone((as_read(images) - self.mean) / self.std))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, K) logits."""
+        """(B, C, H, W) or (B, L) -> (B, K) logits."""
         return cast(Tensor, self.head(self.features(images)))
+
+    def example(self, batch: int = 1) -> Tensor:
+        """A batch of what the network reads: black pictures, uint8, or texts of the first token."""
+        read = self.description.reads
+        shape = (batch, read.length) if isinstance(read, Text) else (batch, read.channels, read.size, read.size)
+        kind = torch.long if isinstance(read, Text) else torch.uint8
+        return torch.full(shape, int(kind == torch.long), dtype=kind, device=self.mean.device)
 
     def extra(self, name: str) -> nn.Module | None:
         """The extra of that name, if there is one."""
@@ -112,8 +134,14 @@ class Frozen(nn.Module):
         return self.module(*inputs)
 
 
+def as_read(batch: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) uint8 as floats in [0, 1]; whatever else comes stays as it is."""
+    return batch.float() / 255 if batch.dtype == torch.uint8 else batch
+
+
 def at_a_time(images: Tensor) -> int:
-    """How many pictures of (N, C, H, W) may pass together: fewer the larger they are, so that memory stays bounded."""
+    """How many pictures (N, C, H, W) or texts (N, L) may pass together: fewer the larger they are, so that memory stays
+    bounded."""
     return max(1, min(512, _MOST_VALUES // max(1, images[0].numel()))) if len(images) else 1
 
 

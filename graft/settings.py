@@ -13,6 +13,10 @@ Fraction = Annotated[float, Ge(0.0), Le(1.0)]
 Positive = Annotated[float, Gt(0.0), Lt(math.inf)]
 Count = Annotated[int, Ge(1)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+"""What networks are compared by; larger is better."""
+MOST_UNEQUAL = 2.0
+"""Classes are about equally frequent where the largest has at most so many times the pictures of the smallest."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Augmentation:
     """Largest slant, in degrees."""
     morphology: Fraction = 0.0
     """Probability that strokes are thickened or thinned by one pixel (grey dilation or erosion, either equally)."""
+    drop: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
+    """Of texts: probability that a token is left out."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,9 @@ class Training:
     """AdamW's decoupled weight decay (Loshchilov & Hutter 2019)."""
     label_smoothing: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     """Share of a label's probability that is spread over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: a labelled picture counts as much more in the loss as its class is rarer, so that all classes count
+    alike; the loss that chooses weights stays as it is."""
     clip_norm: Annotated[float, Ge(0.0), Lt(math.inf)] = 1.0
     """Largest norm of the whole gradient; 0 leaves it alone."""
     evaluations: Count = 10

@@ -1,6 +1,6 @@
-"""Pictures of a domain, as they lie in memory, and the domains that a training run may see.
+"""Pictures or texts of a domain, as they lie in memory, and the domains that a training run may see.
 
-Legend: N pictures, C channels, H W height and width, K classes.
+Legend: N pictures or texts, C channels, H W height and width, L tokens, K classes.
 """
 
 from collections.abc import Callable
@@ -9,23 +9,34 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from graft.inputs import Input, Pictures, Text
+
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures with their labels.
+    """Pictures, or texts, with their labels.
 
     Attributes:
-        images: (N, C, H, W) uint8; or features (N, D) float, computed once from pictures.
+        images: (N, C, H, W) uint8; texts as tokens (N, L) int32; or features (N, D) float, computed once from either.
         labels: (N,) int64, an index into `classes`; -1 where labels must not be known.
         classes: the names of the K classes.
         groups: (N,) int64, what each belongs to (a patient, a video) where that matters: what is drawn to choose by
             shares none with what is drawn to learn from.
+        vocabulary: how many tokens there are, of texts; 0 of pictures.
     """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     groups: Tensor | None = None
+    vocabulary: int = 0
+
+    @property
+    def reads(self) -> Input:
+        """What a network has to take."""
+        if self.vocabulary:
+            return Text(self.vocabulary, self.images.shape[1])
+        return Pictures(self.images.shape[1], self.images.shape[2])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -33,7 +44,7 @@ class Split:
     def take(self, indices: Tensor) -> "Split":
         """The pictures at `indices` (M,), in that order."""
         groups = None if self.groups is None else self.groups[indices]
-        return Split(self.images[indices], self.labels[indices], self.classes, groups)
+        return replace(self, images=self.images[indices], labels=self.labels[indices], groups=groups)
 
     def without_labels(self) -> "Split":
         """The same pictures; every label is -1, so that a loss which wants one fails."""

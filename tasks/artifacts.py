@@ -1,6 +1,7 @@
 """Splits and networks on disk: packed arrays, and safetensors beside a JSON description. Never a pickle."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from graft.inputs import Input, Pictures, Text
 from graft.network import Description, Network
 from graft.split import Split
+from tasks.datasets.tokenizer import TOKENIZER, vocabulary_size
 from tasks.errors import GraftError
 from tasks.files import write_json
 
@@ -21,21 +24,44 @@ def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: li
     write_json(folder / "classes.json", classes)
 
 
+def save_texts(folder: Path, tokens: np.ndarray, labels: np.ndarray, classes: list[str], tokenizer: Path) -> None:
+    """Write texts as tokens (N, L) int32 and labels (N,) into an existing folder, with the tokenizer that made them."""
+    np.save(folder / "tokens.npy", tokens.astype(np.int32), allow_pickle=False)
+    np.save(folder / "labels.npy", labels.astype(np.int64), allow_pickle=False)
+    write_json(folder / "classes.json", classes)
+    shutil.copyfile(tokenizer, folder / TOKENIZER)
+
+
 def load_split(folder: Path) -> Split:
-    """Read what `save_split` wrote; the pictures are copied into memory.
+    """Read what `save_split` or `save_texts` wrote; it is copied into memory.
 
     Raises:
         GraftError: a file is missing or is no such array.
     """
     try:
-        images = np.load(folder / "images.npy", allow_pickle=False)
+        has_texts = (folder / TOKENIZER).exists()
+        images = np.load(folder / ("tokens.npy" if has_texts else "images.npy"), allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
         path = folder / "groups.npy"
         groups = torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
+        vocabulary = vocabulary_size(folder / TOKENIZER) if has_texts else 0
     except (OSError, ValueError) as error:
         raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
-    return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), groups)
+    return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), groups, vocabulary)
+
+
+def packed_input(folder: Path) -> Input:
+    """What a packed split holds, from the shape of its array alone.
+
+    Raises:
+        OSError: there is none.
+    """
+    if (folder / TOKENIZER).exists():
+        length = np.load(folder / "tokens.npy", mmap_mode="r").shape[1]
+        return Text(vocabulary_size(folder / TOKENIZER), length)
+    _, channels, size, _ = np.load(folder / "images.npy", mmap_mode="r").shape
+    return Pictures(channels, size)
 
 
 def save_network(folder: Path, network: Network) -> None:

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from graft.cost import multiply_adds, parameters
 from graft.device import choose_device
+from graft.lead_metric import lead_metric
 from graft.metrics import score
 from graft.network import Network, predict
 from graft.projection import draw, project
+from graft.settings import Metric
 from graft.split import Split
 from tasks.artifacts import load_network, load_split
 from tasks.environment import prepare_environment
@@ -64,9 +66,10 @@ def evaluate(settings: EvaluateSettings) -> None:
     test = load_split(DATA / "test")
     probabilities = torch.stack([predict(_network(trial, trial.folder, test), test.images)[0] for trial in trials])
     measured = [_measure(trial, found, test) for trial, found in zip(trials, probabilities, strict=True)]
-    candidate = choose_candidate(trials, plan)
+    metric = _lead_metric(settings, test)
+    candidate = choose_candidate(trials, plan, metric)
     forecast = _read_json(FORECAST)
-    summary = summarise(plan, measured, candidate, test, settings)
+    summary = summarise(plan, measured, candidate, test, metric, settings)
     gains = {name: realised_gains(summary, name) for name in summary["strategies"] if name != BASELINE}
     summary["source"] = _source_network(test)
     summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items()}
@@ -87,8 +90,12 @@ def _measure(trial: Trial, probabilities: Tensor, test: Split) -> Measured:
         name: score(predict(_network(trial, folder, test), test.images)[0], test.labels)
         for name, folder in trial.companions.items()
     }
-    correct = probabilities.argmax(dim=1) == test.labels
-    return Measured(trial, score(probabilities, test.labels), correct, companions)
+    return Measured(trial, score(probabilities, test.labels), probabilities.argmax(dim=1), companions)
+
+
+def _lead_metric(settings: EvaluateSettings, test: Split) -> Metric:
+    counts = torch.bincount(test.labels, minlength=len(test.classes)).tolist()
+    return lead_metric(None if settings.metric == "auto" else settings.metric, counts)
 
 
 def _network(trial: Trial, folder: Path, test: Split) -> Network:

@@ -14,13 +14,15 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from graft.carry import carried
 from graft.cost import multiply_adds, parameters
 from graft.device import choose_device
+from graft.label_budget import read_labels
 from graft.loop import Fit, train
 from graft.metrics import score
 from graft.network import Network, predict
 from graft.sampling import LabelledTarget, draw_labels
-from graft.settings import Count, Training
+from graft.settings import Training
 from graft.split import Domains, Split
 from graft.strategies import look_in, strategy_class
 from graft.strategies.base import Strategy
@@ -33,6 +35,7 @@ from tasks.parameters import load_yaml, parse, read_section
 from tasks.plan import ORACLE, Entry, wrong_section
 from tasks.search import main_knob, search
 from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.tune import TuneSettings
 from tasks.stage import batch_parts, run_stage
 from tasks.stage_code import OWN_STRATEGIES
@@ -76,7 +79,7 @@ def finetune(entry: Entry) -> None:
         "knobs": asdict(strategy),
         "labels_per_class": entry.labels,
         **asdict(settings),
-        "validation_per_class": len(labelled.validation) // len(labelled.validation.classes),
+        "validation_per_class": mean_per_class(labelled.validation),
         "n_train": len(labelled.training) if strategy.uses_labels else 0,
         "n_validation": len(labelled.validation),
         "parameters": parameters(network),
@@ -117,9 +120,15 @@ def load_strategy(entry: Entry) -> Strategy:
     return strategy
 
 
+def mean_per_class(split: Split) -> int | float:
+    """Pictures a class: a whole number where all have as many, else the mean to a tenth."""
+    whole, rest = divmod(len(split), len(split.classes))
+    return round(len(split) / len(split.classes), 1) if rest else whole
+
+
 def _draw(entry: Entry, settings: FinetuneSettings) -> LabelledTarget:
     """The label budget; without labels to train on, validation is that of the largest budget beside it."""
-    budget = entry.labels or max(parse(load_yaml(PARAMS).get("label_budgets"), list[Count], where="label_budgets"))
+    budget = entry.labels or read_label_budgets(PARAMS)[-1]
     return draw_labels(load_split(DATA / "pool"), budget, settings.validation_for(budget), entry.seed)
 
 
@@ -161,7 +170,8 @@ class _Trainer:
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
-        network = strategy.adapt(load_network(PRETRAINED), self.domains.validation.classes).to(choose_device())
+        source = carried(load_network(PRETRAINED), self.domains.validation.reads, strategy)
+        network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
         fit = train(
@@ -195,7 +205,7 @@ def _search(
 
 def _validate(network: Network, validation: Split) -> dict[str, Any]:
     scores = score(predict(network, validation.images)[0], validation.labels)
-    return {"accuracy": scores.accuracy, "macro_f1": scores.macro_f1, "nll": scores.nll}
+    return {name: getattr(scores, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll")}
 
 
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
@@ -209,7 +219,9 @@ def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterat
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Adapt the pretrained network with one strategy, budget and seed.")
     parser.add_argument("--strategy", required=True)
-    parser.add_argument("--labels", type=int, default=0, help="a class; none for a strategy that needs none")
+    parser.add_argument(
+        "--labels", type=read_labels, default=0, help="a class, or `all`; 0 for a strategy that needs none"
+    )
     parser.add_argument("--seed", type=int, required=True)
     given = parser.parse_args()
     run_stage(lambda: finetune(Entry(given.strategy, given.labels, given.seed)), seed=given.seed)

@@ -1,7 +1,7 @@
 """Stage `forecast`: how far the domains lie apart, and how well the source's features suit the target, untrained.
 
-Reads build/pretrained, build/data/{source,pool} and sections `forecast`, `seeds`, `label_budgets` and
-`finetune.validation_per_class`; writes build/forecast/forecast.json. The test split is never read here.
+Reads build/pretrained, build/data/{source,pool} and sections `forecast`, `seeds`, `label_budgets` and what `finetune`
+holds out to choose by; writes build/forecast/forecast.json. The test split is never read here.
 """
 
 import hashlib
@@ -17,9 +17,10 @@ from torch import Tensor
 from graft.comparison import seed_interval, verdict
 from graft.device import choose_device
 from graft.domain_gap import domain_gap
+from graft.label_budget import Labels, by_size
 from graft.network import Network, predict
 from graft.sampling import draw_labels
-from graft.settings import Count, Seed
+from graft.settings import Seed
 from graft.split import Split
 from graft.transferability import h_score, leep, logme, nce, probe_accuracy
 from tasks.artifacts import load_network, load_split
@@ -29,6 +30,7 @@ from tasks.forecast_models import PRETRAINED, Seen, fit_pictures, look, model_fo
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import ForecastSettings
+from tasks.settings.label_budgets import read_label_budgets
 from tasks.stage import run_stage
 
 PARAMS = "params.yaml"
@@ -52,7 +54,7 @@ class Cell:
         held: of those that these trials choose by; a probe is tested on them.
     """
 
-    labels: int
+    labels: Labels
     seed: int
     training: Tensor
     held: Tensor
@@ -86,15 +88,15 @@ def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Pa
     }
 
 
-def ranked_by(labels: int) -> str:
+def ranked_by(labels: Labels) -> str:
     """The score that source models are ranked by with so many labels a class."""
-    return "logme" if labels >= _FEWEST_FOR_EVIDENCE else "probe"
+    return "logme" if by_size(labels) >= _FEWEST_FOR_EVIDENCE else "probe"
 
 
 def _cells(project: Path, pool: Split) -> list[Cell]:
     """Every label budget with every seed; the pictures are those that `finetune` draws."""
     content = load_yaml(project / PARAMS)
-    budgets = sorted(parse(content.get("label_budgets"), list[Count], where=f"{PARAMS}: label_budgets"))
+    budgets = read_label_budgets(project / PARAMS)
     seeds = parse(content.get("seeds"), list[Seed], where=f"{PARAMS}: seeds")
     if not (budgets and seeds):
         raise GraftError(f"{PARAMS}: label_budgets and seeds have to name a number each")

@@ -10,22 +10,23 @@ from typing import Any
 
 from scipy.stats import kendalltau, spearmanr
 
+from graft.label_budget import Labels
 from tasks.forecasting import own
 from tasks.plan import BASELINE
-from tasks.summary_view import budgets
+from tasks.summary_view import budgets, lead
 
-Gains = Mapping[tuple[int, int], float]
-"""Gain in test accuracy over the baseline, by labels a class and seed."""
+Gains = Mapping[tuple[Labels, int], float]
+"""Gain over the baseline, by labels a class and seed."""
 
 _FEWEST = 3
 """Values that have an order worth comparing."""
 
 
-def realised_gains(summary: dict[str, Any], strategy: str) -> dict[tuple[int, int], float]:
-    """What a strategy gained over the baseline in every cell, from the content of reports/metrics.json."""
-    found = {}
+def realised_gains(summary: dict[str, Any], strategy: str) -> dict[tuple[Labels, int], float]:
+    """What a strategy gained over the baseline in every cell, in the lead metric, from reports/metrics.json."""
+    found, metric = {}, lead(summary)
     for labels, rows in budgets(summary).items():
-        reached, baseline = (rows[name]["accuracy"]["seeds"] for name in (strategy, BASELINE))
+        reached, baseline = (rows[name][metric]["seeds"] for name in (strategy, BASELINE))
         for seed, ours, theirs in zip(summary["budget"]["seeds"], reached, baseline, strict=True):
             found[labels, seed] = round(ours - theirs, 4)
     return found
@@ -53,7 +54,9 @@ def score_forecast(forecast: dict[str, Any], gains: Gains) -> dict[str, Any]:
     }
 
 
-def score_ranking(forecast: dict[str, Any], realised: Mapping[str, float], labels: int | None = None) -> dict[str, Any]:
+def score_ranking(
+    forecast: dict[str, Any], realised: Mapping[str, float], labels: Labels | None = None
+) -> dict[str, Any]:
     """Every score of several source models against what each of them reached: `n` models, and `rank` by score.
 
     Args:

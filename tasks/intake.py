@@ -6,6 +6,7 @@ says which.
 
 from pathlib import Path
 
+from graft.label_budget import ALL
 from tasks.datasets.check import Budget, check_data, summarise
 from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, update_import
 from tasks.datasets.filling import filling, take_back
@@ -58,8 +59,9 @@ def label_budget(root: Path) -> Budget:
         GraftError: params.yaml cannot be used.
     """
     spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
-    labels = read_plan(root / "params.yaml").budget
-    return Budget(labels, spent.validation_for(labels))
+    plan = read_plan(root / "params.yaml")
+    of_all = spent.validation_fraction if ALL in plan.budgets else None
+    return Budget(plan.most_labels, min(spent.validation_per_class, plan.most_labels), of_all)
 
 
 def _fetch_news(root: Path) -> None:

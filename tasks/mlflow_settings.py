@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
 
 from annotated_types import Ge, Le, MinLen
 
+from graft.settings import Metric
 from tasks.addresses import split_address, without_password
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, suggest
@@ -20,8 +21,6 @@ FILE = "mlflow.yaml"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 Name = Annotated[str, MinLen(1)]
-Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
-"""What champions may be compared by; larger is better."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,8 @@ class Promotion:
     """What a candidate must show before it becomes the champion."""
 
     require: Literal["positive", "not_negative"] = "positive"
-    metric: Metric = "accuracy"
+    metric: Literal["lead", Metric] = "lead"
+    """What champions are compared by; `lead` is the metric that leads the comparison of strategies."""
     margin: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
     seeds: Annotated[int, Ge(1)] = 3
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graft.settings import Count, Seed
+from graft.label_budget import ALL, Labels, by_size
+from graft.settings import Seed
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse
+from tasks.settings.label_budgets import LabelBudget
 
 BASELINE = "scratch"
 """The strategy that every gain is counted from."""
@@ -18,7 +20,7 @@ ORACLE = "oracle"
 
 PLAN_SECTIONS: dict[str, Any] = {
     "seeds": list[Seed],
-    "label_budgets": list[Count],
+    "label_budgets": list[LabelBudget],
     "strategies": dict[str, dict[str, Any] | None],
     "label_free": dict[str, dict[str, Any] | None],
 }
@@ -30,8 +32,8 @@ class Entry:
     """One strategy with one label budget and one seed: a stage of the graph."""
 
     strategy: str
-    labels: int
-    """Labels a class to train on; 0 for a strategy that needs none."""
+    labels: Labels
+    """Labels a class to train on, or `all`; 0 for a strategy that needs none."""
     seed: int
 
     @property
@@ -58,24 +60,33 @@ class Plan:
     """Those that learn from labels."""
     label_free: tuple[str, ...]
     """Those that need none; they are compared with the others at every budget."""
-    budgets: tuple[int, ...]
-    """Labels a class, ascending."""
+    budgets: tuple[Labels, ...]
+    """Labels a class, ascending; `all` is the largest."""
     seeds: tuple[int, ...]
 
     @property
-    def budget(self) -> int:
+    def budget(self) -> Labels:
         """The largest label budget: what the user has. The candidate is chosen there."""
         return self.budgets[-1]
 
+    @property
+    def most_labels(self) -> int:
+        """The largest budget that is a number; 0 where only `all` is asked for."""
+        return max((labels for labels in self.budgets if labels != ALL), default=0)
+
     def entries(self) -> list[Entry]:
         """Every trial: strategy by strategy, budget by budget, seed by seed."""
-        asked = [(name, labels) for name in self.strategies for labels in self.budgets]
-        asked += [(name, 0) for name in self.label_free]
-        return [Entry(name, labels, seed) for name, labels in sorted(asked) for seed in self.seeds]
+        return [
+            Entry(name, labels, seed)
+            for name in sorted((*self.strategies, *self.label_free))
+            for labels in (self.budgets if name in self.strategies else (0,))
+            for seed in self.seeds
+        ]
 
-    def compared(self, budget: int) -> list[tuple[str, int]]:
+    def compared(self, budget: Labels) -> list[tuple[str, Labels]]:
         """The strategies beside each other at a budget, sorted, with the labels that each of them uses."""
-        return sorted([*((name, budget) for name in self.strategies), *((name, 0) for name in self.label_free)])
+        names = sorted((*self.strategies, *self.label_free))
+        return [(name, budget if name in self.strategies else 0) for name in names]
 
 
 def read_plan(params: Path) -> Plan:
@@ -96,7 +107,7 @@ def read_plan(params: Path) -> Plan:
     if problems:
         raise GraftError(problems)
     strategies, label_free = (tuple(sorted(read[section])) for section in ("strategies", "label_free"))
-    return Plan(strategies, label_free, tuple(sorted(read["label_budgets"])), tuple(read["seeds"]))
+    return Plan(strategies, label_free, tuple(sorted(read["label_budgets"], key=by_size)), tuple(read["seeds"]))
 
 
 def _faults(read: Mapping[str, Any]) -> Iterator[str]:
@@ -110,12 +121,10 @@ def _faults(read: Mapping[str, Any]) -> Iterator[str]:
     if read.get("seeds") == []:
         yield "seeds: at least one seed is needed, three or more for intervals worth having"
     if read.get("label_budgets") == []:
-        yield "label_budgets: at least one number of labels a class is needed, such as [10]"
+        yield "label_budgets: at least one number of labels a class is needed, such as [10] or [all]"
     for section in ("seeds", "label_budgets"):
         values = read.get(section, [])
-        yield from (
-            f"{section}: {value} is given twice" for value in sorted({v for v in values if values.count(v) > 1})
-        )
+        yield from (f"{section}: {value} is given twice" for value in dict.fromkeys(values) if values.count(value) > 1)
     for name in sorted(strategies.keys() & read.get("label_free", {}).keys()):
         yield f"{name!r} is in strategies and in label_free; it can be in one of them"
 

@@ -3,6 +3,7 @@
 Reads build/data/source and section `pretrain`; writes build/pretrained.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -62,20 +63,19 @@ def pretrain(settings: PretrainSettings) -> None:
 
 
 def new_network(backbone: str, pictures: Split) -> Network:
-    """A fresh network for such pictures; its normalisation is their mean and standard deviation a channel.
+    """A fresh network for such pictures, normalised by their mean and standard deviation a channel; or for such texts.
 
     Raises:
         GraftError: no backbone has that name, or it cannot take such pictures.
     """
-    mean, std = pictures.mean_and_std()
-    description = Description(
-        backbone=backbone,
-        classes=pictures.classes,
-        channels=pictures.images.shape[1],
-        image_size=pictures.images.shape[2],
-        mean=tuple(round(value, 4) for value in mean),
-        std=tuple(max(0.01, round(value, 4)) for value in std),
-    )
+    description = Description(backbone, pictures.classes).reading(pictures.reads)
+    if not pictures.vocabulary:
+        mean, std = pictures.mean_and_std()
+        description = replace(
+            description,
+            mean=tuple(round(value, 4) for value in mean),
+            std=tuple(max(0.01, round(value, 4)) for value in std),
+        )
     try:
         network = Network(description)
         network(pictures.images[:2])  # some of torchvision's bodies take pictures of one size only

@@ -6,12 +6,14 @@ them register. MLflow keeps no history of promotions either, so each version car
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from graft.settings import Metric
 from tasks.errors import GraftError
-from tasks.mlflow_settings import MlflowSettings, read_mlflow_settings
+from tasks.mlflow_settings import MlflowSettings, Promotion, read_mlflow_settings
 from tasks.records.champion import scores_tag, standing
 from tasks.records.drift import DATA_MD5, POOL_MD5, TEST_MD5, Drift, find_drift
 from tasks.records.mlflow_client import default_server, find_experiment, in_words, only_one, open_client
@@ -19,7 +21,7 @@ from tasks.records.model_package import logged_model
 from tasks.records.outcome import Outcome, read_outcome
 from tasks.records.promotion import Candidate, Decision, decide
 from tasks.records.published import Registration
-from tasks.records.run_content import KEY
+from tasks.records.run_content import KEY, LEAD
 from tasks.records.run_store import RunStore
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome
         version = _create_version(client, name, outcome, run)
     _keep_scores(client, version, outcome)
     champion = _holder(client, name, CHAMPION)
-    gate = settings.registry.promotion
+    gate = _resolved(settings.registry.promotion, outcome)
     score = standing(client, champion, outcome, gate.metric) if champion else None
     decision = decide(_candidate(version, outcome, gate.metric), score, gate)
     drift = find_drift(champion, outcome, gate.metric, score) if champion and score else None
@@ -78,6 +80,11 @@ def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome
         reason=decision.reason,
         drift=str(drift) if drift else "",
     )
+
+
+def _resolved(gate: Promotion, outcome: Outcome) -> Promotion:
+    """The gate with the name of a metric in it."""
+    return replace(gate, metric=cast(Metric, outcome.metric)) if gate.metric == "lead" else gate
 
 
 def _show_drift(client: "MlflowClient", experiment_id: str, outcome: Outcome, drift: Drift) -> None:
@@ -136,10 +143,11 @@ def _holder(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | No
 
 
 def _keep_scores(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
+    """Note what the version reached on the test set, and by which metric it was chosen: both may be evaluated anew."""
     scores = json.dumps(outcome.candidate.test, sort_keys=True)
-    tag = scores_tag(outcome.test_md5)
-    if version.tags.get(tag) != scores:
-        client.set_model_version_tag(version.name, str(version.version), tag, scores)
+    for tag, value in {scores_tag(outcome.test_md5): scores, LEAD: outcome.metric}.items():
+        if version.tags.get(tag) != value:
+            client.set_model_version_tag(version.name, str(version.version), tag, value)
 
 
 def _candidate(version: "ModelVersion", outcome: Outcome, metric: str) -> Candidate:

@@ -1,7 +1,7 @@
 """Whether each strategy that is asked for can work with this data and this backbone: asked before anything is trained.
 
-`python -m tasks.suitability`, once build/data is there. The class sets, channels and sizes are those of the card; the
-weights do not matter.
+`python -m tasks.suitability`, once build/data is there. The class sets are those of the card; the weights do not
+matter.
 """
 
 import json
@@ -9,16 +9,18 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from graft.carry import carried
 from graft.network import Description, Network
 from graft.strategies import look_in, strategy_class
+from tasks.artifacts import packed_input
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.check_parameters import CARD, PARAMS
-from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
 from tasks.stage_code import OWN_STRATEGIES
 
+DATA = Path("build/data")
 SECTIONS = ("strategies", "label_free")
 
 
@@ -29,21 +31,20 @@ def check_suitability(root: Path) -> None:
         GraftError: some cannot; all of them, with their reasons.
     """
     look_in(root / OWN_STRATEGIES)
-    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
     backbone = read_section(root / PARAMS, "pretrain", PretrainSettings).backbone
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
     source, target = (tuple(domains[name]["classes"]) for name in ("source", "pool"))
     try:
-        network = Network(Description(backbone, source, settings.channels, settings.image_size))
+        network = Network(Description(backbone, source).reading(packed_input(root / DATA / "source")))
     except Exception:  # the stage `pretrain` says best why there is no such network
         return
-    content = load_yaml(root / PARAMS)
+    content, read = load_yaml(root / PARAMS), packed_input(root / DATA / "pool")
     problems = []
     for section in SECTIONS:
         for name, knobs in (content.get(section) or {}).items():
             strategy: Any = parse(knobs or {}, strategy_class(name), where=f"{PARAMS}: {section}.{name}")
             try:
-                strategy.adapt(deepcopy(network), target)
+                strategy.adapt(carried(deepcopy(network), read, strategy), target)
             except ValueError as error:
                 problems.append(f"{PARAMS}: {section}.{name}: {error}")
     if problems:

@@ -13,17 +13,21 @@ from torch import Tensor
 
 from graft.comparison import (
     Interval,
-    accuracy_gains,
+    gains_over,
     p_values_over,
     pairwise_p_values,
     rank_ranges,
     seed_interval,
     verdict,
 )
+from graft.label_budget import Labels
+from graft.lead_metric import Answers
 from graft.metrics import Scores
+from graft.settings import Metric
 from graft.split import Split
 from tasks.plan import BASELINE, Entry, Plan
 from tasks.settings.evaluate import EvaluateSettings
+from tasks.summary_view import metric_in_words
 from tasks.trials import SEED_METRICS, Trial
 
 DIGITS = 4
@@ -36,51 +40,73 @@ class Measured:
 
     trial: Trial
     scores: Scores
-    correct: Tensor
-    """(N,), whether it is right about each picture."""
+    predictions: Tensor
+    """(N,), the class that it names for each picture."""
     companions: Mapping[str, Scores]
     """Of the networks that were trained beside it only to be measured."""
 
 
 def summarise(
-    plan: Plan, measured: list[Measured], candidate: Trial, test: Split, settings: EvaluateSettings
+    plan: Plan, measured: list[Measured], candidate: Trial, test: Split, metric: Metric, settings: EvaluateSettings
 ) -> dict[str, Any]:
-    """All of `reports/metrics.json`."""
+    """All of `reports/metrics.json`; `metric` leads."""
     by_entry = {found.trial.entry: found for found in measured}
-    rows = {budget: _rows(plan, budget, by_entry, test, settings) for budget in plan.budgets}
+    rows = {budget: _rows(plan, budget, by_entry, test, metric, settings) for budget in plan.budgets}
+    counts = torch.bincount(test.labels, minlength=len(test.classes))
     return {
+        "metric": {
+            "name": metric,
+            "asked": settings.metric,
+            "fewest_of_a_class": int(counts.min()),
+            "most_of_a_class": int(counts.max()),
+        },
         "candidate": {
             "trial": candidate.name,
             "strategy": candidate.strategy,
             "labels_per_class": candidate.entry.labels,
             "seed": candidate.seed,
-            "chosen_by": "mean validation accuracy",
-            "validation_accuracy": round(candidate.metrics["validation"]["accuracy"], DIGITS),
+            "chosen_by": f"mean validation {metric_in_words(metric)}",
+            f"validation_{metric}": round(candidate.metrics["validation"][metric], DIGITS),
         },
         "test": {"n": len(test), "classes": list(test.classes)},
         "budget": {
             "labels_per_class": plan.budget,
             "validation_per_class": candidate.metrics["validation_per_class"],
+            "n_train": _mean_count(plan, by_entry, "n_train"),
+            "n_validation": _mean_count(plan, by_entry, "n_validation"),
             "seeds": list(plan.seeds),
         },
         "strategies": rows[plan.budget],
         "smaller_budgets": {str(budget): rows[budget] for budget in plan.budgets[:-1]},
-        "companions": _companions(measured, settings),
+        "companions": _companions(measured, metric, settings),
     }
 
 
+def _mean_count(plan: Plan, by_entry: Mapping[Entry, Measured], name: str) -> int:
+    """Pictures of the largest budget, mean over seeds: with `all`, groups can leave a seed more than another."""
+    trials = [by_entry[Entry(BASELINE, plan.budget, seed)].trial for seed in plan.seeds]
+    return round(fmean(trial.metrics[name] for trial in trials))
+
+
 def _rows(
-    plan: Plan, budget: int, by_entry: Mapping[Entry, Measured], test: Split, settings: EvaluateSettings
+    plan: Plan,
+    budget: Labels,
+    by_entry: Mapping[Entry, Measured],
+    test: Split,
+    metric: Metric,
+    settings: EvaluateSettings,
 ) -> dict[str, Any]:
     """A row for each strategy that is compared at a label budget."""
     compared = plan.compared(budget)
     names = [name for name, _ in compared]
     groups = [[by_entry[Entry(name, labels, seed)] for seed in plan.seeds] for name, labels in compared]
-    correct = torch.stack([torch.stack([found.correct for found in group]) for group in groups])
-    over_scratch = _gains(names, correct, BASELINE, settings)
-    over_source_only = _gains(names, correct, CONTROL, settings) if CONTROL in names else {}
-    p_values = p_values_over(correct, names.index(BASELINE))
-    means, of_pairs = correct.double().mean(dim=(1, 2)).tolist(), pairwise_p_values(correct)
+    predictions = torch.stack([torch.stack([found.predictions for found in group]) for group in groups])
+    answers = Answers(predictions, test.labels, len(test.classes), metric)
+    contributions = answers.contributions()
+    over_scratch = _gains(names, answers, BASELINE, settings)
+    over_source_only = _gains(names, answers, CONTROL, settings) if CONTROL in names else {}
+    p_values = p_values_over(contributions, names.index(BASELINE))
+    means, of_pairs = contributions.mean(dim=(1, 2)).tolist(), pairwise_p_values(contributions)
     ranks = rank_ranges(means, of_pairs, settings.confidence)
     rows = {}
     for i, ((name, labels), group, p_value) in enumerate(zip(compared, groups, p_values, strict=True)):
@@ -93,7 +119,7 @@ def _rows(
             "per_class_recall": {
                 label: _mean(found.per_class_recall[k] for found in scores) for k, label in enumerate(test.classes)
             },
-            "validation_accuracy": round(fmean(f.trial.metrics["validation"]["accuracy"] for f in group), DIGITS),
+            f"validation_{metric}": round(fmean(f.trial.metrics["validation"][metric] for f in group), DIGITS),
             "gain_over_scratch": _plain(gain),
             "gain_over_source_only": _plain(over_source_only[name]) if over_source_only else None,
             "verdict": "baseline" if name == BASELINE else found,
@@ -116,25 +142,26 @@ def _over(baseline: str, name: str, gains: Mapping[str, Interval]) -> str | None
     return "baseline" if name == baseline else verdict(gains[name])
 
 
-def _gains(names: list[str], correct: Tensor, baseline: str, settings: EvaluateSettings) -> dict[str, Interval]:
+def _gains(names: list[str], answers: Answers, baseline: str, settings: EvaluateSettings) -> dict[str, Interval]:
     """Each strategy's gain over `baseline`, already rounded: the verdict has to follow from the printed numbers."""
-    gains = accuracy_gains(
-        correct,
+    gains = gains_over(
+        answers.contributions(),
         names.index(baseline),
         confidence=settings.confidence,
         resamples=settings.resamples,
         seed=settings.seed,
+        resampled=answers.resampled,
     )
     return {name: gain.rounded(DIGITS) for name, gain in zip(names, gains, strict=True)}
 
 
-def _companions(measured: list[Measured], settings: EvaluateSettings) -> dict[str, Any]:
-    """By strategy, label budget and name: the accuracy of networks that were only trained to be measured."""
+def _companions(measured: list[Measured], metric: Metric, settings: EvaluateSettings) -> dict[str, Any]:
+    """By strategy, label budget and name: the lead metric of networks that were only trained to be measured."""
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for one in measured:
         for name, scores in one.companions.items():
             budgets = found.setdefault(one.trial.strategy, {}).setdefault(str(one.trial.entry.labels), {})
-            budgets.setdefault(name, []).append(scores.accuracy)
+            budgets.setdefault(name, []).append(getattr(scores, metric))
     return {
         strategy: {
             budget: {name: _over_seeds(values, settings) for name, values in names.items()}

@@ -2,13 +2,47 @@
 
 from typing import Any
 
+from graft.label_budget import ALL, Labels, by_size, read_labels
 
-def budgets(summary: dict[str, Any]) -> dict[int, dict[str, Any]]:
+METRICS = ("accuracy", "macro_f1", "balanced_accuracy")
+
+
+def budgets(summary: dict[str, Any]) -> dict[Labels, dict[str, Any]]:
     """The rows of every label budget, ascending; the largest is the one that the candidate is chosen at."""
-    smaller = {int(labels): rows for labels, rows in summary["smaller_budgets"].items()}
-    return dict(sorted({**smaller, summary["budget"]["labels_per_class"]: summary["strategies"]}.items()))
+    found = {read_labels(labels): rows for labels, rows in summary["smaller_budgets"].items()}
+    found[summary["budget"]["labels_per_class"]] = summary["strategies"]
+    return {labels: found[labels] for labels in sorted(found, key=by_size)}
+
+
+def labels_a_class(summary: dict[str, Any], labels: Labels) -> float:
+    """A label budget as a number: of `all`, which is the largest, how many a class there are on average."""
+    if labels != ALL:
+        return labels
+    return float(summary["budget"]["n_train"] / len(summary["test"]["classes"]))
 
 
 def ranked(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Strategies with what they reached, best mean test accuracy first. An order to read, not a choice."""
-    return sorted(summary["strategies"].items(), key=lambda item: (-item[1]["accuracy"]["mean"], item[0]))
+    """Strategies with what they reached on test, the best mean first. An order to read, not a choice."""
+    metric = lead(summary)
+    return sorted(summary["strategies"].items(), key=lambda item: (-item[1][metric]["mean"], item[0]))
+
+
+def lead(summary: dict[str, Any]) -> str:
+    """The name of the metric that leads: gains, ranks and verdicts are in it."""
+    return str(summary["metric"]["name"])
+
+
+def metric_in_words(metric: str) -> str:
+    """'balanced accuracy', 'macro-F1'."""
+    return "macro-F1" if metric == "macro_f1" else metric.replace("_", " ")
+
+
+def heading(metric: str) -> str:
+    """'Balanced accuracy', at the start of a line."""
+    words = metric_in_words(metric)
+    return words[0].upper() + words[1:]
+
+
+def beside(summary: dict[str, Any]) -> list[str]:
+    """The metrics that are shown beside the one that leads."""
+    return [metric for metric in METRICS if metric != lead(summary)]

@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from graft.selection import Evaluation
+from graft.settings import Metric
 from tasks.curves import read_curve
 from tasks.errors import GraftError
 from tasks.plan import Entry, Plan
@@ -68,18 +69,18 @@ def load_trials(folder: Path, plan: Plan) -> list[Trial]:
     return trials
 
 
-def choose_candidate(trials: list[Trial], plan: Plan) -> Trial:
+def choose_candidate(trials: list[Trial], plan: Plan, metric: Metric) -> Trial:
     """The trial that a user would ship: of those at the largest budget, and of those that need no labels.
 
     Validation alone decides; the test split never does.
 
-    First the strategy: best mean validation accuracy over its seeds, then lower mean validation loss, then name. Then
-    its seed: best validation accuracy, then lower validation loss, then the lowest seed.
+    First the strategy: best mean over its seeds of `metric` on validation, then lower mean validation loss, then name.
+    Then its seed: best on validation, then lower validation loss, then the lowest seed.
     """
 
     def validation(trial: Trial) -> tuple[float, float]:
         found = trial.metrics["validation"]
-        return -found["accuracy"], found["nll"]
+        return -found[metric], found["nll"]
 
     trials = [trial for trial in trials if trial.entry.labels in (0, plan.budget)]
 
@@ -97,11 +98,17 @@ def _check_same_budget(trials: list[Trial], plan: Plan) -> None:
         compared = [trial for trial in trials if trial.entry.labels in (0, budget)]
         keys = ("training", "validation_per_class") if budget == plan.budget else ("training",)
         first = next(trial for trial in compared if trial.entry.labels == budget)
+        # With `all`, groups can leave one seed more to choose by than another.
+        of_seed = {trial.seed: trial for trial in reversed(compared) if trial.entry.labels == budget}
+        others = {
+            "training": [first] * len(compared),
+            "validation_per_class": [of_seed[trial.seed] for trial in compared],
+        }
         problems += [
-            f"{trial.folder}: {key} is {trial.metrics.get(key)!r}, but {first.metrics.get(key)!r} in {first.name}"
-            for trial in compared
+            f"{trial.folder}: {key} is {trial.metrics.get(key)!r}, but {other.metrics.get(key)!r} in {other.name}"
             for key in keys
-            if trial.metrics.get(key) != first.metrics.get(key)
+            for trial, other in zip(compared, others[key], strict=True)
+            if trial.metrics.get(key) != other.metrics.get(key)
         ]
     if problems:
         raise GraftError(problems, "Trials are compared with equal budgets only. Make them anew: dvc repro")

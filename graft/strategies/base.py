@@ -16,22 +16,30 @@ from graft.split import Domains, Split
 
 @dataclass(frozen=True)
 class Batch:
-    """Augmented pictures of one domain with their labels."""
+    """Augmented pictures, or texts, of one domain with their labels."""
 
     images: Tensor
-    """(B, C, H, W), float in [0, 1]; or (B, D), where the backbone is frozen and its features were computed once."""
+    """(B, C, H, W), float in [0, 1]; texts (B, L), integers; or (B, D), float, where the backbone is frozen and its
+    features were computed once."""
     labels: Tensor
     """(B,), an index into the domain's classes; -1 where labels must not be known."""
     label_smoothing: float = 0.0
+    weights: Tensor | None = None
+    """(B,), how much each picture counts; their mean over the domain is 1. None: all alike."""
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (B, K) against the labels, smoothed as the training settings say."""
-        return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
+        """Mean cross-entropy of logits (B, K) against the labels, smoothed and weighed as the training settings say."""
+        if self.weights is None:
+            return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
+        losses = F.cross_entropy(logits, self.labels, reduction="none", label_smoothing=self.label_smoothing)
+        # Not divided by the weights' sum, so that the parts of a batch add up to the whole.
+        return (self.weights * losses).mean()
 
     def in_parts(self, parts: int) -> list["Batch"]:
         """The batch in so many parts, whose sizes differ by one at most."""
         pairs = zip(self.images.tensor_split(parts), self.labels.tensor_split(parts), strict=True)
-        return [Batch(images, labels, self.label_smoothing) for images, labels in pairs]
+        weights = [None] * parts if self.weights is None else self.weights.tensor_split(parts)
+        return [Batch(*pair, self.label_smoothing, part) for pair, part in zip(pairs, weights, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,8 @@ class Strategy:
     """False for a strategy that needs no label of the target: it is given the target's pool without labels."""
     optimises: ClassVar[bool] = True
     """False for a strategy without gradient steps; `begin` is all that happens to its network."""
+    crosses_modalities: ClassVar[bool] = False
+    """True for a strategy that can use source data which the target's network cannot read (`graft.carry`)."""
 
     @property
     def name(self) -> str:
@@ -136,7 +146,8 @@ class Strategy:
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The network to train for the target's `classes`: freeze, inject, widen, replace or build.
 
-        `source` is the pretrained network and may be changed and returned.
+        `source` is the pretrained network, carried over to what the target is (`graft.carry`); it may be changed and
+        returned.
 
         Raises:
             ValueError: the strategy cannot work for these domains; says precisely why.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from graft.label_budget import nesting_fault
 from tasks.datasets.class_map import read_class_map, rename_classes
 from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures
 from tasks.datasets.layouts.manifest import Columns
@@ -34,10 +35,13 @@ Keeper = Callable[[str, int], Keep]
 
 
 class Budget(NamedTuple):
-    """Labels that a trial draws from the target's training pool, for each class."""
+    """Labels that trials draw from the target's training pool, for each class."""
 
     labels_per_class: int
+    """The largest number that is asked for; 0 where only `all` is."""
     validation_per_class: int
+    of_all: float | None = None
+    """The share that `all` holds out to choose by; None where it is not asked for."""
 
 
 @dataclass(frozen=True)
@@ -292,12 +296,23 @@ def _leaks(parts: dict[str, Part]) -> Iterator[Fault]:
 def _budget_faults(parts: dict[str, Part], budget: Budget | None) -> Iterator[Fault]:
     if budget is None or "pool" not in parts:
         return
-    pool, needed = parts["pool"], sum(budget)
+    pool, where = parts["pool"], f"{parts['pool'].domain.path} (pool)"
+    learn, choose, of_all = budget
     counts = np.bincount(pool.labels, minlength=len(pool.domain.classes))
-    for label in np.flatnonzero((counts > 0) & (counts < needed)):
-        yield Fault(
-            "budget",
-            f"{pool.domain.path} (pool)",
-            f"class {pool.domain.classes[label]!r} has {counts[label]} labels, but the largest of label_budgets,"
-            f" {budget.labels_per_class} + finetune.validation_per_class {budget.validation_per_class} need {needed}",
-        )
+    enough = {}
+    for label in np.flatnonzero(counts > 0):
+        name, count = pool.domain.classes[label], int(counts[label])
+        if count < learn + choose:
+            yield Fault(
+                "budget",
+                where,
+                f"class {name!r} has {count} labels, but the largest of label_budgets,"
+                f" {learn} + finetune.validation_per_class {choose} need {learn + choose}"
+                + ("" if of_all else "; `all` takes what is there"),
+            )
+        elif count < 2 and of_all:
+            yield Fault("budget", where, f"class {name!r} has one label; `all` learns from one, chooses by another")
+        else:
+            enough[name] = count
+    if of_all and (fault := nesting_fault(enough, learn, of_all)):
+        yield Fault("budget", where, f"label_budgets: {fault}")

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from graft.settings import Metric
 from tasks.errors import GraftError
-from tasks.mlflow_settings import Metric
 from tasks.records.outcome import TEST_DATA, Outcome
 from tasks.records.promotion import Standing
 

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from graft.label_budget import by_size
 from tasks.curves import read_curve
 from tasks.errors import GraftError
 from tasks.plan import Entry
 from tasks.stage_key import lock_entries, stage_keys
-from tasks.summary_view import budgets
+from tasks.summary_view import budgets, lead
 from tasks.trials import SEED_METRICS
 
 TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
@@ -50,6 +51,8 @@ class Outcome:
     key: str
     """Key of the stage `evaluate`, which depends on all others: the same key is the same result."""
     report: dict[str, Any]
+    metric: str
+    """The one that leads the comparison: gains and verdicts are in it."""
     card: dict[str, Any]
     test_md5: str
     """Hash of the packed test split."""
@@ -84,6 +87,7 @@ def read_outcome(root: Path) -> Outcome:
             root=root,
             key=keys["evaluate"],
             report=report,
+            metric=lead(report),
             card=_read_json(root / "build/data/card.json"),
             test_md5=_hash_in_lock(root / "dvc.lock", TEST_DATA),
             pool_md5=_hash_in_lock(root / "dvc.lock", POOL_DATA),
@@ -102,7 +106,7 @@ def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> It
     """The trials that the evaluation compared: each once, though one without labels is compared at every budget."""
     rows = [(name, row) for group in budgets(report).values() for name, row in group.items()]
     compared = {(name, row["labels_per_class"]): row for name, row in rows}
-    for (strategy, labels), row in sorted(compared.items()):
+    for (strategy, labels), row in sorted(compared.items(), key=lambda item: (item[0][0], by_size(item[0][1]))):
         for index, seed in enumerate(report["budget"]["seeds"]):
             entry = Entry(strategy, labels, seed)
             values = {metric: row[metric]["seeds"][index] for metric in SEED_METRICS}

@@ -10,7 +10,7 @@ from typing import Any
 from tasks.executor import journal
 from tasks.records.outcome import Outcome, Trained, Trial
 from tasks.report.words import labels_in_words
-from tasks.summary_view import budgets
+from tasks.summary_view import METRICS, budgets, labels_a_class, lead
 
 KEY = "graft.stage_key"
 """Tag by which a run is found again: the key of the stage that made what it shows."""
@@ -21,6 +21,9 @@ RUNS = "graft.runs"
 
 CURRENT = "graft.current"
 """Tag of a trial's run: yes if the latest result is made of it, no once params.yaml asks for others."""
+
+LEAD = "graft.metric"
+"""Tag that names the metric that leads the comparison: gains and verdicts are in it."""
 
 GROUP = "strategy_at_budget"
 """Tag by which trials are averaged: trials of a strategy with other label budgets are not one group."""
@@ -44,10 +47,12 @@ class RunContent:
 def flow_content(outcome: Outcome) -> RunContent:
     """The parent: the whole result, with the numbers of each strategy and of the candidate."""
     report, candidate = outcome.report, outcome.candidate
-    budget = report["budget"]
+    budget, verdict = report["budget"], report["strategies"][candidate.strategy]["verdict"]
     params = {
         "labels_per_class": budget["labels_per_class"],
         "validation_per_class": budget["validation_per_class"],
+        "n_train": budget["n_train"],
+        "n_validation": budget["n_validation"],
         "seeds": budget["seeds"],
         "strategies": list(report["strategies"]),
         "n_test": report["test"]["n"],
@@ -61,7 +66,7 @@ def flow_content(outcome: Outcome) -> RunContent:
         key=outcome.key,
         name=f"transfer, {labels_in_words(budget['labels_per_class'])}",
         params=_texts(params),
-        tags=_tags(outcome, outcome.key, "flow", verdict=report["strategies"][candidate.strategy]["verdict"]),
+        tags=_tags(outcome, outcome.key, "flow", verdict=verdict) | {LEAD: outcome.metric},
         points=(*_points(metrics), *_label_efficiency(report)),
         dataset=_dataset(outcome, "evaluation"),
     )
@@ -149,19 +154,21 @@ def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, flo
 
 def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of one strategy, named so that the page draws the strategies beside each other."""
-    found = {f"{name}/{strategy}": scores[name]["mean"] for name in ("accuracy", "macro_f1")}
+    found = {f"{name}/{strategy}": scores[name]["mean"] for name in METRICS}
     if gain := scores.get("gain_over_scratch"):
         found[f"gain_over_scratch/{strategy}"] = gain["mean"]
     return found
 
 
 def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
-    """Accuracy and gain by label budget: MLflow draws a metric against its step, and the step is labels a class."""
-    rows = [(labels, name, row) for labels, group in budgets(dict(report)).items() for name, row in group.items()]
+    """Scores and gain by label budget: MLflow draws a metric against its step, and the step is labels a class."""
+    summary = dict(report)
+    keys = {metric: metric for metric in ("accuracy", lead(summary))} | {"gain": "gain_over_scratch"}
     return tuple(
-        (f"{metric}_by_labels/{name}", float(row[key]["mean"]), labels)
-        for labels, name, row in rows
-        for metric, key in (("accuracy", "accuracy"), ("gain", "gain_over_scratch"))
+        (f"{metric}_by_labels/{name}", float(row[key]["mean"]), round(labels_a_class(summary, labels)))
+        for labels, group in budgets(summary).items()
+        for name, row in group.items()
+        for metric, key in keys.items()
     )
 
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from graft.label_budget import by_size
 from tasks.records.outcome import Outcome
-from tasks.report.efficiency import accuracy_by_labels, candidates_match
-from tasks.report.words import labels_in_words, rank
-from tasks.summary_view import budgets, ranked
+from tasks.report.efficiency import candidates_match, score_by_labels
+from tasks.report.words import labels_in_words, leads_in_words, rank
+from tasks.summary_view import beside, budgets, heading, lead, metric_in_words, ranked
 
 Table = dict[str, list[Any]]
 """As MLflow stores tables: {"columns": names, "data": rows}."""
@@ -15,7 +16,7 @@ MAX_LETTERS = 8000
 
 
 def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> str:
-    """The result in Markdown: who won, the leaderboard, accuracy by label budget, and links to the trials' runs."""
+    """The result in Markdown: who won, the leaderboard, its metric by label budget, and links to the trials' runs."""
     candidate, report = outcome.candidate, outcome.report
     scores, budget = report["strategies"][candidate.strategy], report["budget"]
     lines = [
@@ -24,61 +25,73 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
         "",
         f"{labels_in_words(budget['labels_per_class'])} for training, {budget['validation_per_class']} for validation, "
         f"{report['test']['n']} test pictures. Mean over seeds with its interval; the gain is over `scratch`. "
-        "A rank is a range where the data leave it open.",
+        f"A rank is a range where the data leave it open. {leads_in_words(report)}",
         "",
         *_markdown(leaderboard(outcome)),
         "",
     ]
     if len(budgets(report)) > 1:
-        lines += ["Accuracy by labels a class, ± half its interval:", "", *_markdown(budget_table(outcome)), ""]
+        lines += [
+            f"{heading(lead(report))} by labels a class, ± half its interval:",
+            "",
+            *_markdown(budget_table(outcome)),
+            "",
+        ]
     links = [_link(name, experiment_id, run_id) for name, run_id in run_ids.items()]
     text = "\n".join(lines)
     return f"{text}\n{_fitting(links, MAX_LETTERS - len(text) - 1)}"
 
 
 def leaderboard(outcome: Outcome) -> Table:
-    """The strategies, the most accurate on the test split first."""
-    columns = ["strategy", "rank", "labels a class", "accuracy", "macro F1", "gain over scratch", "verdict"]
-    return {"columns": columns, "data": [_row(name, scores) for name, scores in ranked(outcome.report)]}
+    """The strategies, the best on the test split first: the metric that leads, and those beside it."""
+    metrics = _shown(outcome.report)
+    names = [metric_in_words(metric).replace("-", " ") for metric in metrics]
+    columns = ["strategy", "rank", "labels a class", *names, "gain over scratch", "verdict"]
+    return {"columns": columns, "data": [_row(name, scores, metrics) for name, scores in ranked(outcome.report)]}
+
+
+def _shown(report: dict[str, Any]) -> list[str]:
+    """Accuracy and macro F1, after the metric that leads."""
+    return [lead(report), *(metric for metric in beside(report) if metric != "balanced_accuracy")]
 
 
 def budget_table(outcome: Outcome) -> Table:
-    """Each strategy's accuracy with each label budget; in a column of its own where it needs no labels."""
-    accuracy = accuracy_by_labels(outcome.report)
-    columns = sorted({labels for by_labels in accuracy.values() for labels in by_labels})
+    """Each strategy's lead metric with each label budget; in a column of its own where it needs no labels."""
+    scores = score_by_labels(outcome.report)
+    columns = sorted({labels for by_labels in scores.values() for labels in by_labels}, key=by_size)
     rows = [
         [name, *(_spread(by_labels[labels]) if labels in by_labels else "" for labels in columns)]
-        for name, by_labels in accuracy.items()
+        for name, by_labels in scores.items()
     ]
     return {"columns": ["strategy", *(str(labels or "none") for labels in columns)], "data": rows}
 
 
 def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
     """The trials that this result is made of, with the runs that show them: older ones where a stage was cached."""
+    metric = outcome.metric
     rows = [
         [
             trial.name,
             trial.strategy,
             trial.metrics["labels_per_class"],
             trial.metrics["seed"],
-            trial.test.get("accuracy"),
+            trial.test.get(metric),
             run_ids[trial.name],
             trial.key,
         ]
         for trial in outcome.trials
     ]
-    columns = ["trial", "strategy", "labels a class", "seed", "test accuracy", "run_id", "stage_key"]
+    columns = ["trial", "strategy", "labels a class", "seed", f"test {metric_in_words(metric)}", "run_id", "stage_key"]
     return {"columns": columns, "data": rows}
 
 
-def _row(name: str, scores: dict[str, Any]) -> list[str]:
+def _row(name: str, scores: dict[str, Any], metrics: list[str]) -> list[str]:
     gain = scores.get("gain_over_scratch")
     return [
         name,
         rank(scores),
         str(scores["labels_per_class"] or "none"),
-        interval(scores["accuracy"]),
-        interval(scores["macro_f1"]),
+        *(interval(scores[metric]) for metric in metrics),
         interval(gain, sign="+") if gain and scores["verdict"] != "baseline" else "",
         scores["verdict"],
     ]

@@ -6,10 +6,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from graft.label_budget import ALL
 from tasks.report import words
 from tasks.report.companions import oracles, others, swept
 from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, learning_curves, levels
-from tasks.report.efficiency import accuracy_by_labels, candidates_match, matches_in_words
+from tasks.report.efficiency import candidates_match, matches_in_words, score_by_labels
 from tasks.report.evidence import Evidence
 from tasks.report.figures import gain_plot, gains_cut, recall_plot, reliability_plot
 from tasks.report.forecast_figures import outlook
@@ -19,7 +20,7 @@ from tasks.report.provenance import ROOT, code, versions
 from tasks.report.searches import searches
 from tasks.report.source_choice import source_choice
 from tasks.report.thumbnails import sheet, thumbnail
-from tasks.summary_view import budgets, ranked
+from tasks.summary_view import beside, budgets, heading, labels_a_class, lead, metric_in_words, ranked
 
 MOST_MISTAKES = 24
 MOST_CONFUSED = 16
@@ -50,7 +51,7 @@ def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
         lstrip_blocks=True,
     )
     filters = (words.percent, words.points, words.interval, words.spread, words.short, words.breakable, words.rank)
-    for filter_ in (*filters, words.rule, words.labels_in_words, words.verdict_in_words):
+    for filter_ in (*filters, words.rule, words.labels_in_words, words.verdict_in_words, metric_in_words, heading):
         environment.filters[filter_.__name__] = filter_
     return environment.get_template("report.html.j2").render(_context(evidence) | {"figures": figures}) + "\n"
 
@@ -63,6 +64,9 @@ def _context(evidence: Evidence) -> dict[str, Any]:
     return {
         "summary": summary,
         "headline": words.headline(summary),
+        "metric": lead(summary),
+        "beside": beside(summary),
+        "leads": words.leads_in_words(summary),
         "lead": " ".join(filter(None, (candidates_match(summary), words.others(summary)))),
         "ranked": ranked(summary),
         "better": {name: words.really_better(summary, name) for name in summary["strategies"]},
@@ -76,7 +80,8 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "n_pairs": len(look) * (len(look) - 1) // 2,
         "oracles": oracles(summary),
         "label_budgets": list(by_budget),
-        "by_labels": accuracy_by_labels(summary),
+        "by_labels": score_by_labels(summary),
+        "of_all": labels_a_class(summary, ALL) if ALL in by_budget else None,
         "verdicts": {
             labels: {name: row["verdict"] for name, row in rows.items()} for labels, rows in by_budget.items()
         },

@@ -3,15 +3,16 @@
 import re
 from typing import Any
 
+from graft.label_budget import Labels, by_size, read_labels
 from tasks.plan import ORACLE
 
 _DEPTH = re.compile(r"depth (\d+)\b")
 
 
 def oracles(summary: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """By strategy, the accuracy that it would have had if labels had chosen its weights."""
+    """By strategy, the lead metric that it would have had if labels had chosen its weights."""
     found = {name: budgets.get("0", {}).get(ORACLE) for name, budgets in summary["companions"].items()}
-    return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
+    return {name: score for name, score in found.items() if score is not None}
 
 
 def swept(summary: dict[str, Any]) -> str | None:
@@ -19,22 +20,22 @@ def swept(summary: dict[str, Any]) -> str | None:
     return next((name for name in sorted(summary["companions"]) if depth_sweep(summary, name)), None)
 
 
-def depth_sweep(summary: dict[str, Any], strategy: str) -> dict[int, dict[int, dict[str, Any]]]:
-    """By labels a class and number of transferred stages, both ascending: the accuracy of a sweep over the depth."""
-    found: dict[int, dict[int, dict[str, Any]]] = {}
+def depth_sweep(summary: dict[str, Any], strategy: str) -> dict[Labels, dict[int, dict[str, Any]]]:
+    """By labels a class and number of transferred stages, both ascending: the lead metric of a sweep over the depth."""
+    found: dict[Labels, dict[int, dict[str, Any]]] = {}
     for labels, companions in summary["companions"].get(strategy, {}).items():
         depths = {int(match[1]): companions[name] for name in companions if (match := _DEPTH.match(name))}
         if depths:
-            found[int(labels)] = dict(sorted(depths.items()))
-    return dict(sorted(found.items()))
+            found[read_labels(labels)] = dict(sorted(depths.items()))
+    return {labels: found[labels] for labels in sorted(found, key=by_size)}
 
 
-def others(summary: dict[str, Any]) -> dict[tuple[str, str], dict[int, dict[str, Any]]]:
-    """By strategy and name, accuracy by labels a class: companions that are neither an oracle nor part of a sweep."""
-    found: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+def others(summary: dict[str, Any]) -> dict[tuple[str, str], dict[Labels, dict[str, Any]]]:
+    """By strategy and name, the lead metric by labels a class: companions that are neither oracle nor of a sweep."""
+    found: dict[tuple[str, str], dict[Labels, dict[str, Any]]] = {}
     for strategy, budgets in summary["companions"].items():
         for labels, companions in budgets.items():
-            for name, accuracy in companions.items():
+            for name, score in companions.items():
                 if name != ORACLE and not _DEPTH.match(name):
-                    found.setdefault((strategy, name), {})[int(labels)] = accuracy
+                    found.setdefault((strategy, name), {})[read_labels(labels)] = score
     return dict(sorted(found.items()))

@@ -1,4 +1,4 @@
-"""The figures with a line a strategy: accuracy by optimiser step, by labels and by transferred layers."""
+"""The figures with a line a strategy: by optimiser step, by labels and by transferred layers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -11,15 +11,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from tasks.plan import BASELINE
 from tasks.report.companions import depth_sweep, swept
-from tasks.report.efficiency import accuracy_by_labels
+from tasks.report.efficiency import score_by_labels
 from tasks.report.palette import Look
 from tasks.report.svg import FAINT, INK, MUTED, canvas, style, to_svg
 from tasks.report.words import labels_in_words
-from tasks.summary_view import budgets
+from tasks.summary_view import budgets, labels_a_class, lead, metric_in_words
 from tasks.trials import Trial
 
 Looks = Mapping[str, Look]
-Values = Mapping[int, Sequence[float]]
+Values = Mapping[float, Sequence[float]]
 """The values of all seeds, by place on the horizontal axis."""
 
 
@@ -29,7 +29,7 @@ def learning_curves(trials: list[Trial], looks: Looks) -> Markup:
         figure = canvas(440, 330 + 10 * _in_legend(looks))
         axes = figure.subplots()
         for name, look in looks.items():
-            by_step: dict[int, list[float]] = {}
+            by_step: dict[float, list[float]] = {}
             for point in (point for trial in trials if trial.strategy == name for point in trial.curve):
                 by_step.setdefault(point.step, []).append(point.val_accuracy)
             if by_step:
@@ -43,64 +43,64 @@ def learning_curves(trials: list[Trial], looks: Looks) -> Markup:
 
 
 def efficiency_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
-    """Test accuracy by labels a class: mean and range over seeds; dashed where a strategy needs no labels."""
-    accuracy, labels = _seeds_by_labels(summary), list(budgets(summary))
+    """The lead metric by labels a class: mean and range over seeds; dashed where a strategy needs no labels."""
+    scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(lead(summary))
     if len(labels) < 2:
         return None
     with style():
         figure = canvas(440, 360 + 10 * _in_legend(looks))
         axes = figure.subplots()
         _labels_axis(axes, labels)
-        _set_range(axes, accuracy, [name for name, look in looks.items() if look.band])
-        _lines_by_labels(axes, accuracy, looks)
+        _set_range(axes, scores, [name for name, look in looks.items() if look.band])
+        _lines_by_labels(axes, scores, looks)
         _explain_faint(axes, looks)
-        _percent_axis(axes, "test accuracy")
+        _percent_axis(axes, f"test {metric}")
         axes.set_xlabel("labels a class to learn from")
         figure.legend(loc="outside lower center", ncols=2)
-        return to_svg(figure, "label_efficiency", "Test accuracy by labels a class, a line a strategy")
+        return to_svg(figure, "label_efficiency", f"Test {metric} by labels a class, a line a strategy")
 
 
 def efficiency_panels(summary: dict[str, Any], looks: Looks) -> dict[str, Markup]:
     """A small figure for each strategy, with the baseline beside it: where many lines would hide one another."""
-    accuracy, labels = _seeds_by_labels(summary), list(budgets(summary))
+    scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(lead(summary))
     if len(labels) < 2:
         return {}
-    return {name: _panel(accuracy, labels, name, looks) for name in accuracy if name != BASELINE}
+    return {name: _panel(scores, labels, metric, name, looks) for name in scores if name != BASELINE}
 
 
 def depth_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
-    """Test accuracy by the number of stages that come from the source (Yosinski et al. 2014), a line a label budget."""
+    """The lead metric by the number of stages from the source (Yosinski et al. 2014), a line a label budget."""
     strategy = swept(summary)
     if strategy is None:
         return None
-    sweeps = depth_sweep(summary, strategy)
+    sweeps, metric = depth_sweep(summary, strategy), metric_in_words(lead(summary))
     colour = INK if looks[strategy].faint else looks[strategy].colour
     with style():
         figure = canvas(440, 320 + 10 * len(sweeps))
         axes = figure.subplots()
         for i, (labels, by_depth) in enumerate(sweeps.items()):
-            values = {depth: accuracy["seeds"] for depth, accuracy in by_depth.items()}
+            values = {float(depth): score["seeds"] for depth, score in by_depth.items()}
             strength = (i + 2) / (len(sweeps) + 1)  # the largest budget in full colour
             _line(axes, values, Look(colour, "osD^v"[i % 5]), labels_in_words(labels), strength)
-        _percent_axis(axes, "test accuracy")
+        _percent_axis(axes, f"test {metric}")
         axes.set_xlabel("stages that come from the source")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower center", ncols=2)
-        return to_svg(figure, "depth", "Test accuracy by the number of transferred stages, a line a label budget")
+        return to_svg(figure, "depth", f"Test {metric} by the number of transferred stages, a line a label budget")
 
 
-def _panel(accuracy: Mapping[str, Values], labels: list[int], name: str, looks: Looks) -> Markup:
+def _panel(scores: Mapping[str, Values], labels: Mapping[float, str], metric: str, name: str, looks: Looks) -> Markup:
     with style():
         figure = canvas(190, 150)
         axes = figure.subplots()
         _labels_axis(axes, labels)
-        _set_range(axes, accuracy, accuracy)
+        _set_range(axes, scores, scores)
         alone = replace(looks[name], colour=MUTED) if looks[name].faint else looks[name]
         pair = {BASELINE: looks[BASELINE], name: replace(alone, band=True, faint=False)}
-        _lines_by_labels(axes, accuracy, pair)
+        _lines_by_labels(axes, scores, pair)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-        return to_svg(figure, f"efficiency-{name}", f"Test accuracy of {name} and {BASELINE} by labels a class")
+        return to_svg(figure, f"efficiency-{name}", f"Test {metric} of {name} and {BASELINE} by labels a class")
 
 
 def _line(axes: Axes, values: Values, look: Look, name: str, strength: float = 1.0) -> None:
@@ -119,15 +119,15 @@ def _line(axes: Axes, values: Values, look: Look, name: str, strength: float = 1
     )
 
 
-def _lines_by_labels(axes: Axes, accuracy: Mapping[str, Values], looks: Looks) -> None:
+def _lines_by_labels(axes: Axes, scores: Mapping[str, Values], looks: Looks) -> None:
     """A line a strategy; level and dashed for one that needs no labels, and an arrow where it lies below the plot."""
     left, right = axes.get_xlim()
     floor = axes.get_ylim()[0]
     below = 0
     for name, look in looks.items():
-        level = accuracy[name].get(0)
+        level = scores[name].get(0)
         if level is None:
-            _line(axes, accuracy[name], look, name)
+            _line(axes, scores[name], look, name)
         elif fmean(level) >= floor:
             faint = {"linewidth": 1.2, "zorder": 1.5} if look.faint else {"label": name}
             axes.plot([left, right], [fmean(level)] * 2, color=look.colour, linestyle=(0, (4, 3)), **faint)
@@ -139,41 +139,46 @@ def _lines_by_labels(axes: Axes, accuracy: Mapping[str, Values], looks: Looks) -
             below += 1
 
 
-def _seeds_by_labels(summary: dict[str, Any]) -> dict[str, dict[int, list[float]]]:
+def _seeds_by_labels(summary: dict[str, Any]) -> dict[str, dict[float, list[float]]]:
     return {
-        name: {labels: accuracy["seeds"] for labels, accuracy in by_labels.items()}
-        for name, by_labels in accuracy_by_labels(summary).items()
+        name: {labels_a_class(summary, labels): score["seeds"] for labels, score in by_labels.items()}
+        for name, by_labels in score_by_labels(summary).items()
     }
 
 
-def _labels_axis(axes: Axes, labels: list[int]) -> None:
+def _places(summary: dict[str, Any]) -> dict[float, str]:
+    """Where the label budgets stand on the axis, and what is written there."""
+    return {labels_a_class(summary, labels): str(labels) for labels in budgets(summary)}
+
+
+def _labels_axis(axes: Axes, labels: Mapping[float, str]) -> None:
     """From one label to two is as far as from five to ten."""
     axes.set_xscale("log")
-    axes.set_xlim(labels[0] / 1.1, labels[-1] * 1.1)
-    axes.xaxis.set_major_locator(FixedLocator(labels))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:g}"))
+    axes.set_xlim(min(labels) / 1.1, max(labels) * 1.1)
+    axes.xaxis.set_major_locator(FixedLocator(list(labels)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: labels.get(number, "")))
     axes.xaxis.set_minor_locator(NullLocator())
 
 
 def levels(summary: dict[str, Any], looks: Looks) -> dict[str, bool]:
     """Whether the figure by labels shows levels of strategies that need no labels, and arrows for those below it."""
-    accuracy = _seeds_by_labels(summary)
-    floor, _ = _range(accuracy, [name for name, look in looks.items() if look.band])
-    found = {name: fmean(seeds[0]) for name, seeds in accuracy.items() if 0 in seeds}
+    scores = _seeds_by_labels(summary)
+    floor, _ = _range(scores, [name for name, look in looks.items() if look.band])
+    found = {name: fmean(seeds[0]) for name, seeds in scores.items() if 0 in seeds}
     return {
         "shown": any(level >= floor for level in found.values()),
         "below": any(level < floor and not looks[name].faint for name, level in found.items()),
     }
 
 
-def _set_range(axes: Axes, accuracy: Mapping[str, Values], banded: Collection[str]) -> None:
-    axes.set_ylim(*_range(accuracy, banded))
+def _set_range(axes: Axes, scores: Mapping[str, Values], banded: Collection[str]) -> None:
+    axes.set_ylim(*_range(scores, banded))
 
 
-def _range(accuracy: Mapping[str, Values], banded: Collection[str]) -> tuple[float, float]:
+def _range(scores: Mapping[str, Values], banded: Collection[str]) -> tuple[float, float]:
     """Room for all lines and bands, but not for levels below those of all that learn from labels."""
     values: dict[bool, list[float]] = {True: [], False: []}  # of those that learn from labels, and of the others
-    for name, by_labels in accuracy.items():
+    for name, by_labels in scores.items():
         for labels, seeds in by_labels.items():
             values[labels > 0] += seeds if name in banded else [fmean(seeds)]
     bottom, top = min(values[True]), max(values[True] + values[False])

@@ -1,30 +1,31 @@
-"""What a label is worth: accuracy by label budget, and who needs fewer labels than scratch. No torch here."""
+"""What a label is worth: the lead metric by label budget, and who needs fewer labels than scratch. No torch here."""
 
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from graft.label_budget import Labels, by_size
 from tasks.plan import BASELINE
 from tasks.report.words import labels_in_words, listing
-from tasks.summary_view import budgets, ranked
+from tasks.summary_view import budgets, lead, ranked
 
 
 @dataclass(frozen=True)
 class Match:
-    """A strategy that is as good, in mean test accuracy, as the baseline with more labels."""
+    """A strategy that is as good, in its mean on test pictures, as the baseline with more labels."""
 
     strategy: str
-    labels: int
+    labels: Labels
     """The fewest labels a class that suffice for it; 0 for a strategy that needs none."""
-    baseline_labels: int
+    baseline_labels: Labels
     """The most labels a class with which the baseline is no better."""
 
 
-def accuracy_by_labels(summary: dict[str, Any]) -> dict[str, dict[int, dict[str, Any]]]:
-    """Accuracy by strategy, in the order of the leaderboard, and labels a class; under 0 where none are needed."""
-    rows = budgets(summary)
+def score_by_labels(summary: dict[str, Any]) -> dict[str, dict[Labels, dict[str, Any]]]:
+    """The lead metric by strategy, as in the leaderboard, and labels a class; under 0 where none are needed."""
+    rows, metric = budgets(summary), lead(summary)
     return {
-        name: {group[name]["labels_per_class"]: group[name]["accuracy"] for group in rows.values()}
+        name: {group[name]["labels_per_class"]: group[name][metric] for group in rows.values()}
         for name, _ in ranked(summary)
     }
 
@@ -35,15 +36,15 @@ def label_efficiency(summary: dict[str, Any]) -> list[Match]:
     Of each strategy the largest budget of the baseline that it reaches with fewer labels, and the fewest labels that
     suffice. Means are compared as they are: that they differ by luck is for the bands to say.
     """
-    accuracy = accuracy_by_labels(summary)
+    scores = score_by_labels(summary)
     matches = [
         Match(name, labels, baseline_labels)
-        for name, by_labels in accuracy.items()
+        for name, by_labels in scores.items()
         for labels, own in by_labels.items()
-        for baseline_labels, theirs in accuracy[BASELINE].items()
-        if name != BASELINE and labels < baseline_labels and own["mean"] >= theirs["mean"]
+        for baseline_labels, theirs in scores[BASELINE].items()
+        if name != BASELINE and by_size(labels) < by_size(baseline_labels) and own["mean"] >= theirs["mean"]
     ]
-    matches.sort(key=lambda match: (-match.baseline_labels, match.labels))
+    matches.sort(key=lambda match: (-by_size(match.baseline_labels), by_size(match.labels)))
     first = {match.strategy: match for match in reversed(matches)}
     return [match for match in matches if match is first[match.strategy]]
 

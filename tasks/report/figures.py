@@ -15,7 +15,7 @@ from tasks.report.evidence import Evidence
 from tasks.report.palette import Look
 from tasks.report.svg import INK, MUTED, canvas, style, to_svg
 from tasks.report.words import interval, points, short
-from tasks.summary_view import ranked
+from tasks.summary_view import lead, metric_in_words, ranked
 
 Looks = Mapping[str, Look]
 
@@ -47,10 +47,10 @@ def gain_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
         axes.tick_params(axis="y", length=0, pad=12)
         axes.spines["left"].set_visible(False)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("gain in test accuracy, points")
+        axes.set_xlabel(f"gain in test {metric_in_words(lead(summary))}, points")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0"))
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        return to_svg(figure, "gains", "Gain in accuracy over scratch, a row a strategy")
+        return to_svg(figure, "gains", f"Gain in {metric_in_words(lead(summary))} over scratch, a row a strategy")
 
 
 def gains_cut(summary: dict[str, Any]) -> bool:

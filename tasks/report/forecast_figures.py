@@ -1,12 +1,12 @@
 """The section on the forecast: what it said, and what came of it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from graft.label_budget import Labels
 from tasks.forecast_score import Gains, realised_gains
 from tasks.forecasting import EXPECTED, gap_in_numbers, gap_in_words, own, ranking_in_words, warning
 from tasks.plan import BASELINE
@@ -44,7 +44,7 @@ def judged(summary: dict[str, Any]) -> str | None:
 
 def forecast_plot(forecast: dict[str, Any], gains: Gains, strategy: str) -> Markup | None:
     """The gain of a strategy by the forecast lift, a dot a label budget and seed; None without gains."""
-    by_labels: dict[int, list[tuple[float, float]]] = {}
+    by_labels: dict[Labels, list[tuple[float, float]]] = {}
     for cell in own(forecast)["cells"]:
         if (gain := gains.get((cell["labels"], cell["seed"]))) is not None:
             lift = cell["source"]["probe"] - cell["random"]["probe"]
@@ -77,6 +77,6 @@ def _diagonal(axes: Axes) -> None:
     axes.set_ylim(bottom, top)
 
 
-def _mean_gain(gains: Mapping[tuple[int, int], float], labels: int) -> float | None:
+def _mean_gain(gains: Gains, labels: Labels) -> float | None:
     found = [gain for (budget, _), gain in gains.items() if budget == labels]
     return sum(found) / len(found) if found else None

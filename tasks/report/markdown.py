@@ -6,22 +6,25 @@ from typing import Any
 
 from tasks.records.published import Published
 from tasks.report.words import SYMBOLS, headline, interval, percent, points, rank, spread, verdict_in_words
-from tasks.summary_view import ranked
-
-_HEADINGS = ("rank", "strategy", "accuracy %", "gain over scratch", "verdict")
+from tasks.summary_view import beside, lead, metric_in_words, ranked
 
 
 def in_markdown(root: Path, published: Published) -> str:
     """What the run came to, what became of the candidate, drift if there was any, and the leaderboard."""
     summary: dict[str, Any] = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))
-    rows = [_HEADINGS, ("---",) * len(_HEADINGS)]
+    metric = lead(summary)
+    more = beside(summary) if metric != "accuracy" else []
+    scores = [f"{metric_in_words(name)} %" for name in (metric, *more)]
+    headings = ("rank", "strategy", *scores, "gain over scratch", "verdict")
+    rows = [headings, ("---",) * len(headings)]
     for name, row in ranked(summary):
-        accuracy, gain, verdict = row["accuracy"], row["gain_over_scratch"], row["verdict"]
+        gain, verdict = row["gain_over_scratch"], row["verdict"]
         rows.append(
             (
                 rank(row) if len(summary["budget"]["seeds"]) > 1 else "–",
                 f"**{name}** ★" if name == summary["candidate"]["strategy"] else name,
-                f"{percent(accuracy['mean'])} {spread(accuracy)}".strip(),
+                f"{percent(row[metric]['mean'])} {spread(row[metric])}".strip(),
+                *(percent(row[other]["mean"]) for other in more),
                 "–" if verdict == "baseline" else f"{points(gain['mean'])} {interval(gain)}".strip(),
                 f"{SYMBOLS[verdict]} {verdict_in_words(row)}",
             )

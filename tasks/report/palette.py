@@ -34,7 +34,7 @@ class Look:
 def looks(summary: dict[str, Any]) -> dict[str, Look]:
     """A look for each strategy: ink for the baseline, colours by the alphabet, grey where there are too many.
 
-    The candidate's strategy and those with the best test accuracy keep their colours then.
+    The candidate's strategy and those that are best on test pictures keep their colours then.
     """
     candidate = summary["candidate"]["strategy"]
     names = [name for name, _ in ranked(summary) if name != BASELINE]

@@ -5,8 +5,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from graft.label_budget import ALL, Labels
+from graft.settings import MOST_UNEQUAL
 from tasks.plan import BASELINE
-from tasks.summary_view import ranked
+from tasks.summary_view import heading, lead, metric_in_words, ranked
 
 SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
 """Beside the word, so that a verdict does not depend on seeing its colour."""
@@ -71,7 +73,7 @@ def headline(summary: dict[str, Any]) -> str:
     name = summary["candidate"]["strategy"]
     row = summary["strategies"][name]
     gain = row["gain_over_scratch"]
-    by = f"{points(gain['mean'])} points of accuracy over {BASELINE} {interval(gain)}".rstrip()
+    by = f"{points(gain['mean'])} points of {metric_in_words(lead(summary))} over {BASELINE} {interval(gain)}".rstrip()
     labels = labels_in_words(summary["budget"]["labels_per_class"])
     chosen_by = summary["budget"]["validation_per_class"]
     without = f"with no labels but the {labels_in_words(chosen_by)} that chose it, against {labels}"
@@ -122,11 +124,37 @@ def rule(keep: str) -> str:
     return _RULES.get(keep, keep)
 
 
-def labels_in_words(labels_per_class: int) -> str:
-    """'10 labels a class', '1 label a class', 'no labels'."""
+def labels_in_words(labels_per_class: Labels | float) -> str:
+    """'10 labels a class', '1 label a class', 'all labels', 'no labels'."""
     if not labels_per_class:
         return "no labels"
+    if labels_per_class == ALL:
+        return "all labels"
     return f"{labels_per_class} {'label' if labels_per_class == 1 else 'labels'} a class"
+
+
+def paid_in_words(budget: dict[str, Any]) -> str:
+    """'10 labels a class to learn from and 10 to choose by', or how many `all` labels were."""
+    learned, chosen = labels_in_words(budget["labels_per_class"]), budget["validation_per_class"]
+    if budget["labels_per_class"] == ALL:
+        learned, chosen = f"All labels: {budget['n_train']:,}", f"{budget['n_validation']:,}"
+    return f"{learned} to learn from and {chosen} to choose by"
+
+
+def leads_in_words(summary: dict[str, Any]) -> str:
+    """Which metric leads the comparison, and why."""
+    metric = summary["metric"]
+    name = heading(metric["name"])
+    if metric["asked"] != "auto":
+        return f"{name} leads, as evaluate.metric in params.yaml asks."
+    fewest, most = metric["fewest_of_a_class"], metric["most_of_a_class"]
+    spread = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    if metric["name"] == "accuracy":
+        return f"{name} leads: the classes are about equally frequent among the test pictures ({spread} a class)."
+    return (
+        f"{name} leads, in which each class counts alike: among the test pictures one class is more than "
+        f"{MOST_UNEQUAL:g} times as frequent as another ({spread} a class)."
+    )
 
 
 def rank(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from graft.label_budget import budget_fault
+from graft.label_budget import ALL, Labels, budget_fault, by_size, nesting_fault
 from graft.strategies import look_in, misnamed_files, strategy_class, strategy_names
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, read_section, suggest
@@ -90,18 +90,21 @@ def _strategy_faults(section: str, strategies: dict[str, dict[str, Any] | None],
 
 
 def check_label_budget(root: Path) -> None:
-    """Check the largest label budget against the pictures that the stage `prepare` packed, if it has run.
+    """Check the largest label budgets against the pictures that the stage `prepare` packed, if it has run.
 
     Raises:
         GraftError: a class has too few.
     """
     if not (root / CARD).exists():
         return
-    labels = read_plan(root / PARAMS).budget
+    plan, spent = read_plan(root / PARAMS), read_section(root / PARAMS, "finetune", FinetuneSettings)
     counts = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]["pool"]["classes"]
-    spent = read_section(root / PARAMS, "finetune", FinetuneSettings)
-    if fault := budget_fault(counts, labels, spent.validation_for(labels)):
-        raise GraftError(f"{PARAMS}: label_budgets: {fault}")
+    asked: set[Labels] = {plan.budget, plan.most_labels} - {0}
+    faults = [budget_fault(counts, labels, spent.validation_for(labels)) for labels in sorted(asked, key=by_size)]
+    if ALL in asked and not any(faults):
+        faults.append(nesting_fault(counts, plan.most_labels, spent.validation_fraction))
+    if problems := [f"{PARAMS}: label_budgets: {fault}" for fault in faults if fault]:
+        raise GraftError(problems)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,20 @@
 """Section `evaluate` of `params.yaml`: how the comparison is made."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from graft.settings import Seed
+from graft.settings import Metric, Seed
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """The intervals of the comparison."""
+    """What strategies are compared by, and the intervals of the comparison."""
 
+    metric: Literal["auto", Metric] = "auto"
+    """The metric that leads: gains, ranks, verdicts and the candidate's choice are in it. `auto` takes accuracy where
+    the classes of the test part are about equally frequent, and balanced accuracy where they are not."""
     confidence: Annotated[float, Gt(0.5), Lt(1.0)] = 0.95
     """Of every interval."""
     resamples: Annotated[int, Ge(1000)] = 10_000

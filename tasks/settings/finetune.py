@@ -1,7 +1,11 @@
 """Section `finetune` of `params.yaml`: the budget that every strategy gets."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from annotated_types import Gt, Le
+
+from graft.label_budget import ALL, Labels
 from graft.settings import Count, Training
 
 
@@ -11,10 +15,12 @@ class FinetuneSettings:
 
     validation_per_class: Count = 10
     """Labelled target pictures of each class to choose by; never more than there are to learn from."""
+    validation_fraction: Annotated[float, Gt(0.0), Le(0.5)] = 0.2
+    """With the label budget `all`: the share of each class to choose by, one picture at least; the rest is learned."""
     threads: Count = 1
     """CPU threads of a stage; with another number the last bits of the weights differ."""
     training: Training = field(default_factory=Training)
 
-    def validation_for(self, labels_per_class: int) -> int:
-        """Validation labels a class beside so many training labels: labels to choose by cost as much."""
-        return min(self.validation_per_class, labels_per_class)
+    def validation_for(self, labels: Labels) -> float:
+        """Validation labels a class beside so many training labels, or beside `all` their share: they cost as much."""
+        return self.validation_fraction if labels == ALL else min(self.validation_per_class, labels)

@@ -100,6 +100,7 @@ class TestLeaderboard:
         few = {name: {**row, "labels_per_class": row["labels_per_class"] and 1} for name, row in strategies.items()}
         few["scratch"] |= {"accuracy": {"mean": 0.6, "low": 0.4, "high": 0.8}}
         return {
+            "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
             "candidate": {"trial": "adaptive_sampling-10-1", "strategy": "adaptive_sampling"},
             "budget": {"labels_per_class": 10, "validation_per_class": 5, "seeds": [0, 1, 2]},
             "test": {"n": 600},
@@ -163,6 +164,33 @@ class TestLeaderboard:
         page = self.shown(result, tmp_path)
         assert "…" not in page
         assert "scratch 60.0 90.0 90.0 90.0 90.0 90.0 90.0" in " ".join(page.split())
+
+    def test_another_metric_leads_and_accuracy_stands_beside_it(self, result: dict[str, Any], tmp_path: Path) -> None:
+        rows = [*result["strategies"].values(), *result["smaller_budgets"]["1"].values()]
+        for row in rows:
+            row["balanced_accuracy"] = {key: value - 0.2 for key, value in row["accuracy"].items()}
+            row["macro_f1"] = {key: value - 0.3 for key, value in row["accuracy"].items()}
+        result["metric"] |= {"name": "balanced_accuracy", "fewest_of_a_class": 80, "most_of_a_class": 520}
+        page = self.shown(result, tmp_path)
+        words = " ".join(page.split())
+        assert "…" not in page
+        assert "1 ★ adaptive_sampling 75.0 ± 2.0 +5.0 [+3.1, +6.9] ▲ positive" in words
+        assert "strategy accuracy % macro-F1 %" in words
+        assert "★ adaptive_sampling 95.0 ± 2.0 65.0 ± 2.0" in words
+        assert "one class is more than 2 times as frequent as another (80 to 520 a class)" in words
+        assert "Balanced accuracy % by labels a class" in words
+        assert "scratch 40.0 ±20.0 70.0 ± 2.0" in words
+
+    def test_all_labels_are_the_last_column_and_counted(self, result: dict[str, Any], tmp_path: Path) -> None:
+        for row in result["strategies"].values():
+            row["labels_per_class"] = row["labels_per_class"] and "all"
+        result["budget"] |= {"labels_per_class": "all", "n_train": 1234, "n_validation": 309}
+        result["test"]["classes"] = ["a", "b", "c", "d"]
+        words = " ".join(self.shown(result, tmp_path).split())
+        assert "All labels: 1,234 to learn from and 309 to choose by, 3 seeds" in words
+        assert "by labels a class (all: 308.5 on average)" in words
+        assert "strategy none 1 all" in words
+        assert "adaptive_sampling with 1 label a class is as good as scratch with all." in words
 
     def test_one_budget_has_no_second_table(self, result: dict[str, Any], tmp_path: Path) -> None:
         page = self.shown(result | {"smaller_budgets": {}}, tmp_path)

@@ -269,7 +269,7 @@ def test_a_label_budget_that_is_too_large_stops_a_run_before_it_starts(project: 
 
 def test_a_bad_mlflow_yaml_stops_a_run_before_it_starts(project: Project) -> None:
     path = project.root / "mlflow.yaml"
-    path.write_text(path.read_text().replace("metric: accuracy", "metric: acuracy"))
+    path.write_text(path.read_text().replace("metric: lead", "metric: acuracy"))
     result = project.graft("run")
     assert result.returncode == 2
     assert "promotion.metric" in result.stderr

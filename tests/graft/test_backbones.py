@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from graft.backbones import build_backbone, parse_composition
 from graft.efficientnet_lite import IMAGE_SIZE, MEAN, STD, SamePadding, from_published
+from graft.inputs import Pictures
 from graft.network import Description, Network
 
 PLAIN = st.sampled_from(["convnet_tiny", "convnet_small", "torchvision:resnet18", "timm:a/b.c_in1k"])
@@ -61,7 +62,7 @@ def test_what_is_no_composition_is_refused_and_nothing_else_happens(text: str) -
 )
 def test_a_broken_composition_is_refused_with_what_is_wrong_and_the_valid_forms(name: str, what: str) -> None:
     with pytest.raises(ValueError, match=f"{what}.*valid: convnet_tiny.*fusion\\(NAME, NAME\\)"):
-        build_backbone(name, 1)
+        build_backbone(name, Pictures(1, 32))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -75,7 +76,7 @@ def test_a_broken_composition_is_refused_with_what_is_wrong_and_the_valid_forms(
     ],
 )
 def test_a_backbone_gives_as_many_features_as_it_says(name: str, size: int, channels: int) -> None:
-    backbone, stated = build_backbone(name, channels)
+    backbone, stated = build_backbone(name, Pictures(channels, 32))
     assert stated == size
     assert backbone.eval()(torch.rand(2, channels, 32, 32)).shape == (2, size)
 
@@ -93,7 +94,7 @@ def test_same_padding_gives_more_to_the_right_and_below_where_it_is_odd(
 
 
 def test_grey_and_colour_bodies_share_the_names_of_their_weights() -> None:
-    grey, colour = (build_backbone("efficientnet_lite0", channels)[0] for channels in (1, 3))
+    grey, colour = (build_backbone("efficientnet_lite0", Pictures(channels, 32))[0] for channels in (1, 3))
     assert list(grey.state_dict()) == list(colour.state_dict())
     grey.load_state_dict(colour.state_dict())
     picture = torch.rand(2, 1, 40, 40)

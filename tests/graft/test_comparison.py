@@ -9,7 +9,7 @@ import torch
 
 from graft.comparison import (
     Interval,
-    accuracy_gains,
+    gains_over,
     p_values_over,
     pairwise_p_values,
     rank_ranges,
@@ -19,7 +19,7 @@ from graft.comparison import (
 
 
 def gains(correct, baseline=0, **changes) -> list[Interval]:
-    return accuracy_gains(correct, baseline, **{"confidence": 0.95, "resamples": 10_000, "seed": 0, **changes})
+    return gains_over(correct, baseline, **{"confidence": 0.95, "resamples": 10_000, "seed": 0, **changes})
 
 
 def coin_flips(*rates: float, seeds: int, pictures: int, seed: int = 0) -> torch.Tensor:

@@ -37,6 +37,8 @@ BESIDE: dict[str, dict[str, Any]] = {
 
 ELSEWHERE = {
     "linear_probe.related": "validation prefers the plain probe here (see test_probe.py)",
+    "cross_modal.mode": "source and target are of one modality here (see test_cross_modal.py)",
+    "cross_modal.align_share": "source and target are of one modality here (see test_cross_modal.py)",
     "layer_transfer.kinds": "the tiny network's body has convolutions alone (see test_layers.py)",
 }
 """Knobs that so small a problem cannot show."""

@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from graft.backbones import build_backbone
+from graft.inputs import Pictures
 from graft.layers import layers
 from graft.loop import train
 from graft.network import Description, Network
@@ -68,7 +69,7 @@ def test_layers_hold_every_weight_once_with_its_kind() -> None:
 
 @pytest.mark.parametrize("name", ["convnet_tiny", "torchvision:resnet18", "torchvision:mobilenet_v3_small"])
 def test_layers_of_a_convolutional_body_hold_every_weight_once(name: str) -> None:
-    body, _ = build_backbone(name, 1)
+    body, _ = build_backbone(name, Pictures(1, 32))
     own = [id(p) for layer in layers(body) for p in layer.module.parameters(recurse=False)]
     assert sorted(own) == sorted(id(p) for p in body.parameters())
 

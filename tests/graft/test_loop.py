@@ -1,12 +1,14 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
-from graft.loop import train
+from graft.loop import class_weights, train
 from graft.network import Network, predict
 from graft.sampling import Batches
 from graft.settings import Augmentation, Training
@@ -266,6 +268,64 @@ def test_source_pictures_are_drawn_by_their_weights() -> None:
     assert fit.source_weights.tolist() == [0.0, 3.0, 1.0]
 
 
+def uneven() -> Split:
+    """Forty pictures of the first class, eight of the second and four of the last."""
+    data = bars(120)
+    kept = torch.cat([(data.labels == label).nonzero().flatten()[:count] for label, count in enumerate((40, 8, 4))])
+    return data.take(kept)
+
+
+def test_balanced_weights_are_those_of_scikit_learn_and_weigh_the_loss() -> None:
+    data = uneven()
+    of_class = compute_class_weight("balanced", classes=np.arange(3), y=data.labels.numpy())
+    torch.testing.assert_close(class_weights(data).double(), torch.from_numpy(of_class)[data.labels])
+    assert class_weights(data).mean().item() == pytest.approx(1)
+    seen: list[Batch] = []
+
+    class Looks(Scratch):
+        def loss(self, network: Network, step: Step) -> Tensor:
+            seen.append(step.target)
+            return super().loss(network, step)
+
+    for balance in ("none", "balanced"):
+        train(tiny_network(), Looks(), Domains(data, bars(30, seed=1)), replace(QUICK, steps=1, class_weights=balance))
+    plain, weighed = seen
+    assert plain.weights is None
+    assert torch.equal(plain.labels, weighed.labels)
+    logits = torch.randn(len(weighed.labels), 3, generator=torch.Generator().manual_seed(0))
+    by_class = F.cross_entropy(logits, weighed.labels, torch.from_numpy(of_class).float(), reduction="sum")
+    assert weighed.cross_entropy(logits).item() == pytest.approx(by_class.item() / len(logits), rel=1e-5)
+
+
+def test_balanced_weights_find_more_of_a_rare_class() -> None:
+    def recall(balance: str) -> float:
+        network, test = tiny_network(), bars(90, seed=2, noise=200)
+        data = bars(600, noise=200)
+        rare = torch.cat([(data.labels == 0).nonzero().flatten(), (data.labels == 1).nonzero().flatten()[:10]])
+        how = replace(QUICK, steps=40, class_weights=balance, keep="last")
+        train(network, Scratch(), Domains(data.take(rare), bars(30, seed=1, noise=200)), how)
+        said = predict(network, test.images)[0].argmax(dim=1)
+        return float((said[test.labels == 1] == 1).float().mean())
+
+    assert recall("balanced") > recall("none") + 0.1
+
+
+def test_a_strategy_without_labels_has_nothing_to_weigh() -> None:
+    network = tiny_network()
+    blind = bars(30).without_labels()
+    found = {}
+
+    class Blind(Scratch):
+        uses_labels = False
+
+        def loss(self, network: Network, step: Step) -> Tensor:
+            found["weights"] = step.target.weights
+            return network(step.target.images).square().mean()
+
+    train(network, Blind(), Domains(blind, bars(30, seed=1)), replace(QUICK, steps=1, class_weights="balanced"))
+    assert found == {"weights": None}
+
+
 class StillNorms(Scratch):
     """Scratch whose batch statistics stand still: then a batch's gradient is the mean of its pictures'."""
 
@@ -273,11 +333,13 @@ class StillNorms(Scratch):
         network.eval()
 
 
+@pytest.mark.parametrize("balance", ["none", "balanced"])
 @pytest.mark.parametrize("parts", [2, 3, 16])
-def test_a_batch_in_parts_has_the_gradients_of_the_whole(parts: int) -> None:
+def test_a_batch_in_parts_has_the_gradients_of_the_whole(parts: int, balance: str) -> None:
     how = replace(QUICK, batch_size=14, steps=6, evaluations=2, clip_norm=0.5, label_smoothing=0.1)
+    how = replace(how, class_weights=balance)
     whole, divided = tiny_network(), tiny_network()
-    domains = Domains(bars(60), bars(30, seed=1))
+    domains = Domains(uneven(), bars(30, seed=1))
     one = train(whole, StillNorms(), domains, how)
     other = train(divided, StillNorms(), domains, how, parts=parts)
     for a, b in zip(weights(whole), weights(divided), strict=True):

@@ -5,6 +5,7 @@ import torch
 
 from graft.backbones import build_backbone
 from graft.heads import matched_head
+from graft.inputs import Pictures
 from graft.network import Description, predict
 from tests.graft.pictures import bars, tiny_network
 
@@ -14,15 +15,15 @@ from tests.graft.pictures import bars, tiny_network
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_backbone_gives_as_many_features_as_it_says(name: str, channels: int) -> None:
-    backbone, size = build_backbone(name, channels)
+    backbone, size = build_backbone(name, Pictures(channels, 32))
     assert backbone.eval()(torch.rand(2, channels, 32, 32)).shape == (2, size)
 
 
 def test_unknown_backbones_name_near_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown backbone 'resnet'.*convnet_small.*torchvision:"):
-        build_backbone("resnet", 3)
+        build_backbone("resnet", Pictures(3, 32))
     with pytest.raises(ValueError, match=r"torchvision has no classifier 'resnet19'; near: .*resnet18"):
-        build_backbone("torchvision:resnet19", 3)
+        build_backbone("torchvision:resnet19", Pictures(3, 32))
 
 
 def test_a_description_survives_json() -> None:

@@ -6,6 +6,7 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from graft.backbones import build_backbone
+from graft.inputs import Pictures
 from graft.loop import train
 from graft.network import Network
 from graft.settings import Training
@@ -25,7 +26,7 @@ def transformer() -> nn.Module:
 
 def bodies() -> list[tuple[str, nn.Module]]:
     names = ("convnet_tiny", "torchvision:resnet18", "torchvision:mobilenet_v3_small", "torchvision:densenet121")
-    return [(name, build_backbone(name, channels)[0]) for name in names for channels in (1, 3)]
+    return [(name, build_backbone(name, Pictures(channels, 32))[0]) for name in names for channels in (1, 3)]
 
 
 def test_every_weight_is_in_exactly_one_stage() -> None:
@@ -38,7 +39,7 @@ def test_every_weight_is_in_exactly_one_stage() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_residual_network_has_its_blocks_as_stages_from_the_picture_on(channels: int) -> None:
     prefix = "1." if channels == 1 else ""
-    names = [stage.names for stage in stages(build_backbone("torchvision:resnet18", channels)[0])]
+    names = [stage.names for stage in stages(build_backbone("torchvision:resnet18", Pictures(channels, 32))[0])]
     blocks = [(f"{prefix}layer{layer}.{block}",) for layer in (1, 2, 3, 4) for block in (0, 1)]
     assert names == [(f"{prefix}conv1", f"{prefix}bn1"), *blocks]
 
@@ -53,7 +54,7 @@ def test_a_transformer_has_its_blocks_as_stages_and_loose_weights_in_the_first()
 
 
 def test_rows_of_blocks_are_opened_and_convolutions_with_their_norms_are_not() -> None:
-    body, _ = build_backbone("torchvision:regnet_y_400mf", 3)
+    body, _ = build_backbone("torchvision:regnet_y_400mf", Pictures(3, 32))
     assert [stage.names[0] for stage in stages(body)][:4] == [
         "stem",
         "trunk_output.block1.block1-0",

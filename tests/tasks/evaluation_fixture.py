@@ -12,6 +12,7 @@ import torch
 import yaml
 from torch.nn.functional import cross_entropy
 
+from graft.label_budget import ALL, Labels, by_size
 from graft.metrics import score
 from graft.network import Description, Network, predict
 from graft.selection import Evaluation
@@ -35,7 +36,7 @@ def make_project(
     *,
     steps: dict[str, int] = STEPS,
     seeds: Sequence[int] = (0, 1, 2),
-    budgets: Sequence[int] = (4,),
+    budgets: Sequence[Labels] = (4,),
     classes: Sequence[str] = ("ant", "bee", "cat"),
     channels: int = 1,
 ) -> Path:
@@ -76,7 +77,8 @@ def make_project(
             for seed in seeds:
                 entry = Entry(strategy, labels, seed)
                 # Fewer labels: a network that learned for less long.
-                learned = count * labels // max(budgets) if labels else count
+                most = max(budgets, key=by_size)
+                learned = count if labels in (0, most) else count * labels // (11 if most == ALL else most)
                 write_trial(folder / "build/trials" / entry.name, pool, entry, learned)
     write_forecast(folder)
     return folder
@@ -94,6 +96,8 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
         cross_entropy(network(pool.images), pool.labels).backward()
         optimiser.step()
     found = score(predict(network, pool.images)[0], pool.labels)
+    held = 2 * len(pool.classes)
+    learned = len(pool) - held if entry.labels == ALL else entry.labels * len(pool.classes)
     save_network(folder, network)
     curve = [Evaluation(step, 0.01, 1.0 / step, 1.1 / step, min(1.0, step / 60)) for step in range(2, steps + 1, 2)]
     write_curve(folder / "curve.csv", curve)
@@ -106,8 +110,9 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
             "seed": entry.seed,
             "labels_per_class": entry.labels,
             "validation_per_class": 2,
-            "n_train": entry.labels * len(pool.classes),
-            "n_validation": 2 * len(pool.classes),
+            "validation_fraction": 0.15,
+            "n_train": learned,
+            "n_validation": held,
             "parameters": 100,
             "multiply_adds": 2000,
             "trainable_parameters": 100 if steps else 0,
@@ -115,7 +120,7 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
             "training": asdict(Training(steps=60)),
             "selected_step": steps,
             "keep": "last",
-            "validation": {"accuracy": found.accuracy, "macro_f1": found.macro_f1, "nll": found.nll},
+            "validation": {name: getattr(found, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll")},
             "companions": {},
             "learning_rate": tried[-1]["learning_rate"],
             "search": tried if entry.strategy == "fine_tune" else [],

@@ -192,10 +192,12 @@ def report(accuracies: dict[str, list[float]], verdict: str, candidate: str) -> 
         }
         for name in STRATEGIES
     }
-    budget = {"labels_per_class": 10, "validation_per_class": 5, "seeds": list(SEEDS)}
+    budget = {"labels_per_class": 10, "validation_per_class": 5, "n_train": 30, "n_validation": 15}
+    budget |= {"seeds": list(SEEDS)}
+    metric = {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 15, "most_of_a_class": 15}
     test = {"n": 45, "classes": CLASSES}
     empty: dict[str, Any] = {"smaller_budgets": {}, "companions": {}}
-    return {"candidate": chosen, "test": test, "budget": budget, "strategies": strategies, **empty}
+    return {"metric": metric, "candidate": chosen, "test": test, "budget": budget, "strategies": strategies, **empty}
 
 
 def change_report(root: Path, **values: Any) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import sklearn.metrics
 import yaml
 
 from graft.comparison import Interval, verdict
+from tasks.artifacts import save_split
 from tasks.errors import GraftError
 from tasks.evaluate import evaluate
 from tasks.settings.evaluate import EvaluateSettings
@@ -92,7 +94,13 @@ def test_a_row_says_whether_its_verdict_holds_among_all_and_what_it_is_over_sour
 def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
     report = metrics(evaluated)
     assert report["candidate"]["strategy"] == "fine_tune"
-    assert report["budget"] == {"labels_per_class": 4, "validation_per_class": 2, "seeds": [0, 1, 2]}
+    assert report["budget"] == {
+        "labels_per_class": 4,
+        "validation_per_class": 2,
+        "n_train": 12,
+        "n_validation": 6,
+        "seeds": [0, 1, 2],
+    }
     assert report["test"] == {"n": 50, "classes": ["ant", "bee", "cat"]}
 
 
@@ -197,3 +205,80 @@ def test_the_command_works_alone_and_the_page_names_the_code_that_ran(evaluated:
     templates = {path for path in (ROOT / "tasks/report").iterdir() if path.suffix in (".j2", ".css")}
     used = closure(ROOT / "tasks/evaluate.py") | templates
     assert named == {str(path.relative_to(ROOT)) for path in used}
+
+
+@pytest.fixture
+def uneven(project: Path) -> Path:
+    """The project with few test pictures of bee and cat."""
+    folder = project / "build/data/test"
+    images, labels = np.load(folder / "images.npy"), np.load(folder / "labels.npy")
+    kept = np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in enumerate((15, 6, 4))])
+    save_split(folder, images[kept], labels[kept], ["ant", "bee", "cat"])
+    return project
+
+
+def test_balanced_accuracy_leads_where_classes_are_not_equally_frequent(uneven: Path) -> None:
+    evaluate(SETTINGS)
+    report = metrics(uneven)
+    assert report["metric"] == {
+        "name": "balanced_accuracy",
+        "asked": "auto",
+        "fewest_of_a_class": 4,
+        "most_of_a_class": 15,
+    }
+    predictions = np.load(uneven / "build/evaluation/predictions.npz")
+    found = {}
+    for name, probabilities in zip(predictions["trials"].tolist(), predictions["probabilities"], strict=True):
+        score = sklearn.metrics.balanced_accuracy_score(predictions["labels"], probabilities.argmax(axis=1))
+        found.setdefault(name.split("-")[0], []).append(score)
+    for name, row in report["strategies"].items():
+        gain = np.mean(found[name]) - np.mean(found["scratch"])
+        assert row["balanced_accuracy"]["mean"] == pytest.approx(np.mean(found[name]), abs=1e-4)
+        assert row["gain_over_scratch"]["mean"] == pytest.approx(gain, abs=1e-4)
+        assert row["accuracy"]["mean"] != row["balanced_accuracy"]["mean"]
+    page = (uneven / "reports/index.html").read_text()
+    assert "Balanced accuracy leads" in page
+    assert "one class is more than 2 times as frequent as another (4 to 15 a class)" in page
+    assert "points of balanced accuracy over scratch" in page
+    assert "<th>balanced accuracy %</th>" in page
+
+
+def test_a_metric_that_is_asked_for_leads(uneven: Path) -> None:
+    evaluate(replace(SETTINGS, metric="macro_f1"))
+    report = metrics(uneven)
+    assert (report["metric"]["name"], report["metric"]["asked"]) == ("macro_f1", "macro_f1")
+    rows = report["strategies"]
+    for row in rows.values():
+        difference = row["macro_f1"]["mean"] - rows["scratch"]["macro_f1"]["mean"]
+        assert row["gain_over_scratch"]["mean"] == pytest.approx(difference, abs=2e-4)
+    assert report["candidate"]["chosen_by"] == "mean validation macro-F1"
+    assert "as evaluate.metric in params.yaml asks" in (uneven / "reports/index.html").read_text()
+
+
+def test_the_candidate_is_chosen_by_the_metric_that_leads(uneven: Path) -> None:
+    for trial in (uneven / "build/trials").iterdir():
+        scratch = trial.name.startswith("scratch")
+        found = {"accuracy": 0.7 if scratch else 0.9, "balanced_accuracy": 0.8 if scratch else 0.6}
+        edit_trial(trial, validation={**found, "macro_f1": 0.5, "nll": 0.2})
+    evaluate(SETTINGS)
+    candidate = metrics(uneven)["candidate"]
+    assert (candidate["strategy"], candidate["validation_balanced_accuracy"]) == ("scratch", 0.8)
+    evaluate(replace(SETTINGS, metric="accuracy"))
+    assert metrics(uneven)["candidate"]["strategy"] == "fine_tune"
+
+
+def test_all_labels_are_the_largest_budget_and_stand_at_their_mean_number(tmp_path: Path, monkeypatch) -> None:
+    folder = make_project(tmp_path, budgets=(4, "all"))
+    monkeypatch.chdir(folder)
+    evaluate(SETTINGS)
+    report = metrics(folder)
+    assert report["candidate"]["trial"].startswith("fine_tune-all-")
+    assert (report["budget"]["labels_per_class"], list(report["smaller_budgets"])) == ("all", ["4"])
+    assert (report["budget"]["n_train"], report["budget"]["n_validation"]) == (34, 6)
+    page = (folder / "reports/index.html").read_text()
+    assert "with all labels" in page
+    assert "All: 11.3 labels a class on average" in page
+    assert "<strong>Paid in labels:</strong> 34 to learn from and\n6 to choose by, together\n40 labelled" in page
+    assert "holds 15&nbsp;% of each class out to choose by" in page
+    svg = (folder / "build/evaluation/figures/label_efficiency.svg").read_text()
+    assert re.findall(r">(4|all)</text>", svg) == ["4", "all"]

@@ -1,6 +1,9 @@
 """The stage `finetune` on a tiny project: what a trial leaves, and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from tasks.artifacts import load_network, load_split, save_network
 from tasks.errors import GraftError
 from tasks.finetune import finetune
 from tasks.plan import Entry
+from tests.house.imports import ROOT
 from tests.tasks.evaluation_fixture import SIZE, make_project
 
 TRAINING = {"steps": 6, "batch_size": 8, "evaluations": 2}
@@ -53,6 +57,36 @@ def test_a_trial_states_its_budget_and_validation_never_costs_more_than_training
     assert metrics["companions"] == {}
     assert load_network(path).description.classes == ("ant", "bee", "cat")
     assert trial(project, Entry("fine_tune", 4, 0))[1]["validation_per_class"] == 3
+
+
+def test_all_labels_are_learned_from_but_the_share_to_choose_by(project: Path) -> None:
+    ask(
+        project,
+        label_budgets=["all", 2],
+        finetune={"validation_per_class": 3, "validation_fraction": 0.25, "training": TRAINING},
+    )
+    path, metrics = trial(project, Entry("fine_tune", "all", 0))
+    assert path.name == "fine_tune-all-0"
+    assert metrics["labels_per_class"] == "all"
+    # 14, 13 and 13 pictures: a quarter of each class, rounded.
+    assert (metrics["n_train"], metrics["n_validation"], metrics["validation_per_class"]) == (30, 10, 3.3)
+    assert set(metrics["validation"]) == {"accuracy", "balanced_accuracy", "macro_f1", "nll"}
+    _, blind = trial(project, Entry("mcc", 0, 0))
+    assert blind["validation_per_class"] == 3.3, "it is compared with the largest budget"
+
+
+def test_the_command_takes_the_word(project: Path) -> None:
+    ask(project, label_budgets=["all"])
+    command = Entry("scratch", "all", 1).command.split()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *command[1:]], check=True, env=environment, cwd=project)
+    assert (project / "build/trials/scratch-all-1/metrics.json").exists()
+    done = subprocess.run(
+        [sys.executable, *command[1:4], "scratch", "--labels", "most", "--seed", "1"],
+        env=environment, cwd=project, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "invalid read_labels value: 'most'" in done.stderr
 
 
 def test_a_trial_without_labels_keeps_its_oracle_apart(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from graft.label_budget import Labels, by_size
 from graft.network import Description, predict
 from graft.sampling import draw_labels
 from graft.transferability import leep, logme, probe_accuracy
@@ -128,6 +130,14 @@ class TestStage:
         ):
             assert part in str(caught.value)
 
+    def test_all_labels_are_a_budget_too(self, project: Path) -> None:
+        change(project, label_budgets=["all", 2], finetune={"validation_per_class": 4, "validation_fraction": 0.5})
+        found = forecast(project, replace(SETTINGS, untrained=1))
+        assert [row["labels"] for row in forecasting.own(found)["budgets"]] == [2, "all"]
+        assert found["ranked_by"] == "logme"
+        poor = by_hand({(2, 0): -0.1, ("all", 0): -0.1}, expected="negative")
+        assert "With 2 and all labels expect negative transfer" in forecasting.warning(poor)
+
     def test_a_budget_that_cannot_be_had_is_refused(self, project: Path) -> None:
         change(project, label_budgets=[1, 40])
         with pytest.raises(GraftError, match=r"label_budgets: 44 labels a class are asked for.*ant \(30\)"):
@@ -169,7 +179,7 @@ def test_the_gap_in_words_and_numbers(error: float, size: str, distance: float) 
     assert "Fréchet distance 22.6, 3.4 within a domain" in numbers
 
 
-def by_hand(lifts: dict[tuple[int, int], float], expected: str = "positive", error: float = 0.3) -> dict[str, Any]:
+def by_hand(lifts: dict[tuple[Labels, int], float], expected: str = "positive", error: float = 0.3) -> dict[str, Any]:
     """A forecast with these lifts of the probe by labels and seed; LogME's are the other way round."""
     cells = [
         {
@@ -188,7 +198,7 @@ def by_hand(lifts: dict[tuple[int, int], float], expected: str = "positive", err
             "lift": {name: {"mean": 0.2, "low": 0.1, "high": 0.3} for name in ("logme", "h_score", "probe")},
             "expected": expected,
         }
-        for labels in sorted({labels for labels, _ in lifts})
+        for labels in sorted({labels for labels, _ in lifts}, key=by_size)
     ]
     gap = {
         "pictures": 300,
@@ -286,6 +296,7 @@ def summary() -> dict[str, Any]:
         return {name: {"accuracy": {"mean": sum(seeds) / 2, "seeds": seeds}} for name, seeds in values.items()}
 
     return {
+        "metric": {"name": "accuracy"},
         "candidate": {"strategy": "fine_tune"},
         "budget": {"labels_per_class": 5, "seeds": [0, 1]},
         "strategies": rows([0.9, 0.9], [0.87, 0.88]),

@@ -1,3 +1,4 @@
+import json
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from graft.settings import Augmentation, Training
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, read_section
+from tasks.plan import Entry, read_plan
 from tests.house.imports import ROOT
 
 
@@ -148,8 +150,63 @@ class TestTheProjectsParameters:
         check_label_budget(root)  # nothing is packed yet
         (root / CARD).parent.mkdir(parents=True)
         (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 39}}}}')
-        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); the largest .* is 29$"):
+        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); `all` takes what .* is 29$"):
             check_label_budget(root)
+
+    @pytest.mark.parametrize(
+        ("budgets", "counts", "message"),
+        [
+            (["all"], {"ant": 5000, "bee": 2}, None),
+            (["all", 30], {"ant": 50, "bee": 40}, None),
+            (["all"], {"ant": 50, "bee": 1}, "`all` needs two pictures of every class"),
+            ([5000, "all"], {"ant": 50, "bee": 40}, "`all` takes what is there, and as a number the largest label"),
+            (["all", 40], {"ant": 60, "bee": 50}, None),
+            (["all", 41], {"ant": 60, "bee": 51}, None),
+            (["all", 5], {"ant": 60, "bee": 5}, "10 labels a class are asked for"),
+        ],
+    )
+    def test_all_asks_for_two_pictures_of_a_class(self, edit, budgets: list, counts: dict, message: str | None) -> None:
+        from tasks.settings.check_parameters import CARD, check_label_budget
+
+        root = edit(label_budgets=budgets)
+        (root / CARD).parent.mkdir(parents=True)
+        (root / CARD).write_text(json.dumps({"domains": {"pool": {"classes": counts}}}))
+        if message is None:
+            check_label_budget(root)
+            return
+        with pytest.raises(GraftError) as caught:
+            check_label_budget(root)
+        assert message in str(caught.value)
+
+    def test_a_number_that_is_no_part_of_all_is_refused(self, edit) -> None:
+        from tasks.settings.check_parameters import CARD, check_label_budget
+
+        root = edit(label_budgets=[10, "all"], finetune={"validation_per_class": 1, "validation_fraction": 0.5})
+        (root / CARD).parent.mkdir(parents=True)
+        (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 12}}}}')
+        with pytest.raises(GraftError, match=r"label_budgets: 10 is no part of `all`, which leaves 6 pictures of bee"):
+            check_label_budget(root)
+
+    @pytest.mark.parametrize(
+        ("budgets", "message"),
+        [
+            (["most"], "entry 1: expected a number of labels a class, 1 or more, or the word `all`, got 'most'"),
+            (["5e1"], "YAML reads this as text: write 50"),
+            ([True], "entry 1: expected a number"),
+            (["all", "all"], "label_budgets: all is given twice"),
+            ([], "such as [10] or [all]"),
+            ("all", "write [all]"),
+        ],
+    )
+    def test_label_budgets_are_numbers_or_the_word_all(self, edit, budgets: object, message: str) -> None:
+        assert message in self.faults(edit(label_budgets=budgets))
+
+    def test_all_comes_last_in_the_plan(self, edit) -> None:
+        plan = read_plan(edit(label_budgets=["all", 10, 2]) / "params.yaml")
+        assert (plan.budgets, plan.budget, plan.most_labels) == ((2, 10, "all"), "all", 10)
+        names = [entry.name for entry in plan.entries() if entry.strategy == "fine_tune"]
+        assert names[-1] == f"fine_tune-all-{plan.seeds[-1]}"
+        assert Entry("fine_tune", "all", 0).stage == "finetune@fine_tune-all-0"
 
     def test_every_fault_of_every_section_at_once(self, edit) -> None:
         found = self.faults(
@@ -167,7 +224,9 @@ class TestTheProjectsParameters:
         assert "'scratch' is missing" in found
         assert "strategies.mixed_training.source_share: input should be less than or equal to 1, got 2" in found
         assert "strategies.linear_probe.rate: unknown key" in found
-        assert "label_budgets, entry 2: input should be greater than or equal to 1, got 0" in found
+        assert (
+            "label_budgets, entry 2: expected a number of labels a class, 1 or more, or the word `all`, got 0" in found
+        )
         assert "label_free.fine_tune: learns from labels: move it to `strategies`" in found
         assert "finetune.labels_per_class: unknown key" in found
         assert "unknown section 'pretran'; did you mean 'pretrain'?" in found

@@ -216,6 +216,18 @@ def test_a_worse_candidate_becomes_challenger_with_the_reason(project: Path) -> 
     assert len(history(project, "2")) == 1
 
 
+def test_the_gate_goes_by_the_metric_that_leads_unless_another_is_asked_for(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_report(project, metric__name="macro_f1")
+    publish(project)
+    assert version_of(project, "1").tags["graft.metric"] == "macro_f1"
+    retrain(project, 0.7)  # less accurate, and as good in macro-F1
+    assert "not better: macro_f1 1.0000 against 1.0000" in publish(project).reason
+    monkeypatch.setenv("GRAFT_PROMOTION_METRIC", "accuracy")
+    assert "not better: accuracy 0.7000 against 1.0000" in publish(project).reason
+
+
 def test_a_refused_candidate_passes_once_the_gate_is_opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_report(project, strategies__fine_tune__verdict="no evidence")
     refused = publish(project)

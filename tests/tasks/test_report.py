@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from tasks.plan import Entry
 from tasks.report import words
 from tasks.report.companions import depth_sweep, oracles, others, swept
 from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, levels
-from tasks.report.efficiency import Match, accuracy_by_labels, candidates_match, label_efficiency, matches_in_words
+from tasks.report.efficiency import Match, candidates_match, label_efficiency, matches_in_words, score_by_labels
 from tasks.report.figures import gain_plot, gains_cut
 from tasks.report.palette import MOST_COLOURED, looks
 from tasks.report.provenance import blob_id
@@ -185,6 +186,7 @@ def row(mean: float, verdict: str = "positive", *, labels: int = 10, gain: tuple
 def result(strategies: dict, *, chosen: str = "fine_tune", smaller: dict | None = None, **companions: dict) -> dict:
     return {
         "candidate": {"strategy": chosen},
+        "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
         "budget": {"labels_per_class": 10, "validation_per_class": 10},
         "strategies": strategies,
         "smaller_budgets": smaller or {},
@@ -333,7 +335,7 @@ class TestLabelEfficiency:
         assert candidates_match(poor) == ""
 
     def test_accuracy_is_listed_under_the_labels_that_were_used(self) -> None:
-        found = accuracy_by_labels(self.RESULT)
+        found = score_by_labels(self.RESULT)
         assert list(found) == ["l2_sp", "fine_tune", "scratch", "lora", "mcc", "linear_probe", "source_only"]
         assert {labels: value["mean"] for labels, value in found["fine_tune"].items()} == {1: 0.7, 5: 0.9, 10: 0.95}
         assert {labels: value["mean"] for labels, value in found["mcc"].items()} == {0: 0.85}
@@ -344,6 +346,20 @@ class TestLabelEfficiency:
         assert ticks == ["1", "5", "10"]
         assert all(f">{name}</text>" in figure for name in self.RESULT["strategies"])
         assert set(efficiency_panels(self.RESULT, looks(self.RESULT))) == set(self.RESULT["strategies"]) - {"scratch"}
+
+    def test_all_labels_stand_at_their_mean_number_and_save_labels_too(self) -> None:
+        found = by_labels(scratch=(0.6, 0.8, 0.9), fine_tune=(0.7, 0.9, 0.95), mcc=(0.85,))
+        for values in found["strategies"].values():
+            values["labels_per_class"] = values["labels_per_class"] and "all"
+        found["budget"] = {"labels_per_class": "all", "validation_per_class": 7.5, "n_train": 75}
+        found["test"] = {"classes": ["a", "b"]}
+        assert matches_in_words(found)[0] == "As good as scratch with all labels: fine_tune with 5."
+        assert list(score_by_labels(found)["fine_tune"]) == [1, 5, "all"]
+        figure = efficiency_plot(found, looks(found))
+        assert re.findall(r">(\d+|all)</text>", figure) == ["1", "5", "all"]
+        places = [float(x) for x in re.findall(r' x="([\d.]+)"[^>]*>(?:1|5|all)</text>', figure)]
+        first, second, last = places
+        assert (last - second) / (second - first) == pytest.approx(math.log(37.5 / 5) / math.log(5), abs=0.01)
 
     def test_a_strategy_without_labels_that_beats_all_others_is_in_the_figure(self) -> None:
         best = by_labels(scratch=(0.5, 0.55, 0.6), fine_tune=(0.5, 0.55, 0.6), mcc=(0.9,))

@@ -33,6 +33,7 @@ def outcome() -> Outcome:
         }
 
     report = {
+        "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
         "candidate": {"strategy": "fine_tune", "chosen_by": "mean validation accuracy"},
         "budget": {"labels_per_class": 10, "validation_per_class": 5},
         "test": {"n": 600},
@@ -40,7 +41,7 @@ def outcome() -> Outcome:
         "smaller_budgets": {"1": rows(1, 0.6)},
     }
     candidate = SimpleNamespace(name="fine_tune-10-1", strategy="fine_tune")
-    return SimpleNamespace(report=report, candidate=candidate)  # type: ignore[return-value]
+    return SimpleNamespace(report=report, metric="accuracy", candidate=candidate)  # type: ignore[return-value]
 
 
 def test_the_leaderboard_has_ranks_labels_gains_and_verdicts(outcome: Outcome) -> None:
