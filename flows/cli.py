@@ -6,7 +6,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -27,7 +27,7 @@ app = typer.Typer(
     "if transfer truly helped.",
     epilog="Start with [bold]graft run[/bold]; look with [bold]graft report[/bold] and [bold]graft ui[/bold].",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make and check the data under [bold]data/[/bold].")
+data_app = typer.Typer(no_args_is_help=True, help="Make, add and check the data under [bold]data/[/bold].")
 app.add_typer(data_app, name="data")
 
 IfBusyOption = Annotated[
@@ -76,6 +76,57 @@ def told() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
+@app.command(
+    epilog="Examples:  graft init mine   ·   graft init mine --yes --image-size 64   ·   "
+    "graft init . --set prepare.on_error=skip"
+)
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="It may be a git repository with files of its own.")],
+    name: Annotated[str | None, typer.Option(help="Of the registered model and of MLflow's experiment.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="What to start from (pretrain.weights); [bold]none[/]: random ones.")
+    ] = None,
+    backbone: Annotated[str | None, typer.Option(help="The network (pretrain.backbone).")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels; pictures are resized to it.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.")] = None,
+    flip: Annotated[
+        bool | None, typer.Option("--flip/--no-flip", help="Whether a mirrored picture is still one of its class.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Label budgets: labels a class, such as 1,5,10.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2: every strategy runs once with each.")] = None,
+    strategies: Annotated[str | None, typer.Option(help="Such as fine_tune,mcc; scratch always runs.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="When the flow runs: a cron line, or [bold]none[/].")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of params.yaml.")
+    ] = None,
+    git: Annotated[
+        bool | None, typer.Option("--git/--no-git", help="Make it a git repository, if it is in none.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing: what no flag says is as the defaults.")
+    ] = False,
+) -> None:
+    """Start a project for data of your own in DIR: asks a few questions on a terminal, and none elsewhere."""
+    with told():
+        from flows.new_project import Given, start_project
+
+        given = Given(
+            name,
+            weights,
+            backbone,
+            image_size,
+            channels,
+            flip,
+            labels,
+            seeds,
+            strategies,
+            schedule,
+            settings or [],
+            git,
+        )
+        start_project(folder, given, console, ask=not yes and sys.stdin.isatty() and sys.stdout.isatty())
+
+
 @app.command(epilog="Examples:  graft run   ·   graft run --jobs 4   ·   graft run --update-data")
 def run(
     jobs: JobsOption = None,
@@ -96,7 +147,7 @@ def run(
         console.print(leaderboard(root))
         console.print()
         console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
-        console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]make ui[/] or graft ui")
+        console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]graft ui[/]")
 
 
 @app.command(epilog="Examples:  graft repro   ·   graft repro train --jobs 4 --keep-going   ·   graft repro --dry")
@@ -230,9 +281,12 @@ def strategies(
     name: Annotated[str | None, typer.Argument(help="Explain this one, with its knobs.")] = None,
 ) -> None:
     """List the transfer strategies, or explain one."""
-    with project():
+    with project() as root:
         from flows.strategies import explain, overview
+        from graft.strategies import look_in
+        from tasks.stage_code import OWN_STRATEGIES
 
+        look_in(root / OWN_STRATEGIES)
         console.print(explain(name) if name else overview())
 
 
@@ -246,6 +300,43 @@ def data_demo() -> None:
         with console.status("making the demo data") as shown:
             made = version_demo(root, shown.update)
         console.print(in_words(made), highlight=False)
+
+
+@data_app.command(
+    "add",
+    epilog="Examples:  graft data add source ~/photos   ·   graft data add target list/   ·   "
+    "graft data add source torchvision:USPS",
+)
+def data_add(
+    role: Annotated[Literal["source", "target"], typer.Argument(help="Which of the two it is.")],
+    path: Annotated[str, typer.Argument(help="A folder or file, or [bold]torchvision:NAME[/].")],
+    downloads: Annotated[
+        Path | None,
+        typer.Option(help="Where torchvision's own files are, or go; default: .graft/torchvision.", file_okay=False),
+    ] = None,
+    if_busy: IfBusyOption = "wait",
+) -> None:
+    """Copy data into the project, check it, version it with DVC, and print its card; bad data changes nothing."""
+    with project() as root, turn(root, if_busy):
+        from flows.data_card import show
+        from tasks.datasets.adding import add
+
+        with console.status("looking") as shown:
+            card = add(root, role, path, downloads=downloads, on_line=shown.update)
+        console.print(f"Added: {path} is copied to data/, and versioned in data.dvc.", highlight=False)
+        show(root, card, console)
+
+
+@data_app.command("card", epilog="Example:  graft data card")
+def data_card() -> None:
+    """Print the card of the data: counts, balance, sizes, duplicates, pictures, and what a run will make of it."""
+    with project() as root:
+        from flows.data_card import show
+        from tasks.datasets.adding import card_of
+
+        with console.status("looking at every picture"):
+            card = card_of(root)
+        show(root, card, console)
 
 
 @data_app.command("check", epilog="Example:  graft data check")

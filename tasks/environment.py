@@ -19,7 +19,9 @@ def find_project(start: Path | None = None) -> Path:
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").exists():
             return folder
-    raise GraftError(f"{start}: no dvc.yaml here or above", "Change into a Graft project first.")
+    raise GraftError(
+        f"{start}: no dvc.yaml here or above", "Change into a Graft project first, or start one: graft init DIR."
+    )
 
 
 def prepare_here() -> None:

@@ -24,7 +24,7 @@ from graft.network import Network, predict
 from graft.sampling import LabelledTarget, draw_labels
 from graft.settings import Training
 from graft.split import Domains, Split
-from graft.strategies import strategy_class
+from graft.strategies import look_in, strategy_class
 from graft.strategies.base import Strategy
 from tasks.artifacts import load_network, load_split, save_network
 from tasks.checkpoints import StageCheckpoints
@@ -38,6 +38,7 @@ from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.tune import TuneSettings
 from tasks.stage import batch_parts, run_stage
+from tasks.stage_code import OWN_STRATEGIES
 
 PARAMS = Path("params.yaml")
 DATA = Path("build/data")
@@ -109,6 +110,7 @@ def load_strategy(entry: Entry) -> Strategy:
         ValueError: there is no such strategy.
         GraftError: an unknown knob, a bad value, or a strategy in the section for the other kind.
     """
+    look_in(Path(OWN_STRATEGIES))
     section = "strategies" if entry.labels else "label_free"
     knobs = (load_yaml(PARAMS).get(section) or {}).get(entry.strategy) or {}
     where = f"{PARAMS}: {section}.{entry.strategy}"

@@ -12,7 +12,7 @@ from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, update
 from tasks.datasets.filling import filling, take_back
 from tasks.errors import AwayError, GraftError
 from tasks.parameters import read_section
-from tasks.plan import Plan, read_plan
+from tasks.plan import read_plan
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.versioning import DataRefused, DataVersion, OnLine, recorded, version_data
@@ -49,14 +49,19 @@ def data_faults(root: Path) -> list[str]:
         GraftError: params.yaml cannot be used.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    return summarise(check_data(root, settings, label_budget(root)))
+
+
+def label_budget(root: Path) -> Budget:
+    """The labels that the trials of `params.yaml` draw from the target.
+
+    Raises:
+        GraftError: params.yaml cannot be used.
+    """
     spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
-    return summarise(check_data(root, settings, _budget(read_plan(root / "params.yaml"), spent)))
-
-
-def _budget(plan: Plan, spent: FinetuneSettings) -> Budget:
-    most = plan.most_labels
+    plan = read_plan(root / "params.yaml")
     of_all = spent.validation_fraction if ALL in plan.budgets else None
-    return Budget(most, min(spent.validation_per_class, most), of_all)
+    return Budget(plan.most_labels, min(spent.validation_per_class, plan.most_labels), of_all)
 
 
 def _fetch_news(root: Path) -> None:

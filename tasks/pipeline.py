@@ -25,6 +25,7 @@ from tasks.executor.execution import Event, Executor, Outcome
 from tasks.executor.resources import Resources
 from tasks.executor.schedule import Schedule, Submit
 from tasks.executor.turns import IfBusy, turn
+from tasks.stage_code import refresh
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,12 @@ class Pipeline:
         self._end: Callable[[], None] = lambda: None
 
     def status(self, targets: Iterable[str] = ()) -> list[StageStatus]:
-        """What `run` would do with each stage; nothing is run and nothing is written.
+        """What `run` would do with each stage; nothing is run, and nothing written but `code.yaml`.
 
         Raises:
             GraftError: the pipeline cannot be read, or a target does not exist.
         """
+        refresh(self._root)
         project = Project(self._root)
         try:
             nodes, found = project.plan(targets), dict[str, StageStatus]()
@@ -119,6 +121,7 @@ class Pipeline:
         """
         with ExitStack() as stack:
             stack.enter_context(turn(self._root, self._if_busy))
+            refresh(self._root)
             project = Project(self._root, takes_data=self._takes_data)
             stack.callback(project.close)
             self._stop_by(project.give_up)

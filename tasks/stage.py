@@ -4,9 +4,11 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 from tasks.errors import OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError, in_words, of_the_disk
+from tasks.stage_code import require_current
 
 PARTS_VARIABLE = "GRAFT_BATCH_PARTS"
 """In the environment of a stage: into how many parts its batches are to be divided, because memory was short."""
@@ -20,6 +22,7 @@ def run_stage(work: Callable[[], None], *, seed: int = 0) -> None:
     again can help.
     """
     try:
+        require_current(Path())
         make_deterministic(seed)
         work()
     except Exception as error:

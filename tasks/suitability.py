@@ -11,13 +11,14 @@ from typing import Any
 
 from graft.carry import carried
 from graft.network import Description, Network
-from graft.strategies import strategy_class
+from graft.strategies import look_in, strategy_class
 from tasks.artifacts import packed_input
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.check_parameters import CARD, PARAMS
 from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
+from tasks.stage_code import OWN_STRATEGIES
 
 DATA = Path("build/data")
 SECTIONS = ("strategies", "label_free")
@@ -29,6 +30,7 @@ def check_suitability(root: Path) -> None:
     Raises:
         GraftError: some cannot; all of them, with their reasons.
     """
+    look_in(root / OWN_STRATEGIES)
     backbone = read_section(root / PARAMS, "pretrain", PretrainSettings).backbone
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
     source, target = (tuple(domains[name]["classes"]) for name in ("source", "pool"))

@@ -1,4 +1,7 @@
-"""One file is one strategy, found by its file name; `strategy_class("fine_tune")` is `FineTune` in `fine_tune.py`."""
+"""One file is one strategy, found by its file name; `strategy_class("fine_tune")` is `FineTune` in `fine_tune.py`.
+
+A project may have more of them in a folder of its own (`look_in`).
+"""
 
 import difflib
 from importlib import import_module
@@ -9,21 +12,52 @@ if TYPE_CHECKING:  # who only wants the names need not wait for torch
     from graft.strategies.base import Strategy
 
 _NOT_STRATEGIES = {"__init__", "base"}
-_FOLDER = Path(__file__).parent
+_FOLDERS = {Path(__file__).parent: "graft/strategies"}
+"""Where strategies are looked for, in this order, and what messages call each folder."""
+
+
+def look_in(folder: Path) -> None:
+    """From now on find the strategies of this folder too, if it exists."""
+    if folder.is_dir() and folder.resolve() not in _FOLDERS:
+        _FOLDERS[folder.resolve()] = folder.name
+        __path__.append(str(folder.resolve()))
 
 
 def strategy_names() -> list[str]:
     """Names of all strategies, sorted; nothing is imported."""
-    return sorted({path.stem for path in _FOLDER.glob("[a-z]*.py") if _is_name(path.stem)} - _NOT_STRATEGIES)
+    return sorted(_files())
+
+
+def strategy_file(name: str) -> Path:
+    """The file of the strategy of that name.
+
+    Raises:
+        KeyError: there is none.
+    """
+    return _files()[name]
 
 
 def misnamed_files() -> list[str]:
     """What is wrong with files beside the strategies that can be none, because of their names."""
-    return [
-        f"graft/strategies/{path.name} is no strategy: its name must be lower-case letters, digits and _"
-        for path in sorted(_FOLDER.glob("[!_.]*.py"))
+    wrong = [
+        f"{said}/{path.name} is no strategy: its name must be lower-case letters, digits and _"
+        for folder, said in _FOLDERS.items()
+        for path in sorted(folder.glob("[!_.]*.py"))
         if not _is_name(path.stem)
     ]
+    found = _files()
+    return wrong + [
+        f"{said}/{path.name} is not used: Graft has a strategy of that name; give it another"
+        for folder, said in _FOLDERS.items()
+        for path in sorted(folder.glob("[a-z]*.py"))
+        if found.get(path.stem, path) != path
+    ]
+
+
+def _files() -> dict[str, Path]:
+    """The file of each strategy by its name; of two with one name, the first."""
+    found = [path for folder in reversed(_FOLDERS) for path in folder.glob("[a-z]*.py")]
+    return {path.stem: path for path in found if _is_name(path.stem) and path.stem not in _NOT_STRATEGIES}
 
 
 def strategy_class(name: str) -> "type[Strategy]":
@@ -37,7 +71,7 @@ def strategy_class(name: str) -> "type[Strategy]":
         guess = f"did you mean {near[0]!r}? " if near else ""
         said = "; ".join([f"{guess}valid: {', '.join(strategy_names())}", *misnamed_files()])
         raise ValueError(f"unknown strategy {name!r}; {said}")
-    file = f"graft/strategies/{name}.py"
+    file = f"{_FOLDERS[strategy_file(name).parent]}/{name}.py"
     try:
         module = import_module(f"{__name__}.{name}")
     except Exception as error:  # whatever a file may do

@@ -4,7 +4,7 @@ The prepare stage takes the decoded pictures from the same pass; `graft data che
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -113,14 +113,18 @@ def examine(
     settings: PrepareSettings,
     budget: Budget | None = None,
     keeper: Keeper | None = None,
+    places: Mapping[str, Path | None] | None = None,
 ) -> Examined:
     """Open both domains, decode every picture, find every fault.
+
+    `places` says of a domain (source, target) in which folder its path lies, if that is not the project's; None: it is
+    not there yet, which is then no fault.
 
     Raises:
         GraftError: `settings` name folders outside the project's data folder.
     """
     _require_inside_data(project, settings)
-    source, target = _open(project, settings)
+    source, target = _open(project, settings, places or {})
     found = Examined(faults=[*source.faults, *target.faults])
     _add_part(found, "source", source, TRAIN, settings, keeper)
     _add_target(found, target, settings, keeper)
@@ -170,9 +174,11 @@ def _add_part(
     found.parts[name] = part
 
 
-def _open(project: Path, settings: PrepareSettings) -> tuple[Domain, Domain]:
-    source = open_domain(project, settings.source, Columns(settings.source_domain, settings.source_label_column, ""))
-    target = _open_target(project, settings)
+def _open(project: Path, settings: PrepareSettings, places: Mapping[str, Path | None]) -> tuple[Domain, Domain]:
+    columns = Columns(settings.source_domain, settings.source_label_column, "")
+    place, target_place = places.get("source", project), places.get("target", project)
+    source = open_domain(place, settings.source, columns) if place else Domain(settings.source)
+    target = _open_target(target_place, settings) if target_place else Domain(settings.target)
     rename_classes(source, read_class_map(project, settings.class_map), target.classes)
     return source, target
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 MAX_PIXELS = 1 << 26
 """Larger pictures are refused unread: a file of a few kilobytes can unpack to gigabytes."""
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of TIFF
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -28,7 +29,8 @@ def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableError(f"too large: {image.width} x {image.height}, at most {MAX_PIXELS:,} pixels")
             image.load()
-            return convert(ImageOps.exif_transpose(image), channels)
+            upright = ImageOps.exif_transpose(image)
+            return convert(_negative(upright) if _is_negative(image) else upright, channels)
     except UnreadableError:
         raise
     except FileNotFoundError:
@@ -57,6 +59,16 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     mode = _MODES[channels]
     return image if image.mode == mode else image.convert("RGB").convert(mode)
+
+
+def _is_negative(image: Image.Image) -> bool:
+    """Whether 0 means white: Pillow knows that of TIFF files with 8 bits alone."""
+    tags = getattr(image, "tag_v2", {})
+    return image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def _negative(image: Image.Image) -> Image.Image:
+    return Image.fromarray(65535 - np.asarray(image).astype(np.uint16))
 
 
 def fit(image: Image.Image, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from graft.label_budget import ALL, Labels, budget_fault, by_size, nesting_fault
-from graft.strategies import misnamed_files, strategy_class, strategy_names
+from graft.strategies import look_in, misnamed_files, strategy_class, strategy_names
 from tasks.errors import GraftError
 from tasks.parameters import load_yaml, parse, read_section, suggest
 from tasks.plan import PLAN_SECTIONS, read_plan, wrong_section
@@ -20,6 +20,7 @@ from tasks.settings.pretrain import PretrainSettings
 from tasks.settings.strategy_files import needs_labels
 from tasks.settings.tune import TuneSettings
 from tasks.stage import run_stage
+from tasks.stage_code import OWN_STRATEGIES
 
 PARAMS = "params.yaml"
 CARD = "build/data/card.json"
@@ -39,6 +40,7 @@ def check_parameters(root: Path, *, knobs: bool = False) -> None:
     Raises:
         GraftError: all faults at once: file, key, value, and what would be valid.
     """
+    look_in(root / OWN_STRATEGIES)
     content = load_yaml(root / PARAMS)
     known = SECTIONS | PLAN_SECTIONS
     problems = [f"{PARAMS}: unknown section {name!r}; {suggest(str(name), known)}" for name in content.keys() - known]

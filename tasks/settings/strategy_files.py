@@ -4,6 +4,8 @@ import ast
 import contextlib
 from pathlib import Path
 
+from graft.strategies import strategy_file
+
 _ATTEMPTS = 20
 GRAFT = Path(__file__).resolve().parents[2] / "graft"
 
@@ -12,8 +14,8 @@ def needs_labels(name: str) -> bool | None:
     """Whether a strategy learns from the target's labels; None if its file does not tell (its import will say why)."""
     kind = "".join(word.capitalize() for word in name.split("_"))
     try:
-        return _needs_labels(GRAFT / "strategies" / f"{name}.py", kind)
-    except (OSError, SyntaxError, ValueError):
+        return _needs_labels(strategy_file(name), kind)
+    except (OSError, KeyError, SyntaxError, ValueError):
         return None
 
 

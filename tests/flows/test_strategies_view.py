@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 
 import graft.strategies
 from flows.strategies import explain, overview
-from graft.strategies import strategy_class
+from graft.strategies import look_in, strategy_class, strategy_file
 from tasks.errors import GraftError
 from tasks.settings.check_parameters import check_parameters
 from tests.house.imports import ROOT
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "ill_named.py").write_text(GOOD.replace("Good", "Ill_Named"))
     (tmp_path / "torn.py").write_text("def (")
     (tmp_path / "my-tune.py").write_text(GOOD)
-    monkeypatch.setattr(graft.strategies, "_FOLDER", tmp_path)
+    monkeypatch.setattr(graft.strategies, "_FOLDERS", {tmp_path: "graft/strategies"})
     monkeypatch.setattr(graft.strategies, "__path__", [*graft.strategies.__path__, str(tmp_path)])
     return tmp_path
 
@@ -69,6 +69,24 @@ class TestFaultyFiles:
         (tmp_path / "params.yaml").write_text(text)
         with pytest.raises(GraftError, match=r"strategies\.ill_named: .*expected a class IllNamed"):
             check_parameters(tmp_path, knobs=True)
+
+
+def test_a_project_may_have_strategies_of_its_own_but_not_under_names_that_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graft.strategies, "_FOLDERS", dict(graft.strategies._FOLDERS))
+    monkeypatch.setattr(graft.strategies, "__path__", [*graft.strategies.__path__])
+    own = tmp_path / "strategies"
+    look_in(own)
+    own.mkdir()
+    (own / "good.py").write_text(GOOD)
+    (own / "fine_tune.py").write_text(GOOD)
+    look_in(own)
+    page = shown(overview())
+    assert "good Does nothing." in page
+    assert "✗ strategies/fine_tune.py is not used: Graft has a strategy of that name" in page
+    assert strategy_class("fine_tune").__module__ == "graft.strategies.fine_tune"
+    assert strategy_file("fine_tune").parent != own
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ class TestTheSamePicturesInEveryLayout:
         save_pictures(tmp_path / "raw", tree, suffix)
         self.check(tmp_path, "folders", ("a", "b"))
 
+    def test_splits_may_be_called_so_in_letters_of_either_case(self, tmp_path: Path) -> None:
+        tree = {f"{split}/{name}": DRAWN[k::2] for split in ("Train", "TEST") for k, name in enumerate("ab")}
+        save_pictures(tmp_path / "raw", tree)
+        self.check(tmp_path, "folders", ("a", "b"))
+
     def test_folders_of_classes_one_of_them_called_train(self, tmp_path: Path) -> None:
         save_pictures(tmp_path / "raw", {"plane": DRAWN[0::2], "train": DRAWN[1::2]})
         self.check(tmp_path, "folders", ("plane", "train"), test=False)

@@ -17,7 +17,7 @@ from tasks.datasets.pictures import convert
 One = TypeVar("One")
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLIT_NAMES = {TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, "dev": VAL, TEST: TEST}
-"""What a split may be called, and which one it is."""
+"""What a split may be called, in letters of either case, and which one it is."""
 _IN_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 
@@ -134,6 +134,11 @@ def walk(domain: Domain, folder: Path, root: Path) -> Iterator[str]:
                 yield from walk(domain, folder, entry)
             else:
                 yield entry.relative_to(folder).as_posix()
+
+
+def split_of(name: str) -> str | None:
+    """Which split a folder, file or word means, if any."""
+    return SPLIT_NAMES.get(name.lower())
 
 
 def hidden(name: str) -> bool:

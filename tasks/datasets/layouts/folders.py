@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from tasks.datasets.layouts.domain import (
-    SPLIT_NAMES,
     TRAIN,
     Domain,
     Fault,
     Pictures,
     hidden,
+    split_of,
     usable,
     walk,
 )
@@ -22,11 +22,11 @@ from tasks.datasets.pictures import read_picture
 def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
     """Read the pictures below `folders`, which are splits if one of them is `train` and holds folders itself."""
     domain.layout = "folders"
-    trains = [name for name in folders if SPLIT_NAMES.get(name) == TRAIN]
+    trains = [name for name in folders if split_of(name) == TRAIN]
     if any(entry.is_dir() for name in trains for entry in (folder / name).iterdir()):
         roots: dict[str, Path] = {}
         for name in folders:
-            split = SPLIT_NAMES.get(name)
+            split = split_of(name)
             if split is None:
                 domain.add_fault(f"{domain.path}/{name}", "not a split; valid: train, val, test")
             elif split in roots:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Fault, Pictures, enter_listed, is_inside, usable
+from tasks.datasets.layouts.domain import TRAIN, Domain, Fault, Pictures, enter_listed, is_inside, split_of, usable
 from tasks.datasets.layouts.folders import file_pictures
 from tasks.datasets.tables import SUFFIXES, Row, read_headings, read_table
 from tasks.errors import GraftError
@@ -45,7 +45,7 @@ def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: C
     """Read one manifest, or one for each split (`train.csv`, `test.csv`)."""
     domain.layout = "manifest"
     found = [name for name in names if name.endswith(SUFFIXES)]
-    by_split = all(Path(name).stem in SPLIT_NAMES for name in found)
+    by_split = all(split_of(Path(name).stem) for name in found)
     if len(found) > 1 and not by_split:
         domain.add_fault(
             domain.path,
@@ -72,12 +72,12 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
     if columns.group and columns.group not in headings:
         raise GraftError(f"no column {columns.group!r} (prepare.target_group_column); there are {', '.join(headings)}")
     rows = _of_domain(headings, rows, columns.domain)
-    of_file = SPLIT_NAMES.get(Path(name).stem, TRAIN)
+    of_file = split_of(Path(name).stem) or TRAIN
     found: list[Listed] = []
     seen: dict[str, int] = {}
     for row in rows:
         where, file = f"{domain.path}/{name}:{row.line}", row.cells[path]
-        split = SPLIT_NAMES.get(row.cells[SPLIT].lower(), "") if SPLIT in headings else of_file
+        split = (split_of(row.cells[SPLIT]) or "") if SPLIT in headings else of_file
         for kind, problem in _row_problems(domain, folder, row, file, row.cells[label], split):
             domain.faults.append(Fault(kind, where, problem))
         if file in seen:

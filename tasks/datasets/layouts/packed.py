@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.datasets.arrays import read_idx, read_npz
-from tasks.datasets.layouts.domain import SPLIT_NAMES, Domain, array_pictures, usable
+from tasks.datasets.layouts.domain import Domain, array_pictures, split_of, usable
 from tasks.errors import GraftError
 
 _IDX_NAME = re.compile(r"(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
@@ -21,11 +21,11 @@ def is_npz(names: list[str]) -> bool:
 def open_npz(domain: Domain, folder: Path, names: list[str]) -> None:
     """Read `train.npz`, `val.npz` and `test.npz`, those that are there."""
     domain.layout = "npz"
-    for name in sorted(names, key=lambda name: (SPLIT_NAMES.get(name.removesuffix(".npz")) != "train", name)):
+    for name in sorted(names, key=lambda name: (split_of(name.removesuffix(".npz")) != "train", name)):
         path = f"{domain.path}/{name}"
         if not name.endswith(".npz") or not usable(domain, folder, folder / name):
             continue
-        if (split := SPLIT_NAMES.get(name.removesuffix(".npz"))) is None:
+        if (split := split_of(name.removesuffix(".npz"))) is None:
             domain.add_fault(path, "not a split; valid: train.npz, val.npz, test.npz")
             continue
         try:

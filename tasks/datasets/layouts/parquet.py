@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Pictures, enter_listed, usable
+from tasks.datasets.layouts.domain import TRAIN, Domain, Pictures, enter_listed, split_of, usable
 from tasks.datasets.layouts.manifest import DOMAIN, LABELS, Columns
 from tasks.datasets.pictures import UnreadableError, read_picture
 from tasks.errors import GraftError
@@ -40,7 +40,7 @@ def open_parquet(domain: Domain, folder: Path, columns: Columns) -> None:
     for path in _files(folder, sorted(entry.name for entry in folder.iterdir())):
         name = f"{domain.path}/{path.relative_to(folder).as_posix()}"
         match = _NAME.fullmatch(path.name)
-        split = SPLIT_NAMES.get(((match and match["split"]) or TRAIN).lower())
+        split = split_of((match and match["split"]) or TRAIN)
         if not usable(domain, folder, path):
             continue
         if not match or split is None:

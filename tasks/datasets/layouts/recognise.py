@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, hidden
+from tasks.datasets.layouts.domain import TRAIN, Domain, hidden, split_of
 from tasks.datasets.layouts.folders import open_folders
 from tasks.datasets.layouts.manifest import Columns, is_manifest, open_manifest
 from tasks.datasets.layouts.packed import is_idx, is_npz, open_idx, open_npz
@@ -60,11 +60,11 @@ def _open(path: str, folder: Path, names: list[str], folders: list[str], columns
 
 def _domains(folder: Path, folders: list[str]) -> list[str]:
     """The domains of DOMAIN/SPLIT/CLASS/FILE; none if that is not how it lies."""
-    if not folders or any(name in SPLIT_NAMES for name in folders):
+    if not folders or any(split_of(name) for name in folders):
         return []
     inner = {name: [entry for entry in (folder / name).iterdir() if entry.is_dir()] for name in folders}
     are_domains = all(
-        any(SPLIT_NAMES.get(entry.name) == TRAIN and any(e.is_dir() for e in entry.iterdir()) for entry in entries)
+        any(split_of(entry.name) == TRAIN and any(e.is_dir() for e in entry.iterdir()) for entry in entries)
         for entries in inner.values()
     )
     return sorted(inner) if are_domains else []

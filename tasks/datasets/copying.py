@@ -1,0 +1,51 @@
+"""Copy what a user gives into a domain's folder."""
+
+import shutil
+from pathlib import Path
+
+from tasks.datasets.layouts.domain import hidden, split_of
+from tasks.errors import GraftError
+
+
+def copy_in(origin: Path, target: Path) -> None:
+    """Copy a folder's content, or a file, into the new folder `target`; links are followed, hidden files left out.
+
+    An array file that is not named after a split becomes the training split.
+
+    Raises:
+        GraftError: there is nothing to copy, it holds the project itself, or links in it lead round in a circle.
+    """
+    origin = origin.expanduser()
+    if not origin.exists():
+        raise GraftError(f"{origin}: there is no such file or folder")
+    if target.resolve().is_relative_to(origin.resolve()):
+        raise GraftError(f"{origin} holds this project itself", "Name the folder of the data alone.")
+    if origin.is_dir():
+        _copy_folder(origin, target, (origin.resolve(),))
+        return
+    _require_file(origin)
+    target.mkdir(parents=True)
+    stays = origin.suffix != ".npz" or split_of(origin.stem) is not None
+    shutil.copy2(origin, target / (origin.name if stays else "train.npz"))
+
+
+def _copy_folder(origin: Path, target: Path, above: tuple[Path, ...]) -> None:
+    target.mkdir(parents=True)
+    for entry in sorted(origin.iterdir()):
+        if hidden(entry.name):
+            continue
+        if not entry.exists():
+            raise GraftError(f"{entry}: a link to {entry.resolve()}, which does not exist")
+        if not entry.is_dir():
+            _require_file(entry)
+            shutil.copy2(entry, target / entry.name)
+        elif entry.resolve() in above:
+            raise GraftError(f"{entry}: a link to a folder that it lies in")
+        else:
+            _copy_folder(entry, target / entry.name, (*above, entry.resolve()))
+
+
+def _require_file(path: Path) -> None:
+    """To copy a device or a pipe might never end."""
+    if not path.is_file():
+        raise GraftError(f"{path}: neither a file nor a folder")

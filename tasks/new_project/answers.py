@@ -1,0 +1,81 @@
+"""What `graft init` asks: the answers, and what they mean for the project's files."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.plan import BASELINE
+from tasks.settings.strategy_files import needs_labels
+
+Path_ = tuple[str | int, ...]
+Edit = tuple[Path_, Any]
+"""A key of a YAML file, and the value that it gets."""
+
+STRATEGIES = ("scratch", "linear_probe", "fine_tune", "gradual_unfreeze", "mixed_training")
+SMALL = "convnet_"
+"""How the names of the small networks of ours begin; other backbones, and weights, are for photos."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A project as its user wants it."""
+
+    name: str
+    """Of the registered model and of MLflow's experiment."""
+    backbone: str = "convnet_small"
+    weights: str = ""
+    """What to start from instead of random weights; empty: nothing."""
+    image_size: int = 32
+    channels: int = 3
+    flip: bool = True
+    """Whether a mirrored picture is still one of its class."""
+    labels: tuple[int | str, ...] = (1, 5, 10)
+    """Label budgets."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    strategies: tuple[str, ...] = STRATEGIES
+    schedule: str = "0 2 * * *"
+    """A cron line; empty: none."""
+    settings: tuple[Edit, ...] = field(default=())
+    """Further settings of params.yaml."""
+
+
+def is_large(backbone: str, weights: str) -> bool:
+    """Whether the network is one for photos of some hundred pixels."""
+    return bool(weights) or not backbone.startswith(SMALL)
+
+
+def parameter_edits(answers: Answers) -> Iterator[Edit]:
+    """What becomes of the shipped params.yaml, which is that of the demo."""
+    yield ("seeds",), list(answers.seeds)
+    yield ("label_budgets",), list(answers.labels)
+    by_section = _by_section(answers.strategies)
+    for section, names in by_section.items():
+        yield (section,), {name: {} for name in names}
+    yield ("prepare", "image_size"), answers.image_size
+    yield ("prepare", "channels"), answers.channels
+    yield ("pretrain", "backbone"), answers.backbone
+    if answers.weights:
+        yield ("pretrain", "weights"), answers.weights
+    yield from _training(answers)
+    yield from answers.settings
+
+
+def _training(answers: Answers) -> Iterator[Edit]:
+    """Augmentation for pictures of any kind (the demo's is for digits), and for large networks a smaller budget."""
+    augmentation: dict[str, Any] = {"crop": max(1, answers.image_size // 16), "scale": 0.1}
+    if answers.flip:
+        augmentation["flip"] = 0.5
+    for section in ("pretrain", "finetune"):
+        yield (section, "training", "augmentation"), augmentation
+        if is_large(answers.backbone, answers.weights):
+            yield (section, "training", "batch_size"), 16
+            yield (section, "training", "learning_rate"), 0.001
+            yield (section, "training", "steps"), 200 if section == "pretrain" else 40
+
+
+def _by_section(strategies: tuple[str, ...]) -> dict[str, list[str]]:
+    asked = dict.fromkeys((BASELINE, *strategies))
+    return {
+        "strategies": [name for name in asked if needs_labels(name) is not False],
+        "label_free": [name for name in asked if needs_labels(name) is False],
+    }

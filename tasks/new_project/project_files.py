@@ -1,0 +1,84 @@
+"""The text of every file of a new project."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from tasks.errors import GraftError
+from tasks.new_project.answers import Answers, Edit, parameter_edits
+from tasks.new_project.yaml_text import with_value
+from tasks.shipped import shipped_text
+from tasks.stage_code import FILE as CODE
+
+IGNORED = ("/data", "/build", "/reports/index.html", "/.graft/", "/.venv/", "__pycache__/", ".*.part")
+"""What git leaves to DVC, or to nobody."""
+DVC_IGNORED = (".graft", ".venv", ".*.part")
+FLOW = "flows.transfer.transfer"
+"""Where Prefect finds the flow: in the installed package, and not in a file of the project."""
+_CODE_DEP = re.compile(r"      - (?:graft|tasks)/\S+\n")
+_ABOUT_CODE = re.compile(r"# A stage lists the code, .*\n")
+
+
+def project_files(answers: Answers) -> dict[str, str]:
+    """The YAML files of a project, by name.
+
+    Raises:
+        GraftError: a setting or a strategy does not exist.
+    """
+    return {
+        "params.yaml": _edited("params.yaml", parameter_edits(answers)),
+        "dvc.yaml": graph(),
+        "mlflow.yaml": _edited(
+            "mlflow.yaml", [(("tracking", "experiment"), answers.name), (("registry", "model"), answers.name)]
+        ),
+        "prefect.yaml": _edited("prefect.yaml", _deployment(answers)),
+    }
+
+
+def graph() -> str:
+    """The shipped graph, in which the code that a stage runs is a parameter instead of files."""
+    text = _CODE_DEP.sub("", shipped_text("dvc.yaml"))
+    text = _ABOUT_CODE.sub(f"# The code that a stage runs is a parameter of it: its hash in {CODE}.\n", text)
+    for name, stage in yaml.safe_load(text)["stages"].items():
+        code = [f"stages.{name}", *(["strategies.${item.strategy}"] if "strategy" in stage.get("matrix", {}) else [])]
+        text = with_value(text, ("stages", name, "params"), [*stage["params"], {CODE: code}])
+    return text
+
+
+def config(*, has_git: bool) -> str:
+    """DVC's configuration."""
+    text = shipped_text(".dvc/config")
+    return text if has_git else f"{text.rstrip()}\n    no_scm = true\n"
+
+
+def extended(text: str, lines: Iterable[str]) -> str:
+    """An ignore file with those of `lines` that it lacks."""
+    missing = [line for line in lines if line not in text.splitlines()]
+    if not missing:
+        return text
+    return "\n".join(filter(None, [text.rstrip(), "# Graft", *missing])) + "\n"
+
+
+def _deployment(answers: Answers) -> list[Edit]:
+    schedules = [{"cron": answers.schedule, "timezone": "UTC"}] if answers.schedule else []
+    first: tuple[Any, ...] = ("deployments", 0)
+    edits: list[Edit] = [
+        (("name",), answers.name),
+        ((*first, "entrypoint"), FLOW),
+        ((*first, "work_pool", "name"), answers.name),
+    ]
+    if schedules != yaml.safe_load(shipped_text("prefect.yaml"))["deployments"][0]["schedules"]:
+        edits.append(((*first, "schedules"), schedules))
+    return edits
+
+
+def _edited(name: str, edits: Iterable[Edit]) -> str:
+    text = shipped_text(name)
+    for path, value in edits:
+        try:
+            text = with_value(text, path, value)
+        except KeyError:
+            raise GraftError(f"{name}: there is no place for {'.'.join(map(str, path))}") from None
+    return text

@@ -1,0 +1,43 @@
+"""What `graft init` writes does not drift from the files that Graft ships."""
+
+import importlib
+
+import yaml
+
+from tasks.new_project.answers import Answers
+from tasks.new_project.project_files import DVC_IGNORED, FLOW, IGNORED, graph, project_files
+from tasks.settings.check_parameters import SECTIONS
+from tests.house.imports import ROOT
+
+SHIPPED = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def test_the_graph_of_a_project_is_the_shipped_one_with_code_as_a_parameter() -> None:
+    made = yaml.safe_load(graph())["stages"]
+    assert list(made) == list(SHIPPED)
+    for name, stage in SHIPPED.items():
+        code = [f"stages.{name}", *(["strategies.${item.strategy}"] if "matrix" in stage else [])]
+        deps = [dep for dep in stage["deps"] if not dep.startswith(("graft/", "tasks/"))]
+        assert made[name] == stage | {"deps": deps, "params": [*stage["params"], {"code.yaml": code}]}
+
+
+def test_a_project_has_every_section_and_key_of_the_shipped_settings() -> None:
+    files = {name: yaml.safe_load(text) for name, text in project_files(Answers("mine")).items()}
+    for name in ("params.yaml", "mlflow.yaml", "prefect.yaml"):
+        shipped = yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+        assert list(files[name]) == list(shipped)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for section in SECTIONS:
+        assert files["params.yaml"][section].keys() == params[section].keys(), section
+
+
+def test_git_and_dvc_leave_out_of_a_project_what_they_leave_out_here() -> None:
+    assert set(IGNORED) <= set((ROOT / ".gitignore").read_text().splitlines())
+    assert list(DVC_IGNORED) == (ROOT / ".dvcignore").read_text().splitlines()[1:]
+    cached = [out for stage in SHIPPED.values() for out in stage["outs"]]
+    assert all(out == "reports/index.html" or out.startswith("build/") for out in cached)
+
+
+def test_prefect_finds_the_flow_of_a_project_in_the_package() -> None:
+    module, _, name = FLOW.rpartition(".")
+    assert getattr(importlib.import_module(module), name).name == "transfer"
