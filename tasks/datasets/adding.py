@@ -13,7 +13,7 @@ from typing import Literal
 from tasks.datasets import torchvision_sets
 from tasks.datasets.check import Examined, examine, summarise
 from tasks.datasets.copying import copy_in
-from tasks.datasets.dvc_data import DATA, POINTER, commit, is_import
+from tasks.datasets.dvc_data import DATA, POINTER, commit, is_import, present_md5
 from tasks.datasets.look import PartLook, look
 from tasks.environment import STATE
 from tasks.errors import GraftError
@@ -21,7 +21,7 @@ from tasks.files import write_text
 from tasks.intake import label_budget
 from tasks.parameters import read_section
 from tasks.settings.prepare import PrepareSettings
-from tasks.versioning import OnLine, data_status, version_data
+from tasks.versioning import OnLine, RestlessError, data_status, version_data
 
 Role = Literal["source", "target"]
 STAGING = Path(STATE) / "adding"
@@ -154,7 +154,8 @@ def _put_in_place(root: Path, new: Path, place: Path) -> None:
         place.rmdir()  # it is empty
     shutil.move(new, place)
     try:
-        commit(root)
+        if not commit(root, present_md5(root)):
+            raise RestlessError(f"somebody writes to {root / DATA} while data is added there", "Run again.")
     except BaseException:
         shutil.rmtree(place if had_data else root / DATA, ignore_errors=True)
         if pointer is None:
