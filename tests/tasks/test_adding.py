@@ -140,7 +140,7 @@ def test_what_was_removed_may_be_replaced(root: Path, photos: Path, tmp_path: Pa
 def test_a_failure_to_version_takes_the_new_data_back(
     root: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(_: Path) -> str:
+    def no_room(_: Path, _md5: str) -> str:
         raise OSError(28, "No space left on device")
 
     before = snapshot(root)
