@@ -36,7 +36,7 @@ def transfer(
         with open_project(root, jobs, devices, if_busy) as stages:
             version_data(stages.root, update_data)
             if stages.have_to_run():
-                stages.run("prepare")
+                stages.run("prepare", "weights")
                 stages.check_strategies()
                 stages.run("pretrain")
                 stages.run("forecast")

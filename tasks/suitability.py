@@ -6,18 +6,23 @@ weights do not matter.
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from graft.inputs import Pictures
 from graft.network import Description, Network
 from graft.strategies import strategy_class
+from tasks.artifacts import load_description
 from tasks.errors import GraftError
+from tasks.given.read import read_origin
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.check_parameters import CARD, PARAMS
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import run_stage
 
+WEIGHTS = Path("build/sources/weights")
 SECTIONS = ("strategies", "label_free")
 
 
@@ -28,11 +33,11 @@ def check_suitability(root: Path) -> None:
         GraftError: some cannot; all of them, with their reasons.
     """
     settings = read_section(root / PARAMS, "prepare", PrepareSettings)
-    backbone = read_section(root / PARAMS, "pretrain", PretrainSettings).backbone
+    pretrain = read_section(root / PARAMS, "pretrain", PretrainSettings)
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
     source, target = (tuple(domains[name]["classes"]) for name in ("source", "pool"))
     try:
-        network = Network(Description(backbone, source, settings.channels, settings.image_size))
+        network = Network(_description(root, pretrain, source, Pictures(settings.channels, settings.image_size)))
     except Exception:  # the stage `pretrain` says best why there is no such network
         return
     content = load_yaml(root / PARAMS)
@@ -46,6 +51,15 @@ def check_suitability(root: Path) -> None:
                 problems.append(f"{PARAMS}: {section}.{name}: {error}")
     if problems:
         raise GraftError(problems, "Take these out of params.yaml, or map the source's classes: prepare.class_map.")
+
+
+def _description(root: Path, settings: PretrainSettings, source: tuple[str, ...], read: Pictures) -> Description:
+    """Of the network that the stage `pretrain` will make."""
+    origin = read_origin(root / WEIGHTS)
+    if origin is None:
+        return Description(settings.backbone, source).reading(read)
+    given = load_description(origin.folder).reading(read)
+    return given if settings.learn == "nothing" else replace(given, classes=source)
 
 
 if __name__ == "__main__":
