@@ -51,8 +51,8 @@ def build_backbone(name: str, read: Input) -> tuple[nn.Module, int]:
     if name in TEXT_BODIES:
         if isinstance(read, Pictures):
             raise ValueError(f"backbone {name!r} reads texts, not pictures; valid: {_VALID}")
-        body = TEXT_BODIES[name](read)
-        return body, body.feature_size
+        text_body = TEXT_BODIES[name](read)
+        return text_body, text_body.feature_size
     if not isinstance(read, Pictures):
         raise ValueError(f"no backbone {name!r} reads texts; valid: {', '.join([*TEXT_BODIES, *TRANSFORMERS])}")
     if name in SMALL:

@@ -53,7 +53,7 @@ def last_linear(name: str, model: nn.Module) -> str:
     linear = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linear:
         raise ValueError(f"torchvision's {name!r} does not end in a linear layer, so it has no features to transfer")
-    return linear[-1]
+    return str(linear[-1])
 
 
 def from_timm(name: str, size: int) -> tuple[nn.Module, int]:
@@ -78,12 +78,12 @@ def timm_model(name: str, **options: Any) -> Any:
         import timm
     except ImportError:
         raise ValueError(
-            f"{TIMM}{name} needs the library timm, which is not installed: pip install timm (it is Graft's extra `timm`)"
+            f"{TIMM}{name} needs the library timm, which is not installed: pip install timm (Graft's extra `timm`)"
         ) from None
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3) or ["resnet18", "vit_tiny_patch16_224"]
         raise ValueError(f"timm has no model {name!r}; near: {', '.join(near)}")
-    model = timm.create_model(name, **options)
+    model: Any = timm.create_model(name, **options)
     if not isinstance(model.pretrained_cfg.get("classifier"), str):
         raise ValueError(f"timm's {name!r} has no single classifier; take one with a single head")
     return model

@@ -6,6 +6,7 @@ Legend: O I channels of a convolution, P height and width of its kernel, T token
 import math
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ def _of_size(body: nn.Module, size: int) -> nn.Module:
 
     def change(module: nn.Module) -> None:
         if hasattr(module, "set_input_size"):
-            module.set_input_size(img_size=(size, size))
+            cast(Any, module).set_input_size(img_size=(size, size))
             return
         for child in module.children():
             change(child)
@@ -65,8 +66,8 @@ def _fitted(name: str, value: Tensor, shape: torch.Size, made_for: Description) 
     if value.ndim == len(shape) and value.shape[-1] == shape[-1] and (extra := _extra(value.shape[-2], shape[-2])) >= 0:
         return _positions(value, shape[-2], extra)
     raise ValueError(
-        f"{made_for.backbone}: {name} is {tuple(value.shape)} for {made_for.reads} and would have to be {tuple(shape)}: "
-        "set prepare.image_size and prepare.channels to what the weights were made for"
+        f"{made_for.backbone}: {name} is {tuple(value.shape)} for {made_for.reads} and would have to be {tuple(shape)}"
+        ": set prepare.image_size and prepare.channels to what the weights were made for"
     )
 
 
@@ -87,7 +88,8 @@ def _kernel(kernel: Tensor, channels: int, size: int) -> Tensor:
     every = torch.eye(old * old, dtype=torch.double).view(-1, 1, old, old)  # patches with one bright pixel each
     enlarged = F.interpolate(every, (size, size), mode="bicubic", antialias=size < old).flatten(1)
     resampled = kernel.double().flatten(2) @ torch.linalg.pinv(enlarged).T
-    return resampled.view(*kernel.shape[:2], size, size).to(kernel.dtype)
+    changed: Tensor = resampled.view(*kernel.shape[:2], size, size).to(kernel.dtype)
+    return changed
 
 
 def _extra(before: int, after: int) -> int:

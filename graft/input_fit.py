@@ -36,7 +36,7 @@ class InputFit:
             found.append(f"the normalised standard deviation of a channel is {_oddest(self.std):.2f}, expected near 1")
         if self.spread is not None and not 1 / _MOST_SPREAD <= self.spread <= _MOST_SPREAD:
             found.append(
-                f"the first convolution answers {self.spread:.2f} times as strongly as it did where the weights were made"
+                f"the first convolution answers {self.spread:.2f} times as strongly as where the weights were made"
             )
         return found
 
@@ -44,8 +44,8 @@ class InputFit:
 _FARTHEST_MEAN = 1.0
 _LEAST_STD, _MOST_STD = 0.4, 2.5
 _MOST_SPREAD = 1.6
-"""EfficientNet-Lite0 with its own normalisation has 0.7 to 1.2, on photos, art, cartoons and sketches of 32 to 224 px; with
-that of torchvision's weights 1.8 to 2.7 on all but sketches, with pictures in [0, 1] as they are 0.4 to 0.6."""
+"""EfficientNet-Lite0 with its own normalisation has 0.7 to 1.2, on photos, art, cartoons and sketches of 32 to 224 px;
+with that of torchvision's weights 1.8 to 2.7 on all but sketches, with pictures in [0, 1] as they are 0.4 to 0.6."""
 
 
 def _most(values: tuple[float, ...]) -> float:

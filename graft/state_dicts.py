@@ -17,8 +17,8 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "n
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 """What data parallelism, compilation and trainers put before every name."""
 _PUBLISHED_LITE0 = "_conv_stem.weight"
-_NOT_TRIED = ("googlenet", "inception_v3", "regnet", "maxvit")
-"""Beginnings of the names of torchvision's that have two heads, or cannot be built without memory."""
+_COMMON = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "densenet121", "vit_b_16")
+"""Classifiers of torchvision's that weights are held against, beside those of the same family."""
 _BEGUN = ".num_batches_tracked"
 """A counter that older checkpoints lack and that nothing here reads."""
 
@@ -62,6 +62,8 @@ class Named:
     """Ours -> the file's."""
     head: str
     """What such a file calls the head."""
+    is_bare: bool = True
+    """Whether such a file names the body's weights without `backbone.`."""
 
     @property
     def classes(self) -> int:
@@ -71,7 +73,7 @@ class Named:
     def theirs(self, name: str) -> str:
         """What the file calls a weight of ours, or would."""
         kind, _, rest = name.partition(".")
-        return self.names.get(name, f"{self.head}.{rest}" if kind == "head" else rest if self.head != "head" else name)
+        return self.names.get(name, f"{self.head}.{rest}" if kind == "head" else rest if self.is_bare else name)
 
 
 def in_our_names(backbone: str, state: dict[str, Tensor]) -> Named:
@@ -82,9 +84,9 @@ def in_our_names(backbone: str, state: dict[str, Tensor]) -> Named:
     """
     if backbone == EFFICIENTNET_LITE0 and published_lite0(state):
         ours = from_published(state)
-        return Named(ours, dict(zip(ours, state, strict=True)), "_fc")
+        return Named(ours, dict(zip(ours, state, strict=True)), "_fc", is_bare=False)
     if any(name.startswith("backbone.") for name in state):
-        return Named(state, {name: name for name in state}, "head")
+        return Named(state, {name: name for name in state}, "head", is_bare=False)
     head = head_path(backbone) if backbone.startswith((TORCHVISION, TIMM)) else "head"
     names = {
         f"head.{name.removeprefix(f'{head}.')}" if name.startswith(f"{head}.") else f"backbone.{name}": name
@@ -114,7 +116,7 @@ def load_into(network: Network, named: Named) -> None:
                     *_listed("missing", [named.theirs(name) for name in missing]),
                     *_listed("unexpected", [named.names[name] for name in unexpected]),
                     *_listed("of another shape", [_shapes(named, name, wanted[name]) for name in shapes]),
-                    *_hints(named, wanted),
+                    *_hints(named, wanted, backbone),
                 ]
             )
         )
@@ -133,18 +135,22 @@ def _times(shape: torch.Size) -> str:
     return "x".join(map(str, shape)) or "a number"
 
 
-def _hints(named: Named, wanted: Mapping[str, torch.Size]) -> Iterator[str]:
+def _hints(named: Named, wanted: Mapping[str, torch.Size], backbone: str) -> Iterator[str]:
     """Which prefix or which architecture would fit."""
     theirs = {named.theirs(name): shape for name, shape in wanted.items()}
     given = {named.names[name]: value.shape for name, value in named.state.items()}
     fit = _common(given, theirs)
-    prefixes = {".".join(name.split(".")[:depth]) + "." for name in given for depth in (1, 2) if name.count(".") >= depth}
-    stripped = {p: _common({n.removeprefix(p): s for n, s in given.items() if n.startswith(p)}, theirs) for p in prefixes}
+    prefixes = {
+        ".".join(name.split(".")[:depth]) + "." for name in given for depth in (1, 2) if name.count(".") >= depth
+    }
+    stripped = {
+        p: _common({n.removeprefix(p): s for n, s in given.items() if n.startswith(p)}, theirs) for p in prefixes
+    }
     best = max(sorted(stripped), key=lambda prefix: stripped[prefix], default="")
     if best and stripped[best] > fit:
         yield f"without the prefix {best!r} {stripped[best]} of {len(theirs)} would fit: state `prefix: {best}`"
         return
-    shares = {name: _common(given, shapes) / max(1, len(given)) for name, shapes in _architectures()}
+    shares = {name: _common(given, shapes) / max(1, len(given)) for name, shapes in _architectures(backbone)}
     nearest = max(shares, key=lambda name: shares[name])
     if shares[nearest] > max(0.5, fit / max(1, len(given))):
         yield f"{100 * shares[nearest]:.0f} % of them would fit `backbone: {nearest}`"
@@ -154,16 +160,17 @@ def _common(given: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size]) -
     return sum(wanted.get(name) == shape for name, shape in given.items())
 
 
-def _architectures() -> Iterator[tuple[str, dict[str, torch.Size]]]:
-    """Shapes of the weights of our bodies and of torchvision's classifiers, under the names that a file would have."""
+def _architectures(asked: str) -> Iterator[tuple[str, dict[str, torch.Size]]]:
+    """Shapes of the weights of our bodies and of some of torchvision's classifiers, named as in a file."""
     from torchvision import models
 
+    stem = asked.removeprefix(TORCHVISION)[:5]
+    family = [name for name in models.list_models(module=models) if name.startswith(stem) and "regnet" not in name]
     with torch.device("meta"):  # no memory, and next to no time
         for name in (*SMALL, *TRANSFORMERS, EFFICIENTNET_LITE0):
             for channels in (1, 3):
                 network = Network(Description(name, ("class",), channels, 224, (0.5,) * channels, (0.5,) * channels))
                 yield name, {key: value.shape for key, value in network.own_state().items()}
-        for name in models.list_models(module=models):
-            if not name.startswith(_NOT_TRIED):
-                model = models.get_model(name, weights=None)
-                yield f"{TORCHVISION}{name}", {key: value.shape for key, value in model.state_dict().items()}
+        for name in sorted({*_COMMON, *family} - {"googlenet", "inception_v3"}):
+            model = models.get_model(name, weights=None)
+            yield f"{TORCHVISION}{name}", {key: value.shape for key, value in model.state_dict().items()}

@@ -55,7 +55,9 @@ class SourceModel:
             "n_train": self.n_train,
             "n_validation": len(self.validation),
             "accuracy": _accuracy(self.network, self.validation),
-            "loss": min(point.val_loss for point in fit.curve if point.step == fit.selected_step) if fit else None,
+            "loss": min(point.val_loss for point in fit.curve if point.step == fit.selected_step)
+            if fit and fit.curve
+            else None,
             "steps": fit.selected_step if fit else 0,
             "parameters": sum(p.numel() for p in self.network.parameters()),
         }
@@ -91,7 +93,7 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
         raise GraftError(f"{where}.learn: {settings.learn!r} needs weights to begin with; without them it is 'all'")
     strategy: Strategy = Scratch()
     if settings.learn == "head":
-        strategy = LinearProbe()
+        strategy = LinearProbe(related=bool(network.description.classes))
         network = strategy.adapt(network, training.classes)
     elif origin:
         matched_head(network, training.classes)

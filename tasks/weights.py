@@ -1,8 +1,8 @@
 """Stage `weights`: what pretraining begins with, in one form, wherever it comes from.
 
-Reads weights/, `pretrain.weights` and `pretrain.weights_sha256`, and what these name: a library's or a registry's weights
-are fetched once, and DVC keeps them from then on. Writes build/sources/weights: the network and origin.json, or, with
-`pretrain.weights: none`, the latter alone.
+Reads weights/, `pretrain.weights` and `pretrain.weights_sha256`, and what these name: weights of a library or a
+registry are fetched once, and DVC keeps them from then on. Writes build/sources/weights: the network and origin.json,
+or, with `pretrain.weights: none`, the latter alone.
 """
 
 from pathlib import Path
@@ -20,9 +20,7 @@ OUTPUT = Path("build/sources/weights")
 def weights(project: Path) -> None:
     """Bring the weights of section `pretrain` into the project."""
     settings = read_section(project / "params.yaml", "pretrain", PretrainSettings)
-    write_given(
-        project / OUTPUT, settings.weights, settings.weights_sha256, origin(settings.weights, project)
-    )
+    write_given(project / OUTPUT, settings.weights, settings.weights_sha256, origin(settings.weights, project))
 
 
 if __name__ == "__main__":

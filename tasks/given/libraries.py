@@ -68,16 +68,14 @@ def from_timm(weights: str) -> Given:
     except Exception as error:  # the hub's library has errors of its own for each way to fail
         raise AwayError(f"{weights}: the weights do not arrive: {str(error).splitlines()[0]}", _OFFLINE) from None
     how = model.pretrained_cfg
-    description = Description(
-        weights, _classes(model), 3, how["input_size"][-1], tuple(how["mean"]), tuple(how["std"])
-    )
+    description = Description(weights, _classes(model), 3, how["input_size"][-1], tuple(how["mean"]), tuple(how["std"]))
     version = how.get("hf_hub_id") or how.get("url") or weights
     return Given(network_of(description, in_our_names(weights, model.state_dict()), weights), str(version))
 
 
 def _classes(model: Any) -> tuple[str, ...]:
     """ImageNet's names where timm knows that these are its classes; numbers otherwise."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
+    from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     if model.num_classes and (subset := infer_imagenet_subset(model)):
         return tuple(ImageNetInfo(subset).label_descriptions())

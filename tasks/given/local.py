@@ -1,4 +1,4 @@
-"""Weights in a file of the project's folder weights/, and what stands beside it: architecture, normalisation, classes."""
+"""Weights in a file of the folder weights/, and what stands beside it: architecture, normalisation, classes."""
 
 import pickle
 from collections.abc import Iterable
@@ -100,7 +100,9 @@ def _inside(weights: str, project: Path) -> Path:
             "timm:NAME, models:/NAME@ALIAS.",
         )
     if not path.exists():
-        there = sorted(str(p.relative_to(folder.parent)) for p in folder.rglob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
+        there = sorted(
+            str(p.relative_to(folder.parent)) for p in folder.rglob("*") if p.suffix in (".pth", ".pt", ".safetensors")
+        )
         raise GraftError(f"params.yaml: weights: there is no {weights}; there are: {', '.join(there) or 'none'}")
     return path
 
@@ -117,13 +119,14 @@ def _read(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise GraftError(f"{path.name}: not a safetensors file, or damaged: {error}") from None
-    except pickle.UnpicklingError as error:
-        raise GraftError(
-            f"{path.name}: holds more than weights, which could run code: {str(error).splitlines()[0]}",
-            "Load it where you trust it, and save its state dict alone: torch.save(model.state_dict(), FILE).",
-        ) from None
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise GraftError(f"{path.name}: not a file of torch.save, or damaged: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # what a damaged pickle raises cannot be told in advance
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported global" in str(error):
+            raise GraftError(
+                f"{path.name}: holds more than weights: objects that could run code when they are loaded",
+                "Load it where you trust it, and save its state dict alone: torch.save(model.state_dict(), FILE).",
+            ) from None
+        why = (str(error).strip() or repr(error)).splitlines()[0]
+        raise GraftError(f"{path.name}: not a file of torch.save, or damaged: {why}") from None
 
 
 def _stated(path: Path, weights: str, state: Iterable[str]) -> Stated:
@@ -135,7 +138,10 @@ def _stated(path: Path, weights: str, state: Iterable[str]) -> Stated:
         wrong = [key for key in ("mean", "std") if len(getattr(stated, key)) not in (1, stated.channels)]
         if wrong:
             raise GraftError(
-                [f"{beside[0].name}: {key}: one value, or one a channel ({stated.channels}), is needed" for key in wrong]
+                [
+                    f"{beside[0].name}: {key}: one value, or one a channel ({stated.channels}), is needed"
+                    for key in wrong
+                ]
             )
         return stated
     if published_lite0(dict.fromkeys(state, torch.empty(0))):

@@ -41,4 +41,6 @@ def read_origin(folder: Path) -> Origin | None:
             return None
         return Origin(folder, **content, image_size=load_description(folder).image_size)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GraftError(f"{folder}: no given weights that can be read: {error}", "Make it: dvc repro weights") from None
+        raise GraftError(
+            f"{folder}: no given weights that can be read: {error}", "Make it: dvc repro weights"
+        ) from None
