@@ -18,8 +18,10 @@ from tasks.errors import GraftError
 from tasks.given.read import read_origin
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.check_parameters import CARD, PARAMS
+from tasks.settings.forecast import OWN
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.sources import read_use
 from tasks.stage import run_stage
 
 WEIGHTS = Path("build/sources/weights")
@@ -32,6 +34,8 @@ def check_suitability(root: Path) -> None:
     Raises:
         GraftError: some cannot; all of them, with their reasons.
     """
+    if read_use(root / PARAMS) != OWN:
+        return  # which one it will be, and what it knows, is not known yet
     settings = read_section(root / PARAMS, "prepare", PrepareSettings)
     pretrain = read_section(root / PARAMS, "pretrain", PretrainSettings)
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
