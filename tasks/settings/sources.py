@@ -15,6 +15,9 @@ BEST = "best"
 _TAKEN = (OWN, BEST, "weights")
 _OF_DATA = tuple(field.name for field in fields(PrepareSettings) if field.name.startswith("source"))
 """Keys of section `prepare` that a source may have of its own."""
+_OWN = ("weights", "weights_sha256", "learn")
+"""Keys of section `pretrain` that are those of its own model alone."""
+_INHERITED = tuple(field.name for field in fields(PretrainSettings) if field.name not in _OWN)
 
 
 def source_names(params: Path) -> list[str]:
@@ -45,20 +48,27 @@ def read_source(params: Path, name: str) -> tuple[PrepareSettings | None, Pretra
     Raises:
         GraftError: unknown keys, or values that do not fit; all of them.
     """
-    content = load_yaml(params)
+    content, where = load_yaml(params), f"{params.name}: sources.{name}"
     given: dict[str, Any] = content["sources"][name]
-    where = f"{params.name}: sources.{name}"
     of_data = {key: value for key, value in given.items() if key in _OF_DATA}
     of_model = {key: value for key, value in given.items() if key not in _OF_DATA}
-    valid = [*_OF_DATA, *(field.name for field in fields(PretrainSettings))]
+    valid = [*_OF_DATA, *_INHERITED, *_OWN]
     problems = [f"{where}.{key}: unknown key; {suggest(key, valid)}" for key in of_model if key not in valid]
+    of_model = {key: value for key, value in of_model.items() if key in valid}
+    inherited = {key: value for key, value in content.get("pretrain", {}).items() if key in _INHERITED}
+    found: list[Any] = []
+    for values, kind in (
+        ({**content.get("prepare", {}), **of_data}, PrepareSettings),
+        ({**inherited, **of_model}, PretrainSettings),
+    ):
+        try:
+            found.append(parse(values, kind, where=where))
+        except GraftError as error:
+            problems += error.problems
     if problems:
         raise GraftError(problems)
-    own_weights = {"weights": "none", "weights_sha256": "", "learn": "all"}  # those of section `pretrain` are its own
-    model = parse({**content.get("pretrain", {}), **own_weights, **of_model}, PretrainSettings, where=where)
-    if not of_data:
-        return None, model
-    return parse({**content.get("prepare", {}), **of_data}, PrepareSettings, where=where), model
+    data, model = found
+    return data if of_data else None, model
 
 
 def read_use(params: Path) -> str:
