@@ -1,5 +1,5 @@
-"""Bodies of networks by name: small ones of ours for 8-64 px pictures and for texts, EfficientNet-Lite0, torchvision's
-classifiers.
+"""Bodies of networks by name: small ones of ours for 8-64 px pictures and for texts, EfficientNet-Lite0, and the
+classifiers of torchvision and timm.
 
 Two bodies make one where the name says `concat(NAME, NAME)` or `fusion(NAME, NAME)`, the source's body first; either
 may be such a name itself. So a composed network is described, saved and rebuilt like any other.
@@ -7,13 +7,11 @@ may be such a name itself. So a composed network is described, saved and rebuilt
 Legend: B batch, C channels, H W height and width, D features.
 """
 
-import difflib
-from collections import OrderedDict
-
-from torch import Tensor, nn
+from torch import nn
 
 from graft.composite import Concat, Fusion
 from graft.efficientnet_lite import FEATURES, efficientnet_lite0
+from graft.foreign_bodies import TIMM, TORCHVISION, from_timm, from_torchvision, takes_grey
 from graft.inputs import Input, Pictures
 from graft.text_bodies import TextBag, TextConvnet
 from graft.transformer import Transformer
@@ -27,9 +25,6 @@ TRANSFORMERS = {"transformer_tiny": (64, 4, 4), "transformer_small": (128, 6, 4)
 TEXT_BODIES: dict[str, type[TextBag | TextConvnet]] = {"text_bag": TextBag, "text_convnet": TextConvnet}
 """Those that read texts alone."""
 
-TORCHVISION = "torchvision:"
-"""Prefix of torchvision's names: `torchvision:resnet18`."""
-
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
 COMPOSITIONS = ("concat", "fusion")
@@ -37,7 +32,7 @@ COMPOSITIONS = ("concat", "fusion")
 
 _VALID = (
     f"{', '.join([*SMALL, *TRANSFORMERS, *TEXT_BODIES])}, {EFFICIENTNET_LITE0}, "
-    f"{TORCHVISION}NAME such as {TORCHVISION}resnet18, "
+    f"{TORCHVISION}NAME such as {TORCHVISION}resnet18, {TIMM}NAME such as {TIMM}resnet18, "
     f"or two of them as {' or '.join(f'{kind}(NAME, NAME)' for kind in COMPOSITIONS)}"
 )
 
@@ -56,20 +51,23 @@ def build_backbone(name: str, read: Input) -> tuple[nn.Module, int]:
     if name in TEXT_BODIES:
         if isinstance(read, Pictures):
             raise ValueError(f"backbone {name!r} reads texts, not pictures; valid: {_VALID}")
-        body = TEXT_BODIES[name](read)
-        return body, body.feature_size
+        text_body = TEXT_BODIES[name](read)
+        return text_body, text_body.feature_size
     if not isinstance(read, Pictures):
         raise ValueError(f"no backbone {name!r} reads texts; valid: {', '.join([*TEXT_BODIES, *TRANSFORMERS])}")
-    return _for_pictures(name, read.channels)
-
-
-def _for_pictures(name: str, channels: int) -> tuple[nn.Module, int]:
     if name in SMALL:
-        return _small(channels, SMALL[name])
+        return _small(read.channels, SMALL[name])
+    body, features = _for_colour(name, read.size)
+    return takes_grey(body) if read.channels == 1 else body, features
+
+
+def _for_colour(name: str, size: int) -> tuple[nn.Module, int]:
     if name == EFFICIENTNET_LITE0:
-        return _for_channels(efficientnet_lite0(), channels), FEATURES
+        return efficientnet_lite0(), FEATURES
     if name.startswith(TORCHVISION):
-        return _from_torchvision(name.removeprefix(TORCHVISION), channels)
+        return from_torchvision(name.removeprefix(TORCHVISION), size)
+    if name.startswith(TIMM):
+        return from_timm(name.removeprefix(TIMM), size)
     raise ValueError(f"unknown backbone {name!r}; valid: {_VALID}")
 
 
@@ -130,38 +128,3 @@ def _small(channels: int, widths: tuple[int, ...]) -> tuple[nn.Module, int]:
             )
         )
     return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten()), widths[-1]
-
-
-def _from_torchvision(name: str, channels: int) -> tuple[nn.Module, int]:
-    """torchvision's classifier without its last linear layer; grey pictures are repeated in three channels."""
-    from torchvision import models
-
-    classifiers = models.list_models(module=models)  # not those for detection, whose builders fetch weights
-    if name not in classifiers:
-        near = difflib.get_close_matches(name, classifiers, n=3) or ["resnet18", "mobilenet_v3_small"]
-        raise ValueError(f"torchvision has no classifier {name!r}; near: {', '.join(near)}")
-    model = models.get_model(name, weights=None)
-    if getattr(model, "aux_logits", False):
-        raise ValueError(f"torchvision's {name!r} has more than one classifier; take one with a single head")
-    linear = [(path, module) for path, module in model.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"torchvision's {name!r} does not end in a linear layer, so it has no features to transfer")
-    path, last = linear[-1]
-    parent, _, attribute = path.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, nn.Identity())
-    return nn.Sequential(GreyToColour(), model) if channels == 1 else model, last.in_features
-
-
-def _for_channels(body: nn.Sequential, channels: int) -> nn.Sequential:
-    """A body for colour pictures, made to take grey ones too; the names of its weights stay the same."""
-    if channels != 1:
-        return body
-    return nn.Sequential(OrderedDict(colour=GreyToColour(), **dict(body.named_children())))
-
-
-class GreyToColour(nn.Module):
-    """(B, 1, H, W) -> (B, 3, H, W), the same picture in every channel."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Repeat the only channel without copying it."""
-        return images.expand(-1, 3, -1, -1)

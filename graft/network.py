@@ -49,6 +49,13 @@ class Description:
         """What the network takes."""
         return Text(self.vocabulary, self.length) if self.vocabulary else Pictures(self.channels, self.image_size)
 
+    @property
+    def body_reads(self) -> Input:
+        """What its backbone takes: weights for colour, which have a mean for each of their channels, see a grey picture
+        in all of them."""
+        read = self.reads
+        return replace(read, channels=max(read.channels, len(self.mean))) if isinstance(read, Pictures) else read
+
     def reading(self, read: Input) -> "Description":
         """The same but for what is read."""
         if isinstance(read, Text):
@@ -86,7 +93,7 @@ class Network(nn.Module):
     def __init__(self, description: Description) -> None:
         super().__init__()
         self.description = description
-        self.backbone, self.feature_size = build_backbone(description.backbone, description.reads)
+        self.backbone, self.feature_size = build_backbone(description.backbone, description.body_reads)
         self.head = nn.Linear(self.feature_size, len(description.classes))
         self.extras = nn.ModuleDict()
         for name in ("mean", "std"):

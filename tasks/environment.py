@@ -48,12 +48,14 @@ def prepare_environment(root: Path) -> None:
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_RECORD_ENV_VARS_IN_MODEL_LOGGING": "false",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+        "HF_HOME": str(state / "huggingface"),
         "MPLCONFIGDIR": str(state / "matplotlib"),
         "PREFECT_HOME": str(state / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "graft",
         "PREFECT_CLI_PROMPT": "false",
+        "TORCH_HOME": str(state / "torch"),
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

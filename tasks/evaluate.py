@@ -1,6 +1,6 @@
 """Stage `evaluate`: every trial on the target's test split, the verdicts, and the report.
 
-Reads build/trials, build/data, build/pretrained, build/forecast and params.yaml; writes
+Reads build/trials, build/data, build/pretrained, build/chosen, build/forecast and params.yaml; writes
 build/evaluation/predictions.npz, reports/metrics.json and reports/index.html. The only stage that sees the test split.
 
 Legend: M trials, N test pictures, K classes.
@@ -24,6 +24,7 @@ from graft.projection import draw, project
 from graft.settings import Metric
 from graft.split import Split
 from tasks.artifacts import load_network, load_split
+from tasks.chosen import chosen_network, chosen_source
 from tasks.environment import prepare_environment
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json, write_text
@@ -40,7 +41,6 @@ from tasks.trials import Trial, choose_candidate, load_trials
 
 PARAMS = Path("params.yaml")
 DATA = Path("build/data")
-PRETRAINED = Path("build/pretrained")
 TRIALS = Path("build/trials")
 FORECAST = Path("build/forecast/forecast.json")
 PREDICTIONS = Path("build/evaluation")
@@ -112,7 +112,7 @@ def _network(trial: Trial, folder: Path, test: Split) -> Network:
 
 def _source_network(test: Split) -> dict[str, Any]:
     """What the source's network is, untouched; its accuracy is known where it knows the target's classes by name."""
-    network = load_network(PRETRAINED).to(choose_device())
+    network = load_network(chosen_network()).to(choose_device())
     known = network.description.classes
     found: dict[str, Any] = {"backbone": network.description.backbone, "accuracy": None}
     found |= {"parameters": parameters(network), "multiply_adds": multiply_adds(network)}
@@ -132,7 +132,7 @@ def _evidence(
     test: Split,
     settings: EvaluateSettings,
 ) -> Evidence:
-    source = load_split(DATA / "source")
+    source = load_split(chosen_source())
     compared = [i for i, found in enumerate(measured) if found.trial.entry.labels in (0, plan.budget)]
     measured, probabilities = [measured[i] for i in compared], probabilities[compared]
     trials = [found.trial for found in measured]
@@ -149,7 +149,7 @@ def _evidence(
         embedding=_embed(network, source, test, settings.seed),
         card=_read_json(DATA / "card.json"),
         forecast=_read_json(FORECAST),
-        pretrained=_read_json(PRETRAINED / "metrics.json"),
+        pretrained=_read_json(chosen_network() / "metrics.json"),
         description=network.description,
         weights_sha256=hashlib.sha256((candidate.folder / "model.safetensors").read_bytes()).hexdigest(),
         settings=settings,

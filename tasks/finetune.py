@@ -1,6 +1,6 @@
 """Stage `finetune` (and `adapt`, without labels): one strategy, one label budget, one seed.
 
-Reads build/pretrained, build/data/{source,pool} and sections `finetune`, `tune`, and `strategies.NAME`, or
+Reads build/{chosen,pretrained}, build/data/{source,pool} and sections `finetune`, `tune`, and `strategies.NAME`, or
 `label_budgets` and `label_free.NAME`; writes build/trials/NAME-LABELS-SEED. The test split is never read here.
 """
 
@@ -28,6 +28,7 @@ from graft.strategies import look_in, strategy_class
 from graft.strategies.base import Strategy
 from tasks.artifacts import load_network, load_split, save_network
 from tasks.checkpoints import StageCheckpoints
+from tasks.chosen import chosen_network, chosen_source
 from tasks.curves import announce, write_curve
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
@@ -42,7 +43,6 @@ from tasks.stage_code import OWN_STRATEGIES
 
 PARAMS = Path("params.yaml")
 DATA = Path("build/data")
-PRETRAINED = Path("build/pretrained")
 TRIALS = Path("build/trials")
 
 
@@ -57,11 +57,11 @@ def finetune(entry: Entry) -> None:
     try:
         strategy = load_strategy(entry)
         labelled = _draw(entry, settings)
-        source = load_split(DATA / "source") if strategy.uses_source_data else None
+        source = load_split(chosen_source()) if strategy.uses_source_data else None
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
         trainer = _Trainer(
-            domains, entry.seed, several=bool(tune.trials or strategy.companions(load_network(PRETRAINED)))
+            domains, entry.seed, several=bool(tune.trials or strategy.companions(load_network(chosen_network())))
         )
         result, searched = _search(trainer, strategy, settings.training, tune)
         strategy, fit, network = result.strategy, result.fit, result.network
@@ -170,7 +170,7 @@ class _Trainer:
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
-        source = carried(load_network(PRETRAINED), self.domains.validation.reads, strategy)
+        source = carried(load_network(chosen_network()), self.domains.validation.reads, strategy)
         network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
@@ -211,7 +211,7 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
     """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
-    for name, other in result.strategy.companions(load_network(PRETRAINED)).items():
+    for name, other in result.strategy.companions(load_network(chosen_network())).items():
         print(f"companion: {name}", flush=True)
         yield name, trainer(other, training).network
 

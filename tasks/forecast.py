@@ -1,7 +1,8 @@
 """Stage `forecast`: how far the domains lie apart, and how well the source's features suit the target, untrained.
 
-Reads build/pretrained, build/data/{source,pool} and sections `forecast`, `seeds`, `label_budgets` and what `finetune`
-holds out to choose by; writes build/forecast/forecast.json. The test split is never read here.
+Reads build/pretrained, build/sources, build/data/{source,pool} and sections `forecast`, `sources`, `use`, `seeds`,
+`label_budgets` and what `finetune` holds out to choose by; writes build/forecast/forecast.json, and into build/chosen
+the source model that the trials begin with. The test split is never read here.
 """
 
 import hashlib
@@ -24,13 +25,15 @@ from graft.settings import Seed
 from graft.split import Split
 from graft.transferability import h_score, leep, logme, nce, probe_accuracy
 from tasks.artifacts import load_network, load_split
+from tasks.chosen import PRETRAINED, choose
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
-from tasks.forecast_models import PRETRAINED, Seen, fit_pictures, look, model_folders
+from tasks.forecast_models import Seen, fit_pictures, look, model_folders
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.finetune import FinetuneSettings
-from tasks.settings.forecast import ForecastSettings
+from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.label_budgets import read_label_budgets
+from tasks.settings.sources import BEST, read_use, source_names
 from tasks.stage import run_stage
 
 PARAMS = "params.yaml"
@@ -64,7 +67,10 @@ def write_forecast(project: Path) -> None:
     """The stage: the forecast for the pretrained network, and for the models of `params.yaml` beside it."""
     settings = read_section(project / PARAMS, "forecast", ForecastSettings)
     torch.set_num_threads(settings.threads)
-    found = forecast(project, settings)
+    use, found = read_use(project / PARAMS), forecast(project, settings)
+    candidates = [OWN, *source_names(project / PARAMS)]
+    found["chosen"] = next(name for name in found["ranking"] if name in candidates) if use == BEST else use
+    choose(project, found["chosen"])
     with new_folder(project / OUTPUT) as folder:
         write_json(folder / "forecast.json", found)
 

@@ -13,10 +13,10 @@ from torch.nn.functional import interpolate
 from graft.device import choose_device
 from graft.network import Description, Network, predict
 from graft.split import Split
+from tasks.chosen import PRETRAINED, SOURCES
 from tasks.errors import GraftError
 from tasks.settings.forecast import OWN, ForecastSettings
-
-PRETRAINED = Path("build/pretrained")
+from tasks.settings.sources import source_names
 
 _GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601), as Pillow has them."""
@@ -42,23 +42,24 @@ class Seen:
 
 
 def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
-    """The pretrained network's folder and those of `forecast.models`, by name.
+    """The folders of the pretrained network, of the models of `sources` and of `forecast.models`, by name.
 
     Raises:
         GraftError: a name is taken, or a folder lies outside the project or holds no model; all of them.
     """
-    problems = []
+    problems, own = [], [OWN, *source_names(project / "params.yaml")]
     for name, folder in settings.models.items():
         where = f"params.yaml: forecast.models.{name}"
-        if name == OWN:
-            problems.append(f"{where}: {OWN!r} is the project's own model, in {PRETRAINED}; choose another name")
+        if name in own:
+            problems.append(f"{where}: {name!r} is the project's own model; choose another name")
         if not (project / folder).resolve().is_relative_to(project.resolve()):
             problems.append(f"{where}: {folder!r} lies outside the project")
         elif not (project / folder / "model.json").is_file():
             problems.append(f"{where}: {folder!r} holds no model.json")
     if problems:
         raise GraftError(problems)
-    return {OWN: project / PRETRAINED, **{name: project / folder for name, folder in settings.models.items()}}
+    made = {name: project / (PRETRAINED if name == OWN else SOURCES / name) for name in own}
+    return {**made, **{name: project / folder for name, folder in settings.models.items()}}
 
 
 def look(network: Network, pool: Split, places: Tensor) -> Seen:

@@ -86,7 +86,9 @@ def ranking_in_words(forecast: dict[str, Any]) -> str:
         return ""
     labels = own(forecast)["budgets"][-1]["labels"]
     by = {"logme": "LogME", "probe": "the accuracy of a probe"}[forecast["ranked_by"]]
-    return f"Best of {len(names)} source models for this target: {names[0]}, by {by} with {labels_in_words(labels)}."
+    begun = f" The trials begin with {forecast['chosen']}." if "chosen" in forecast else ""
+    best = f"Best of {len(names)} source models for this target: {names[0]}"
+    return f"{best}, by {by} with {labels_in_words(labels)}.{begun}"
 
 
 def rightness(strategy: str, score: dict[str, Any]) -> str:

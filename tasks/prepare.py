@@ -27,14 +27,14 @@ PARTS = ("source", "pool", "test")
 _ROWS = 4096
 
 
-def prepare(project: Path, settings: PrepareSettings) -> None:
-    """Write build/data/{source,pool,test} and build/data/card.json of a project; the same bytes every time.
+def prepare(project: Path, settings: PrepareSettings, output: Path | None = None) -> None:
+    """Write {source,pool,test} and card.json of a project into build/data or `output`; the same bytes every time.
 
     Raises:
         GraftError: the data has faults; all of them. What build/data held before stays.
     """
     data_md5 = recorded_md5(project / "data.dvc")
-    with new_folder(project / OUTPUT) as folder:
+    with new_folder(output or project / OUTPUT) as folder:
         packed: dict[str, np.memmap[Any, np.dtype[np.uint8]]] = {}
 
         def keeper(part: str, n: int) -> Keep:

@@ -107,7 +107,7 @@ class Stages:
     def _prepare(self, update_data: bool) -> bool:
         version_data(self.root, update_data)
         if self._have_to_run():
-            self.run("prepare")
+            self.run("prepare", "weights")
         return self.changed
 
     def _have_to_run(self) -> bool:

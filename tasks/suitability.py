@@ -6,21 +6,27 @@ matter.
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from graft.carry import carried
+from graft.inputs import Input
 from graft.network import Description, Network
 from graft.strategies import look_in, strategy_class
-from tasks.artifacts import packed_input
+from tasks.artifacts import load_description, packed_input
 from tasks.errors import GraftError
+from tasks.given.read import read_origin
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.check_parameters import CARD, PARAMS
+from tasks.settings.forecast import OWN
 from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.sources import read_use
 from tasks.stage import run_stage
 from tasks.stage_code import OWN_STRATEGIES
 
 DATA = Path("build/data")
+WEIGHTS = Path("build/sources/weights")
 SECTIONS = ("strategies", "label_free")
 
 
@@ -31,11 +37,13 @@ def check_suitability(root: Path) -> None:
         GraftError: some cannot; all of them, with their reasons.
     """
     look_in(root / OWN_STRATEGIES)
-    backbone = read_section(root / PARAMS, "pretrain", PretrainSettings).backbone
+    if read_use(root / PARAMS) != OWN:
+        return  # which one it will be, and what it knows, is not known yet
+    pretrain = read_section(root / PARAMS, "pretrain", PretrainSettings)
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
     source, target = (tuple(domains[name]["classes"]) for name in ("source", "pool"))
     try:
-        network = Network(Description(backbone, source).reading(packed_input(root / DATA / "source")))
+        network = Network(_description(root, pretrain, source, packed_input(root / DATA / "source")))
     except Exception:  # the stage `pretrain` says best why there is no such network
         return
     content, read = load_yaml(root / PARAMS), packed_input(root / DATA / "pool")
@@ -49,6 +57,15 @@ def check_suitability(root: Path) -> None:
                 problems.append(f"{PARAMS}: {section}.{name}: {error}")
     if problems:
         raise GraftError(problems, "Take these out of params.yaml, or map the source's classes: prepare.class_map.")
+
+
+def _description(root: Path, settings: PretrainSettings, source: tuple[str, ...], read: Input) -> Description:
+    """Of the network that the stage `pretrain` will make."""
+    origin = read_origin(root / WEIGHTS)
+    if origin is None:
+        return Description(settings.backbone, source).reading(read)
+    given = load_description(origin.folder).reading(read)
+    return given if settings.learn == "nothing" else replace(given, classes=source)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import ForecastSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.sources import read_source, read_use, source_names
 from tasks.settings.strategy_files import needs_labels
 from tasks.settings.tune import TuneSettings
 from tasks.stage import run_stage
@@ -42,14 +44,14 @@ def check_parameters(root: Path, *, knobs: bool = False) -> None:
     """
     look_in(root / OWN_STRATEGIES)
     content = load_yaml(root / PARAMS)
-    known = SECTIONS | PLAN_SECTIONS
+    known = {*SECTIONS, *PLAN_SECTIONS, "sources", "use"}
     problems = [f"{PARAMS}: unknown section {name!r}; {suggest(str(name), known)}" for name in content.keys() - known]
     for section, kind in SECTIONS.items():
         try:
             parse(content.get(section, {}), kind, where=f"{PARAMS}: {section}")
         except GraftError as error:
             problems += error.problems
-    problems += _plan_faults(root)
+    problems += [*_faults_of(read_plan, root / PARAMS), *_source_faults(root / PARAMS)]
     for section in ("strategies", "label_free"):
         strategies = content.get(section)
         if isinstance(strategies, dict):
@@ -58,9 +60,17 @@ def check_parameters(root: Path, *, knobs: bool = False) -> None:
         raise GraftError(sorted(problems))
 
 
-def _plan_faults(root: Path) -> list[str]:
+def _source_faults(params: Path) -> list[str]:
+    """Of `use`, and of every further source."""
+    if faults := _faults_of(source_names, params):
+        return faults
+    found = [_faults_of(read_source, params, name) for name in source_names(params)]
+    return [*_faults_of(read_use, params), *(fault for faults in found for fault in faults)]
+
+
+def _faults_of(read: Callable[..., object], *arguments: object) -> list[str]:
     try:
-        read_plan(root / PARAMS)
+        read(*arguments)
     except GraftError as error:
         return error.problems
     return []

@@ -27,6 +27,7 @@ COPIED = (
     "mlflow.yaml",
     "params.yaml",
     "prefect.yaml",
+    "weights",
 )
 SET_BY_TESTS = ("MPLCONFIGDIR", "PREFECT_HOME")
 SMALL = {

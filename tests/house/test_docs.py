@@ -10,6 +10,9 @@ from pathlib import Path
 
 import yaml
 
+from tasks.given.local import Stated
+from tasks.parameters import parse
+from tasks.settings.check_parameters import check_parameters
 from tests.tasks.evaluation_fixture import make_project
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +58,23 @@ def test_the_worked_example_of_a_strategy_keeps_the_contract_and_is_found(tmp_pa
     assert found["candidate"]["strategy"] == name
     assert re.search(rf'<th scope="row">.*{name}', page)
     assert re.search(rf"<h1>.*{name}", page)
+
+
+def test_every_example_of_weights_and_sources_is_valid(tmp_path: Path) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    text = (ROOT / "docs/bring-your-weights.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    sections = [block for block in blocks if "backbone" not in block]
+    for block in sections:
+        merged = {key: {**params[key], **value} if isinstance(value, dict) else value for key, value in block.items()}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({**params, **merged}))
+        check_parameters(tmp_path)
+    assert len(sections) >= 6
+    for block in blocks:
+        if "backbone" in block:
+            parse(block, Stated, where="the description")
+    for line in re.findall(r"^\$ \.venv/bin/graft (\w+)", text, re.MULTILINE):
+        _run(ROOT, "flows.cli", line, "--help")
 
 
 def _run(folder: Path, module: str, *arguments: str, code: Path | None = None) -> str:

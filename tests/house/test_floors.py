@@ -11,6 +11,7 @@ FORBIDDEN = {
     "flows": {"torch", "torchvision", "mlflow", "dvc"},
     "graft": {"prefect", "mlflow", "dvc", "yaml", "os", "pathlib", "rich", "typer", "subprocess"},
 }
+_IMPORTS = (ast.Import, ast.ImportFrom)
 FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
@@ -38,6 +39,19 @@ def test_stages_start_without_prefect_and_mlflow(stage: str) -> None:
     for path in closure(ROOT / "tasks" / f"{stage}.py"):
         roots = {name.split(".")[0] for name in imported_modules(path)}
         assert not roots & {"prefect", "mlflow", "dvc"}, path
+
+
+@pytest.mark.parametrize("stage", ["weights", "source"])
+def test_stages_that_take_weights_import_mlflow_only_inside_of_what_asks_the_registry(stage: str) -> None:
+    from tests.house.imports import closure
+
+    for path in closure(ROOT / "tasks" / f"{stage}.py"):
+        roots = {name.split(".")[0] for name in imported_modules(path)}
+        assert not roots & {"prefect", "dvc"}, path
+        outside = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, _IMPORTS)]
+        names = {alias.name for node in outside if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in outside if isinstance(node, ast.ImportFrom)}
+        assert not any(name.split(".")[0] in ("mlflow", "timm") for name in names), path
 
 
 def test_graft_prints_nothing() -> None:

@@ -70,6 +70,26 @@ def test_scores_follow_from_the_predictions(evaluated: Path) -> None:
         assert list(row["per_class_recall"]) == ["ant", "bee", "cat"]
 
 
+def test_the_report_names_the_weights_and_what_does_not_fit(project: Path) -> None:
+    path = project / "build/pretrained/metrics.json"
+    origin = {"weights": "weights/<mine>.pth", "version": "mine.pth", "sha256": "0", "image_size": 224}
+    found = {"weights": origin, "n_train": 0, "accuracy": None, "input": {"does_not_fit": ["the mean is 2.00"]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | found))
+    evaluate(SETTINGS)
+    page = " ".join((project / "reports/index.html").read_text().split())
+    assert "Begun with weights/&lt;mine&gt;.pth (mine.pth), made for 224&nbsp;px." in page
+    assert "Nothing was learned from the source." in page
+    assert "The input statistics do not fit the weights' normalisation</strong>: the mean is 2.00." in page
+
+
+def test_the_source_model_that_was_chosen_is_the_one_that_is_told_of(project: Path) -> None:
+    shutil.copytree(project / "build/pretrained", project / "build/chosen", dirs_exist_ok=True)
+    path = project / "build/chosen/metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "n_train": 4321}))
+    evaluate(SETTINGS)
+    assert "Pretrained on 4,321 source" in (project / "reports/index.html").read_text()
+
+
 def test_gains_are_differences_and_verdicts_what_their_intervals_say(evaluated: Path) -> None:
     found = metrics(evaluated)["strategies"]
     assert found["fine_tune"]["verdict"] == "positive"

@@ -16,12 +16,15 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.pyfunc.scoring_server import init
 from PIL import Image
 
+from tasks.artifacts import load_network
 from tasks.datasets.pictures import fit
 from tasks.errors import GraftError
+from tasks.given.registered import from_registry
 from tasks.mlflow_settings import Promotion, read_mlflow_settings
 from tasks.prepare import prepare
 from tasks.records.champion import scores_tag
@@ -129,6 +132,29 @@ def test_the_champion_answers_for_raw_pictures_as_it_was_evaluated(registered: P
     assert list(answers["label"]) == [CLASSES[best] for best in expected.argmax(axis=1)]
     np.testing.assert_allclose(answers["confidence"], expected.max(axis=1), atol=1e-6)
     np.testing.assert_allclose(pd.DataFrame(answers["probabilities"].tolist())[CLASSES], expected, atol=1e-6)
+
+
+def test_a_registered_model_is_weights_to_begin_with(registered: Path) -> None:
+    given = from_registry("models:/graft@champion", registered)
+    assert given.version == "version 1"
+    expected = load_network(registered / "build/trials/fine_tune-10-1")
+    assert given.network.description == expected.description
+    for a, b in zip(given.network.state_dict().values(), expected.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    assert from_registry("models:/graft/1", registered).version == "version 1"
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("models:/graft", "valid: models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("models:/graft@chmpion", "model 'graft' has no alias 'chmpion'; it has: champion"),
+        ("models:/grift@champion", "the registry has no model 'grift'; it has: graft"),
+    ],
+)
+def test_a_model_that_is_not_registered_is_refused_with_what_is(registered: Path, weights: str, message: str) -> None:
+    with pytest.raises(GraftError, match=message):
+        from_registry(weights, registered)
 
 
 def test_the_champion_takes_pictures_of_any_size_and_names_rows_without_one(champion: Any) -> None:

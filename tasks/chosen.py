@@ -1,0 +1,35 @@
+"""The source model that the trials begin with, and its pictures: the project's own, unless another was chosen.
+
+The stage `forecast` writes build/chosen: choice.json, and what was chosen where that is not the project's own.
+"""
+
+import shutil
+from pathlib import Path
+
+from tasks.files import new_folder, write_json
+from tasks.settings.forecast import OWN
+
+CHOSEN = Path("build/chosen")
+PRETRAINED = Path("build/pretrained")
+SOURCE = Path("build/data/source")
+SOURCES = Path("build/sources")
+DATA = "data"
+"""Of a further source with pictures of its own: the folder with these."""
+
+
+def choose(project: Path, name: str) -> None:
+    """Put the source model of that name before the trials."""
+    with new_folder(project / CHOSEN) as folder:
+        if name != OWN:
+            shutil.copytree(project / SOURCES / name, folder, dirs_exist_ok=True)
+        write_json(folder / "choice.json", {"source": name})
+
+
+def chosen_network(project: Path = Path()) -> Path:
+    """The folder of the network that the trials begin with."""
+    return project / (CHOSEN if (project / CHOSEN / "model.json").exists() else PRETRAINED)
+
+
+def chosen_source(project: Path = Path()) -> Path:
+    """The folder of the source's packed pictures."""
+    return project / (CHOSEN / DATA if (project / CHOSEN / DATA).exists() else SOURCE)

@@ -1,0 +1,83 @@
+"""Sections `sources` and `use` of `params.yaml`: further source models, and which one the trials begin with."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import GraftError
+from tasks.parameters import load_yaml, parse, suggest
+from tasks.settings.forecast import OWN
+from tasks.settings.prepare import PrepareSettings
+from tasks.settings.pretrain import PretrainSettings
+
+BEST = "best"
+"""Let the forecast choose."""
+_TAKEN = (OWN, BEST, "weights")
+_OF_DATA = tuple(field.name for field in fields(PrepareSettings) if field.name.startswith("source"))
+"""Keys of section `prepare` that a source may have of its own."""
+_OWN = ("weights", "weights_sha256", "learn")
+"""Keys of section `pretrain` that are those of its own model alone."""
+_INHERITED = tuple(field.name for field in fields(PretrainSettings) if field.name not in _OWN)
+
+
+def source_names(params: Path) -> list[str]:
+    """The further sources, by name.
+
+    Raises:
+        GraftError: a name is taken or no word.
+    """
+    sources = parse(load_yaml(params).get("sources") or {}, dict[str, dict[str, Any]], where=f"{params.name}: sources")
+    problems = [
+        f"{params.name}: sources.{name}: the name is taken; choose another" for name in sources if name in _TAKEN
+    ]
+    problems += [
+        f"{params.name}: sources.{name}: letters, digits, '-' and '_' alone make a name"
+        for name in sources
+        if not name.replace("-", "").replace("_", "").isalnum()
+    ]
+    if problems:
+        raise GraftError(problems)
+    return list(sources)
+
+
+def read_source(params: Path, name: str) -> tuple[PrepareSettings | None, PretrainSettings]:
+    """How the pictures of a source are packed, None where it has none of its own; and how its model is made.
+
+    What `sources.NAME` does not say is as in `prepare` and `pretrain`.
+
+    Raises:
+        GraftError: unknown keys, or values that do not fit; all of them.
+    """
+    content, where = load_yaml(params), f"{params.name}: sources.{name}"
+    given: dict[str, Any] = content["sources"][name]
+    of_data = {key: value for key, value in given.items() if key in _OF_DATA}
+    of_model = {key: value for key, value in given.items() if key not in _OF_DATA}
+    valid = [*_OF_DATA, *_INHERITED, *_OWN]
+    problems = [f"{where}.{key}: unknown key; {suggest(key, valid)}" for key in of_model if key not in valid]
+    of_model = {key: value for key, value in of_model.items() if key in valid}
+    inherited = {key: value for key, value in content.get("pretrain", {}).items() if key in _INHERITED}
+    found: list[Any] = []
+    for values, kind in (
+        ({**content.get("prepare", {}), **of_data}, PrepareSettings),
+        ({**inherited, **of_model}, PretrainSettings),
+    ):
+        try:
+            found.append(parse(values, kind, where=where))
+        except GraftError as error:
+            problems += error.problems
+    if problems:
+        raise GraftError(problems)
+    data, model = found
+    return data if of_data else None, model
+
+
+def read_use(params: Path) -> str:
+    """Which source model the trials begin with: `pretrained`, `best`, or the name of a further one.
+
+    Raises:
+        GraftError: there is none of that name.
+    """
+    use, valid = load_yaml(params).get("use", OWN), [OWN, BEST, *source_names(params)]
+    if use not in valid:
+        raise GraftError(f"{params.name}: use: there is no source model {use!r}; {suggest(str(use), valid)}")
+    return str(use)

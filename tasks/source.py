@@ -1,0 +1,49 @@
+"""Stage `source`: a further source model, to be chosen among.
+
+Reads weights/, data/ or build/data/source, and sections `prepare`, `pretrain` and `sources.NAME`; writes
+build/sources/NAME: the network, its curve and metrics, and its pictures where it has some of its own.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from tasks.artifacts import load_split
+from tasks.chosen import DATA, SOURCE, SOURCES
+from tasks.environment import prepare_environment
+from tasks.files import new_folder
+from tasks.given.given import write_given
+from tasks.given.origins import origin
+from tasks.given.read import read_origin
+from tasks.prepare import prepare
+from tasks.settings.prepare import PrepareSettings
+from tasks.settings.sources import read_source
+from tasks.source_training import source_model
+from tasks.stage import run_stage
+
+
+def source(project: Path, name: str) -> None:
+    """Pack its pictures, get its weights, and let them learn what `sources.NAME` says."""
+    data, settings = read_source(project / "params.yaml", name)
+    with new_folder(project / SOURCES / name) as folder:
+        pictures = _pack(project, data, folder) if data else project / SOURCE
+        given = folder / "given"
+        write_given(given, settings.weights, settings.weights_sha256, origin(settings.weights, project))
+        source_model(settings, load_split(pictures), read_origin(given), f"sources.{name}").write(folder)
+        shutil.rmtree(given)
+
+
+def _pack(project: Path, data: PrepareSettings, folder: Path) -> Path:
+    """The pictures of a source as `prepare` packs them, checked against the target as the project's own are."""
+    prepare(project, data, folder / "packed")
+    (folder / "packed/source").rename(folder / DATA)
+    shutil.rmtree(folder / "packed")
+    return folder / DATA
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make a further source model.")
+    parser.add_argument("--name", required=True)
+    wanted = parser.parse_args().name
+    prepare_environment(Path.cwd())
+    run_stage(lambda: source(Path(), wanted))

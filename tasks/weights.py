@@ -1,0 +1,28 @@
+"""Stage `weights`: what pretraining begins with, in one form, wherever it comes from.
+
+Reads weights/, `pretrain.weights` and `pretrain.weights_sha256`, and what these name: weights of a library or a
+registry are fetched once, and DVC keeps them from then on. Writes build/sources/weights: the network and origin.json,
+or, with `pretrain.weights: none`, the latter alone.
+"""
+
+from pathlib import Path
+
+from tasks.environment import prepare_environment
+from tasks.given.given import write_given
+from tasks.given.origins import origin
+from tasks.parameters import read_section
+from tasks.settings.pretrain import PretrainSettings
+from tasks.stage import run_stage
+
+OUTPUT = Path("build/sources/weights")
+
+
+def weights(project: Path) -> None:
+    """Bring the weights of section `pretrain` into the project."""
+    settings = read_section(project / "params.yaml", "pretrain", PretrainSettings)
+    write_given(project / OUTPUT, settings.weights, settings.weights_sha256, origin(settings.weights, project))
+
+
+if __name__ == "__main__":
+    prepare_environment(Path.cwd())
+    run_stage(lambda: weights(Path()))
