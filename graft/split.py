@@ -1,4 +1,4 @@
-"""Pictures of a domain, as they lie in memory, and the domains that a training run may see.
+"""Pictures of a domain, in memory or on disk, and the domains that a training run may see.
 
 Legend: N pictures, C channels, H W height and width, K classes.
 """
@@ -9,20 +9,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from graft.on_disk import Images, taken
+
+_CHUNK = 2**23
+"""Values that are counted at a time."""
+
 
 @dataclass(frozen=True)
 class Split:
     """Pictures with their labels.
 
     Attributes:
-        images: (N, C, H, W) uint8; or features (N, D) float, computed once from pictures.
+        images: (N, C, H, W) uint8, a tensor or, where they are too many for memory, on the disk; or features (N, D)
+            float, computed once from pictures.
         labels: (N,) int64, an index into `classes`; -1 where labels must not be known.
         classes: the names of the K classes.
         groups: (N,) int64, what each belongs to (a patient, a video) where that matters: what is drawn to choose by
             shares none with what is drawn to learn from.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     classes: tuple[str, ...]
     groups: Tensor | None = None
@@ -33,7 +39,7 @@ class Split:
     def take(self, indices: Tensor) -> "Split":
         """The pictures at `indices` (M,), in that order."""
         groups = None if self.groups is None else self.groups[indices]
-        return Split(self.images[indices], self.labels[indices], self.classes, groups)
+        return Split(taken(self.images, indices), self.labels[indices], self.classes, groups)
 
     def without_labels(self) -> "Split":
         """The same pictures; every label is -1, so that a loss which wants one fails."""
@@ -42,9 +48,9 @@ class Split:
     def mean_and_std(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, in [0, 1]; a chunk at a time, so memory stays flat."""
         counts = torch.zeros(self.images.shape[1], 256, dtype=torch.long)
-        for chunk in self.images.split(1024):
+        for chunk in self.images.split(max(1, _CHUNK // self.images.shape[1:].numel())):
             for channel, values in enumerate(chunk.unbind(dim=1)):
-                counts[channel] += torch.bincount(values.flatten().long(), minlength=256)
+                counts[channel] += torch.bincount(values.flatten(), minlength=256)
         levels = torch.arange(256, dtype=torch.double) / 255
         share = counts.double() / counts.sum(dim=1, keepdim=True)
         mean = (share * levels).sum(dim=1)

@@ -9,9 +9,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from graft.network import Description, Network
+from graft.on_disk import Images, OnDisk, fitting
 from graft.split import Split
 from tasks.errors import GraftError
 from tasks.files import write_json
+from tasks.npy import NpyReader
 
 
 def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
@@ -22,20 +24,25 @@ def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: li
 
 
 def load_split(folder: Path) -> Split:
-    """Read what `save_split` wrote; the pictures are copied into memory.
+    """Read what `save_split` wrote; pictures that are too many for memory stay where they are.
 
     Raises:
         GraftError: a file is missing or is no such array.
     """
     try:
-        images = np.load(folder / "images.npy", allow_pickle=False)
+        images = _load_images(folder / "images.npy")
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
         path = folder / "groups.npy"
         groups = torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
     except (OSError, ValueError) as error:
         raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
-    return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), groups)
+    return Split(images, torch.from_numpy(labels), tuple(classes), groups)
+
+
+def _load_images(path: Path) -> Images:
+    file = NpyReader(path)
+    return fitting(OnDisk(lambda rows: torch.from_numpy(file[rows.numpy()]), file.shape))
 
 
 def save_network(folder: Path, network: Network) -> None:
