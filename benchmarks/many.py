@@ -3,7 +3,8 @@
     python -m benchmarks.many [--pictures 100000] [--looks 3]
 
 It makes the pictures (PNG, 32 px, colour, in class folders), runs stage `prepare` alone, then a short run of the whole
-graph, and looks again. Beside it plain DVC: a graph of as many stages, each of which reads the raw folder. CPU seconds are those of all processes; on a machine that others use too they say more than the clock.
+graph, and looks again. Beside it plain DVC: a graph of as many stages, each of which reads the raw folder. CPU seconds
+are those of a command's own processes; on a machine that others use too they say more than the clock.
 Expected: `prepare` <= 60 s and <= 1.5 GB, `graft status` with nothing changed <= 3 s.
 """
 
