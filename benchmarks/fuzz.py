@@ -5,7 +5,7 @@
 Every case is a small faultless project in which one thing is broken, at random but seeded. It passes through the check
 of params.yaml, mlflow.yaml and prefect.yaml, and through `prepare`, every other one with `on_error: skip`. Expected of
 each: an error for people, a list of what was skipped, or no harm (the damage hit what nobody reads); never another
-exception, more than 2 GB, more than 20 seconds, or half-made output.
+exception, more than 2 GB, more than a minute (making it included), or half-made output.
 """
 
 import argparse
@@ -45,7 +45,7 @@ from tasks.settings.check_parameters import check_parameters
 from tasks.settings.prepare import PrepareSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST_SECONDS, MOST_BYTES = 20, 2_000_000_000
+MOST_SECONDS, MOST_BYTES = 60, 2_000_000_000
 SETTINGS = ("params.yaml", "mlflow.yaml", "prefect.yaml")
 GOOD = ("told", "skipped", "harmless")
 HUGE = (1 << 31) - 1
@@ -456,7 +456,7 @@ def child(cases: list[tuple[int, str]]) -> None:
     """Examine cases, a line of JSON each; one that hangs ends the process."""
     with tempfile.TemporaryDirectory(prefix="graft-fuzz-") as folder:
         for number, (seed, kind) in enumerate(cases):
-            signal.alarm(MOST_SECONDS * 3)  # making a bomb takes time too
+            signal.alarm(MOST_SECONDS)
             print(json.dumps(examine(Path(folder, str(number)), seed, kind)), flush=True)
 
 
