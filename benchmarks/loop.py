@@ -1,18 +1,23 @@
-"""Images a second of the one training loop, against a bare loop written by hand and against DataLoader + PIL.
+"""Images a second of the one training loop, against a bare loop by hand, DataLoader + PIL, and pictures on the disk.
 
     python -m benchmarks.loop [--steps 150] [--rounds 5]
 
-Same network, pictures, batch size, augmentation and thread count; the three take turns, so that a machine whose speed
-drifts does not favour one. Expected: graft / bare >= 0.9, graft / DataLoader >= 2.
+Same network, pictures, batch size, augmentation and thread count; they take turns, so that a machine whose speed
+drifts does not favour one. Expected: graft / bare >= 0.9, graft / DataLoader >= 2, and from the disk, as pictures are
+read that are too many for memory, graft / it <= 1.2.
 """
 
 import argparse
 import copy
 import math
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -23,9 +28,11 @@ from torchvision.transforms import v2
 
 from graft.loop import train
 from graft.network import Description, Network
+from graft.on_disk import OnDisk
 from graft.settings import Augmentation, Training
 from graft.split import Domains, Split
 from graft.strategies.scratch import Scratch
+from tasks.npy import NpyReader
 
 BATCH = 128
 SIZE = 16
@@ -50,6 +57,15 @@ def with_graft(data: Split, steps: int) -> None:
     """The one loop; validation on a handful of pictures, once."""
     budget = Training(steps=steps, batch_size=BATCH, augmentation=AUGMENTATION, evaluations=1)
     train(network(), Scratch(), Domains(data, data.take(torch.arange(10))), budget)
+
+
+def from_disk(data: Split, steps: int) -> None:
+    """The same of pictures in a file, of which no more than two batches are in memory."""
+    with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
+        np.save(Path(folder, "images.npy"), data.images.numpy())
+        file = NpyReader(Path(folder, "images.npy"))
+        images = OnDisk(lambda rows: torch.from_numpy(file[rows.numpy()]), file.shape)
+        with_graft(replace(data, images=images), steps)
 
 
 def bare(data: Split, steps: int) -> None:
@@ -135,7 +151,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = random_digits()
-    loops = {"graft": with_graft, "bare loop": bare, "DataLoader + PIL": with_dataloader}
+    loops = {"graft": with_graft, "bare loop": bare, "DataLoader + PIL": with_dataloader, "from the disk": from_disk}
     for loop in loops.values():
         loop(data, 10)
     rates = {name: [] for name in loops}

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from graft.network import Network, at_a_time
+from graft.on_disk import Images
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
@@ -34,7 +35,7 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def estimate_statistics(network: Network, images: Tensor, batch_size: int | None = None) -> None:
+def estimate_statistics(network: Network, images: Images, batch_size: int | None = None) -> None:
     """Replace the running statistics by the mean over batches, alike in size, of pictures (N, C, H, W)."""
     layers = batch_norms(network.backbone)
     before = [layer.momentum for layer in layers]

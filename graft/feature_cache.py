@@ -11,6 +11,7 @@ from torch import Tensor
 
 from graft.augment import augment
 from graft.network import Network, as_read, at_a_time
+from graft.on_disk import in_memory
 from graft.settings import Augmentation
 from graft.split import Domains, Split
 
@@ -43,5 +44,5 @@ def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lam
 
 def _joined(splits: list[Split]) -> Split:
     """One split of all their pictures."""
-    images, labels = torch.cat([split.images for split in splits]), torch.cat([split.labels for split in splits])
-    return replace(splits[0], images=images, labels=labels)
+    images = torch.cat([in_memory(split.images) for split in splits])
+    return replace(splits[0], images=images, labels=torch.cat([split.labels for split in splits]))

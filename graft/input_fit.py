@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graft.network import Network, as_read, at_a_time
+from graft.on_disk import Images
 
 PICTURES = 256
 """How many are looked at."""
@@ -57,7 +58,7 @@ def _oddest(values: tuple[float, ...]) -> float:
 
 
 @torch.no_grad()
-def input_fit(network: Network, pictures: Tensor) -> InputFit:
+def input_fit(network: Network, pictures: Images) -> InputFit:
     """Look at some of the pictures (N, C, H, W), evenly drawn, in evaluation mode; the network is left as it was."""
     training = network.training
     network.eval()

@@ -5,6 +5,7 @@ Legend: B batch, C channels, H W height and width, K classes.
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from graft.checkpoint import NEVER, Checkpoints, random_states, set_random_state
 from graft.feature_cache import cache_features
 from graft.keeper import Keeper
 from graft.network import Network, as_read, predict
+from graft.on_disk import OnDisk
 from graft.sampling import Batches
 from graft.selection import Evaluation
 from graft.settings import Training
@@ -164,7 +166,7 @@ class _Run:
             "network": self._network.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "streams": {name: stream.order.state() for name, stream in self._streams.items()},
+            "streams": {name: stream.state() for name, stream in self._streams.items()},
             "random": random_states(),
             "curve": [asdict(point) for point in self.curve],
             "kept": self.kept.to_dict(),
@@ -179,7 +181,7 @@ class _Run:
         self._optimiser.load_state_dict(state["optimiser"])
         self._schedule.load_state_dict(state["schedule"])
         for name, stream in self._streams.items():
-            stream.order.set_state(state["streams"][name])
+            stream.set_state(state["streams"][name])
         self.curve = [Evaluation(**point) for point in state["curve"]]
         self.kept.restore(state["kept"])
         self.oracle.restore(state["oracle"])
@@ -208,12 +210,19 @@ def _visible(domains: Domains, strategy: Strategy) -> Domains:
 def _streams(domains: Domains, weights: Tensor | None, training: Training, seed: int) -> "dict[str, _Stream]":
     """The batches of each domain; their order and variations depend on the seed alone."""
     balanced = training.class_weights == "balanced" and bool((domains.target.labels >= 0).all())
-    found = {"target": _Stream(domains.target, training, seed, balanced=balanced)}
+    found = {"target": _stream(domains.target, training, seed, balanced=balanced)}
     if domains.source:
-        found["source"] = _Stream(domains.source, training, seed + 1, weights)
+        found["source"] = _stream(domains.source, training, seed + 1, weights)
     if domains.unlabelled:
-        found["unlabelled"] = _Stream(domains.unlabelled, training, seed + 2)
+        found["unlabelled"] = _stream(domains.unlabelled, training, seed + 2)
     return found
+
+
+def _stream(
+    split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
+) -> "_Stream":
+    kind = _ReadAhead if isinstance(split.images, OnDisk) else _Stream
+    return kind(split, training, seed, weights, balanced=balanced)
 
 
 class _Stream:
@@ -224,19 +233,75 @@ class _Stream:
     ) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._images, self._labels, self._training = split.images, split.labels, training
-        if self._images.ndim == 4:
-            self._images = self._images.contiguous(memory_format=torch.channels_last)
         self._balance = class_weights(split) if balanced else None
+        if isinstance(self._images, Tensor):
+            self._images = _channels_last(self._images)
         drawn = None if weights is None else weights.cpu()
-        self.order = Batches(len(split), training.batch_size, self._generator, drawn)
+        self._order = Batches(len(split), training.batch_size, self._generator, drawn)
 
     def __next__(self) -> Batch:
-        chosen = next(self.order).to(self._images.device)
-        batch = self._images[chosen]
+        chosen, batch = self._next_pictures()
         if not batch.is_floating_point():  # features that were computed before are
             batch = augment(as_read(batch), self._training.augmentation, self._generator)
+        chosen = chosen.to(self._labels.device)
         counts = None if self._balance is None else self._balance[chosen]
         return Batch(batch, self._labels[chosen], self._training.label_smoothing, counts)
+
+    def _next_pictures(self) -> tuple[Tensor, Tensor]:
+        """Which they are, and they themselves, as they are stored."""
+        chosen = next(self._order).to(self._images.device)
+        return chosen, self._images[chosen]
+
+    def state(self) -> dict[str, Tensor]:
+        """Where order and variations stand."""
+        return self._order.state()
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self._order.set_state(state)
+
+
+class _ReadAhead(_Stream):
+    """The same batches of pictures that are not in memory: the next is read while this one is being learned from."""
+
+    def __init__(
+        self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
+    ) -> None:
+        super().__init__(split, training, seed, weights, balanced=balanced)
+        self._reader = ThreadPoolExecutor(max_workers=1)
+        self._waiting: tuple[Tensor, Future[Tensor]] | None = None
+        self._before: dict[str, Tensor] | None = None
+
+    def __next__(self) -> Batch:
+        batch = super().__next__()
+        # Drawn once this batch's variations are, as it would be without a thread.
+        self._before = self._order.state()
+        chosen = next(self._order)
+        self._waiting = chosen, self._reader.submit(self._read, chosen)
+        return batch
+
+    def _next_pictures(self) -> tuple[Tensor, Tensor]:
+        if self._waiting is None:
+            chosen = next(self._order)
+            return chosen, self._read(chosen)
+        chosen, pictures = self._waiting
+        return chosen, pictures.result()
+
+    def _read(self, chosen: Tensor) -> Tensor:
+        return _channels_last(self._images[chosen])
+
+    def state(self) -> dict[str, Tensor]:
+        """Of before the batch that is waiting was drawn."""
+        return self._before or super().state()
+
+    def set_state(self, state: dict[str, Tensor]) -> None:
+        """What is waiting is not what comes next."""
+        self._waiting = self._before = None
+        super().set_state(state)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def class_weights(split: Split) -> Tensor:

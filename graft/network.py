@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from graft.backbones import build_backbone
 from graft.inputs import Input, Pictures, Text
+from graft.on_disk import Images
 
 _MOST_VALUES = 2**23
 """Of the pictures that pass at a time; what a body keeps of them on the way takes some fifty times their memory."""
@@ -153,14 +154,14 @@ def as_read(batch: Tensor) -> Tensor:
     return batch.float() / 255 if batch.dtype == torch.uint8 else batch
 
 
-def at_a_time(images: Tensor) -> int:
+def at_a_time(images: Images) -> int:
     """How many pictures (N, C, H, W) or texts (N, L) may pass together: fewer the larger they are, so that memory stays
     bounded."""
-    return max(1, min(512, _MOST_VALUES // max(1, images[0].numel()))) if len(images) else 1
+    return max(1, min(512, _MOST_VALUES // max(1, images.shape[1:].numel())))
 
 
 @torch.no_grad()
-def predict(network: Network, images: Tensor, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
+def predict(network: Network, images: Images, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (N, K) and features (N, D) of pictures (N, C, H, W), in evaluation mode, on the CPU.
 
     `images` may also be features that were computed before (N, D).

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from graft.logistic import logistic_regression
 from graft.network import Network, predict
+from graft.on_disk import in_memory
 from graft.relationship import related_head
 from graft.split import Domains, Split
 from graft.strategies.base import Strategy
@@ -54,12 +55,13 @@ def fit_probe(
             terms of the target's classes (`related_head`).
         strengths: of the penalty on the weights' distance from there, from strong to weak.
     """
-    features, classes = training.images.double(), len(training.classes)
+    seen, held, classes = in_memory(training.images), in_memory(validation.images), len(training.classes)
+    features = seen.double()
     mean, spread = features.mean(dim=0), features.std(dim=0, correction=0)
     length = spread.square().sum().sqrt().clamp_min(torch.finfo(torch.float).tiny)
     scaled, best, lowest = ((features - mean) / length).float(), None, torch.inf
     for known in [None, related_head(source_head, training)] if source_head else [None]:
-        added = known(training.images) if known else None
+        added = known(seen) if known else None
         fitted, here, worse = None, torch.inf, 0
         for strength in strengths:
             if known and strength < _FREE:
@@ -68,7 +70,7 @@ def fit_probe(
                 scaled, training.labels, classes, decay=strength, start=fitted, offset=added, tolerance=_TOLERANCE
             )
             probe = _on_plain_features(fitted, mean, length, known)
-            loss = F.cross_entropy(probe(validation.images).double(), validation.labels).item()
+            loss = F.cross_entropy(probe(held).double(), validation.labels).item()
             if loss < lowest:
                 best, lowest = probe, loss
             here, worse = (loss, 0) if loss < here else (here, worse + 1)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from graft.calibration import fit_temperature
 from graft.logistic import logistic_regression
+from graft.on_disk import in_memory
 from graft.split import Split
 
 _DECAYS = tuple(10 ** (-power / 2) for power in range(13))
@@ -55,7 +56,7 @@ def related_head(head: nn.Linear, training: Split) -> nn.Linear:
     the source's prediction differs, in cross-entropy, from the mean of its predictions for the class, the higher.
     """
     classes = len(training.classes)
-    table = direct_relationship(head(training.images).softmax(dim=1), training.labels, classes)
+    table = direct_relationship(head(in_memory(training.images)).softmax(dim=1), training.labels, classes)
     found = nn.Linear(head.in_features, classes, device=head.weight.device)
     found.weight.copy_(table @ head.weight)
     found.bias.copy_(table @ head.bias)

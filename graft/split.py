@@ -1,4 +1,4 @@
-"""Pictures or texts of a domain, as they lie in memory, and the domains that a training run may see.
+"""Pictures or texts of a domain, in memory or on disk, and the domains that a training run may see.
 
 Legend: N pictures or texts, C channels, H W height and width, L tokens, K classes.
 """
@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 from graft.inputs import Input, Pictures, Text
+from graft.on_disk import Images, taken
+
+_CHUNK = 2**23
+"""Values that are counted at a time."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class Split:
     """Pictures, or texts, with their labels.
 
     Attributes:
-        images: (N, C, H, W) uint8; texts as tokens (N, L) int32; or features (N, D) float, computed once from either.
+        images: (N, C, H, W) uint8, a tensor or, where they are too many for memory, on the disk; texts as tokens (N, L)
+            int32; or features (N, D) float, computed once from either.
         labels: (N,) int64, an index into `classes`; -1 where labels must not be known.
         classes: the names of the K classes.
         groups: (N,) int64, what each belongs to (a patient, a video) where that matters: what is drawn to choose by
@@ -25,7 +30,7 @@ class Split:
         vocabulary: how many tokens there are, of texts; 0 of pictures.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     classes: tuple[str, ...]
     groups: Tensor | None = None
@@ -44,7 +49,7 @@ class Split:
     def take(self, indices: Tensor) -> "Split":
         """The pictures at `indices` (M,), in that order."""
         groups = None if self.groups is None else self.groups[indices]
-        return replace(self, images=self.images[indices], labels=self.labels[indices], groups=groups)
+        return replace(self, images=taken(self.images, indices), labels=self.labels[indices], groups=groups)
 
     def without_labels(self) -> "Split":
         """The same pictures; every label is -1, so that a loss which wants one fails."""
@@ -53,9 +58,9 @@ class Split:
     def mean_and_std(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel, in [0, 1]; a chunk at a time, so memory stays flat."""
         counts = torch.zeros(self.images.shape[1], 256, dtype=torch.long)
-        for chunk in self.images.split(1024):
+        for chunk in self.images.split(max(1, _CHUNK // self.images.shape[1:].numel())):
             for channel, values in enumerate(chunk.unbind(dim=1)):
-                counts[channel] += torch.bincount(values.flatten().long(), minlength=256)
+                counts[channel] += torch.bincount(values.flatten(), minlength=256)
         levels = torch.arange(256, dtype=torch.double) / 255
         share = counts.double() / counts.sum(dim=1, keepdim=True)
         mean = (share * levels).sum(dim=1)

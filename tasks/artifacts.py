@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from graft.inputs import Input, Pictures, Text
 from graft.network import Description, Network
+from graft.on_disk import Images, OnDisk, fitting
 from graft.split import Split
 from tasks.datasets.tokenizer import TOKENIZER, vocabulary_size
 from tasks.errors import GraftError
 from tasks.files import write_json
+from tasks.npy import NpyReader
 
 
 def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
@@ -33,14 +35,14 @@ def save_texts(folder: Path, tokens: np.ndarray, labels: np.ndarray, classes: li
 
 
 def load_split(folder: Path) -> Split:
-    """Read what `save_split` or `save_texts` wrote; it is copied into memory.
+    """Read what `save_split` or `save_texts` wrote; pictures that are too many for memory stay where they are.
 
     Raises:
         GraftError: a file is missing or is no such array.
     """
     try:
         has_texts = (folder / TOKENIZER).exists()
-        images = np.load(folder / ("tokens.npy" if has_texts else "images.npy"), allow_pickle=False)
+        images = _load_images(folder / ("tokens.npy" if has_texts else "images.npy"))
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
         path = folder / "groups.npy"
@@ -48,7 +50,12 @@ def load_split(folder: Path) -> Split:
         vocabulary = vocabulary_size(folder / TOKENIZER) if has_texts else 0
     except (OSError, ValueError) as error:
         raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
-    return Split(torch.from_numpy(images), torch.from_numpy(labels), tuple(classes), groups, vocabulary)
+    return Split(images, torch.from_numpy(labels), tuple(classes), groups, vocabulary)
+
+
+def _load_images(path: Path) -> Images:
+    file = NpyReader(path)
+    return fitting(OnDisk(lambda rows: torch.from_numpy(file[rows.numpy()]), file.shape))
 
 
 def packed_input(folder: Path) -> Input:
@@ -58,9 +65,8 @@ def packed_input(folder: Path) -> Input:
         OSError: there is none.
     """
     if (folder / TOKENIZER).exists():
-        length = np.load(folder / "tokens.npy", mmap_mode="r").shape[1]
-        return Text(vocabulary_size(folder / TOKENIZER), length)
-    _, channels, size, _ = np.load(folder / "images.npy", mmap_mode="r").shape
+        return Text(vocabulary_size(folder / TOKENIZER), NpyReader(folder / "tokens.npy").shape[1])
+    _, channels, size, _ = NpyReader(folder / "images.npy").shape
     return Pictures(channels, size)
 
 

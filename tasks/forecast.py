@@ -20,6 +20,7 @@ from graft.device import choose_device
 from graft.domain_gap import domain_gap
 from graft.label_budget import Labels, by_size
 from graft.network import Network, predict
+from graft.on_disk import in_memory
 from graft.sampling import draw_labels
 from graft.settings import Seed
 from graft.split import Split
@@ -112,7 +113,11 @@ def _cells(project: Path, pool: Split) -> list[Cell]:
         drawn = [(n, s, draw_labels(numbered, n, validation(n), s)) for n in budgets for s in seeds]
     except ValueError as error:
         raise GraftError(f"{PARAMS}: label_budgets: {error}") from None
-    return [Cell(n, s, x.training.images.flatten(), x.validation.images.flatten()) for n, s, x in drawn]
+    return [Cell(n, s, _places(x.training), _places(x.validation)) for n, s, x in drawn]
+
+
+def _places(numbered: Split) -> Tensor:
+    return in_memory(numbered.images).flatten()
 
 
 def _gap(project: Path, pool: Split, settings: ForecastSettings) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from graft.device import choose_device
-from graft.network import Description, Network, predict
+from graft.network import Description, Network, at_a_time, predict
 from graft.split import Split
 from tasks.chosen import PRETRAINED, SOURCES
 from tasks.errors import GraftError
@@ -65,8 +65,10 @@ def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
 def look(network: Network, pool: Split, places: Tensor) -> Seen:
     """The pictures at `places` (M,) in the pool through a network, each once."""
     places = places.unique()
-    pictures = fit_pictures(pool.images[places], network.description)
-    probabilities, features = predict(network.to(choose_device()), pictures)
+    network.to(choose_device())
+    size = at_a_time(fit_pictures(pool.images[places[:1]], network.description))
+    parts = [predict(network, fit_pictures(pool.images[part], network.description)) for part in places.split(size)]
+    probabilities, features = (torch.cat(found) for found in zip(*parts, strict=True))
     return Seen(places, features, probabilities)
 
 

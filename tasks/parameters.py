@@ -16,6 +16,9 @@ from tasks.errors import GraftError
 
 T = TypeVar("T")
 
+MOST_VALUES = 10_000
+"""Of a YAML file: a kilobyte of anchors can stand for millions."""
+
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
@@ -27,11 +30,32 @@ def load_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
     except FileNotFoundError:
         raise GraftError(f"{path.name}: there is no such file", "Run this in a Graft project's top folder.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise GraftError(f"{path.name}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise GraftError(f"{path.name}: nested too deeply") from None
+    except (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError) as error:
+        # PyYAML lets the last of them through where a value is not of the kind that its tag says: !!int ''
         raise GraftError(f"{path.name}: {_explain_yaml(error)}") from None
+    if fault := _unfit(content):
+        raise GraftError(f"{path.name}: {fault}")
     if not isinstance(content, dict):
         raise GraftError(f"{path.name}: expected a mapping of sections, found {type(content).__name__}")
     return content
+
+
+def _unfit(content: object) -> str:
+    """Why a document cannot be used, whatever it is about: too many values, or text that no path or name can be."""
+    waiting, count = [content], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if count > MOST_VALUES:
+            return f"holds more than {MOST_VALUES:,} values, those that anchors repeat included"
+        if isinstance(value, str) and "\0" in value:
+            return f"{value[:40]!r} holds a null byte"
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return ""
 
 
 def _explain_yaml(error: Exception) -> str:

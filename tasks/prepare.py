@@ -7,17 +7,18 @@ when data/ does), and writes build/data/.
 Legend: N pictures, C channels, H W height and width.
 """
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tasks.datasets.card import build_card, describe_part, recorded_md5
 from tasks.datasets.check import Examined, Keep, examine, summarise
 from tasks.datasets.pictures import fit
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
+from tasks.npy import NpyReader, NpyWriter
 from tasks.parameters import read_section
 from tasks.settings.prepare import PrepareSettings
 from tasks.stage import run_stage
@@ -35,48 +36,36 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
     """
     data_md5 = recorded_md5(project / "data.dvc")
     with new_folder(output or project / OUTPUT) as folder:
-        packed: dict[str, np.memmap[Any, np.dtype[np.uint8]]] = {}
+        with ExitStack() as open_files:
 
-        def keeper(part: str, n: int) -> Keep:
-            shape = (n, settings.channels, settings.image_size, settings.image_size)
-            packed[part] = images = _create(folder / part / "images.npy", shape)
+            def keeper(part: str, n: int) -> Keep:
+                shape = (n, settings.channels, settings.image_size, settings.image_size)
+                (folder / part).mkdir()
+                packed = open_files.enter_context(NpyWriter(folder / part / "images.npy", shape))
+                return lambda index, image: packed.write(index, fit(image, settings.image_size))
 
-            def keep(index: int, image: Image.Image) -> None:
-                images[index] = fit(image, settings.image_size)
-
-            return keep
-
-        found = examine(project, settings, keeper=keeper)
+            found = examine(project, settings, keeper=keeper)
         if found.faults:
             raise GraftError(summarise(found.faults), "Mend or remove these; `graft data check` lists what is left.")
-        _choose_rows(folder, packed, found)
-        packed.clear()
+        _choose_rows(folder, found)
         entries = {name: _finish(folder / name, found, name) for name in PARTS}
         write_json(folder / "card.json", build_card(data_md5, **entries))
 
 
-def _create(path: Path, shape: tuple[int, ...]) -> Any:
-    """A new `.npy` of `shape`, mapped: it may be larger than memory."""
-    path.parent.mkdir(exist_ok=True)
-    if 0 in shape:
-        return np.zeros(shape, dtype=np.uint8)  # nothing can be mapped; the check refuses an empty part anyway
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-
-
-def _choose_rows(folder: Path, packed: dict[str, Any], found: Examined) -> None:
+def _choose_rows(folder: Path, found: Examined) -> None:
     """Leave in each part's array (N, C, H, W) the pictures that are of it: not those that were skipped, and of a target
     without a test split those that were not parted off."""
     for name in reversed(PARTS):  # the test part may come out of the pool's array
         rows = found.parts[name].rows
-        images = packed["pool" if name == "test" and found.has_made_test else name]
+        images = NpyReader(folder / ("pool" if name == "test" and found.has_made_test else name) / "images.npy")
         if len(rows) == len(images):
             continue
-        path, beside = folder / name / "images.npy", folder / name / "chosen.npy"
-        path.parent.mkdir(exist_ok=True)
-        part = _create(beside, (len(rows), *images.shape[1:]))
-        for start in range(0, len(rows), _ROWS):
-            part[start : start + _ROWS] = images[rows[start : start + _ROWS]]
-        beside.replace(path)
+        (folder / name).mkdir(exist_ok=True)
+        beside = folder / name / "chosen.npy"
+        with NpyWriter(beside, (len(rows), *images.shape[1:])) as part:
+            for start in range(0, len(rows), _ROWS):
+                part.write(start, images[rows[start : start + _ROWS]])
+        beside.replace(folder / name / "images.npy")
 
 
 def _finish(folder: Path, found: Examined, name: str) -> dict[str, Any]:
@@ -87,7 +76,7 @@ def _finish(folder: Path, found: Examined, name: str) -> dict[str, Any]:
     if part.groups and name == "pool":
         groups = np.unique(part.groups, return_inverse=True)[1]
         np.save(folder / "groups.npy", groups.astype(np.int64), allow_pickle=False)
-    images = np.load(folder / "images.npy", mmap_mode="r")
+    images = NpyReader(folder / "images.npy")
     entry = describe_part(images, part.labels, part.domain.classes, sizes=part.sizes, digests=part.digests)
     split = "all" if name == "source" else "held out" if found.has_made_test else "given"
     skipped = [str(fault) for fault in found.skipped.get("pool" if found.has_made_test else name, [])]

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import GraftError
+from tasks.npy import NpyReader
 from tasks.parameters import load_yaml
 
-_ROWS = 4096
+_CHUNK = 1 << 22
+"""Values that are counted at a time; NumPy takes eight bytes for each."""
 
 
 def recorded_md5(pointer: Path) -> str:
@@ -41,7 +43,7 @@ def build_card(data_md5: str, source: dict[str, Any], pool: dict[str, Any], test
 
 
 def describe_part(
-    images: np.ndarray,
+    images: np.ndarray | NpyReader,
     labels: np.ndarray,
     classes: Sequence[str],
     *,
@@ -76,13 +78,16 @@ def describe_part(
     }
 
 
-def _channel_statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+def _channel_statistics(images: np.ndarray | NpyReader) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel, from a histogram in integers: the same on every machine."""
+    histograms = np.zeros((images.shape[1], 256), dtype=np.int64)
+    rows = max(1, _CHUNK // math.prod(images.shape[1:]))
+    for start in range(0, len(images), rows):
+        part = images[start : start + rows]
+        for channel, histogram in enumerate(histograms):
+            histogram += np.bincount(part[:, channel].reshape(-1), minlength=256)
     means, deviations = [], []
-    for channel in range(images.shape[1]):
-        histogram = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(images), _ROWS):
-            histogram += np.bincount(images[start : start + _ROWS, channel].reshape(-1), minlength=256)
+    for histogram in histograms:
         levels = [(level, int(count)) for level, count in enumerate(histogram)]
         n, total = int(histogram.sum()), sum(level * count for level, count in levels)
         squares = sum(level * level * count for level, count in levels)
@@ -105,9 +110,14 @@ def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
     channels, height, width = images.shape[1:]
     sheet = np.full((channels, len(classes) * (height + 1) + 1, per_class * (width + 1) + 1), 128, dtype=np.uint8)
     for row in range(len(classes)):
-        members = np.flatnonzero(labels == row)
-        shown = min(per_class, len(members))
-        for column in range(shown):
+        for column, place in enumerate(shown_of_class(labels, row, per_class)):
             top, left = row * (height + 1) + 1, column * (width + 1) + 1
-            sheet[:, top : top + height, left : left + width] = images[members[column * len(members) // shown]]
+            sheet[:, top : top + height, left : left + width] = images[place]
     return sheet[0] if channels == 1 else sheet.transpose(1, 2, 0)
+
+
+def shown_of_class(labels: np.ndarray, label: int, most: int = 10) -> np.ndarray:
+    """Which pictures of a class, by labels (N,), its row of a contact sheet shows: taken evenly from all of them."""
+    members = np.flatnonzero(labels == label)
+    shown = min(most, len(members))
+    return members[np.arange(shown) * len(members) // max(1, shown)]

@@ -1,16 +1,20 @@
 """One picture: decode it, make it grey or colour, resize it. Whatever is wrong with it is one kind of error."""
 
 import hashlib
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tasks.datasets.limits import LARGE_PIXELS, MOST_PIXELS
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
-MAX_PIXELS = 1 << 26
-"""Larger pictures are refused unread: a file of a few kilobytes can unpack to gigabytes."""
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of TIFF
+_ONE_AT_A_TIME = threading.Lock()
+"""Held while a large picture is decoded."""
 _MODES = {1: "L", 3: "RGB"}
 
 
@@ -25,12 +29,17 @@ def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
         UnreadableError: not a picture, truncated, damaged, too large, or of a kind without a clear 8-bit meaning.
     """
     try:
+        if isinstance(file, Path) and file.exists() and not file.is_file():
+            raise UnreadableError("not a file but a pipe, a device or a folder")
         with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableError(f"too large: {image.width} x {image.height}, at most {MAX_PIXELS:,} pixels")
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            return convert(_negative(upright) if _is_negative(image) else upright, channels)
+            pixels = image.width * image.height
+            if pixels > MOST_PIXELS:
+                raise UnreadableError(f"too large: {image.width} x {image.height}, at most {MOST_PIXELS:,} pixels")
+            with _ONE_AT_A_TIME if pixels > LARGE_PIXELS else nullcontext():
+                image.load()
+                is_negative = _is_negative(image)
+                ImageOps.exif_transpose(image, in_place=True)
+                return convert(_negative(image) if is_negative else image, channels)
     except UnreadableError:
         raise
     except FileNotFoundError:
@@ -48,10 +57,12 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
         UnreadableError: the values are floats or go beyond 16 bits.
     """
     if image.mode.startswith("I"):
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image).astype(np.int32)
         if values.min() < 0 or values.max() > 65535:
             raise UnreadableError("32-bit values; save it with 8 or 16 bits")
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        values += 128
+        values //= 257
+        image = Image.fromarray(values.astype(np.uint8))
     elif image.mode == "F":
         raise UnreadableError("float values; save it with 8 or 16 bits")
     elif image.has_transparency_data:

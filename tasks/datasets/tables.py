@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.datasets.limits import MOST_TABLE, too_large
 from tasks.errors import GraftError
 
 SUFFIXES = (".csv", ".tsv")
@@ -53,6 +54,8 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
 
 def read_headings(path: Path) -> list[str]:
     """The headings alone; none of a file that cannot be read."""
+    if not path.is_file():
+        return []  # to open a pipe would wait for ever
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             first = file.readline(_LONGEST_CELL)
@@ -74,6 +77,8 @@ def read_text(path: Path) -> str:
         GraftError: it is in another encoding, or holds null bytes, as no text does.
     """
     try:
+        if (size := path.stat().st_size) > MOST_TABLE:
+            raise GraftError(too_large("bytes", size, MOST_TABLE, "bring the pictures in folders or as Parquet"))
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1

@@ -107,9 +107,7 @@ def _gap(outcome: Outcome, pool_md5: str) -> tuple[dict[str, Any] | None, str]:
         with tempfile.TemporaryDirectory() as folder:
             folder_from_cache(outcome.root, pool_md5, Path(folder, "pool"))
             splits = (load_split(Path(folder, "pool")), load_split(outcome.root / POOL_DATA))
-            old, new = (
-                predict(network, fit_pictures(split.images[:MOST].clone(), network.description))[1] for split in splits
-            )
+            old, new = (predict(network, fit_pictures(split.images[:MOST], network.description))[1] for split in splits)
         return asdict(domain_gap(old, new)), ""
     except (GraftError, OSError, ValueError) as error:
         return None, str(error).splitlines()[0]

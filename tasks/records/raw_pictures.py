@@ -20,11 +20,14 @@ def write_test_pictures(root: Path, folder: Path) -> None:
         GraftError: the raw data is not there, or is not what build/data was packed from.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
-    images = list(raw_test_pictures(root, settings))
-    packed = load_split(root / TEST_DATA).images.numpy()
-    if len(packed) != len(images) or any(
-        not np.array_equal(fit(image, settings.image_size), row) for image, row in zip(images, packed, strict=True)
-    ):
-        raise GraftError(f"{settings.target} is not what {TEST_DATA} was packed from", "Run `graft run` once more.")
-    for index, image in enumerate(images):
-        image.save(folder / f"{index:08}.png")
+    packed, count = load_split(root / TEST_DATA).images, 0
+    for count, image in enumerate(raw_test_pictures(root, settings), 1):
+        if count > len(packed) or not np.array_equal(fit(image, settings.image_size), packed[count - 1].numpy()):
+            raise _other_data(settings)
+        image.save(folder / f"{count - 1:08}.png")
+    if count != len(packed):
+        raise _other_data(settings)
+
+
+def _other_data(settings: PrepareSettings) -> GraftError:
+    return GraftError(f"{settings.target} is not what {TEST_DATA} was packed from", "Run `graft run` once more.")

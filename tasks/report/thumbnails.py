@@ -4,11 +4,13 @@ import base64
 import io
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
+from graft.on_disk import in_memory
 from graft.split import Split
-from tasks.datasets.card import contact_sheet
+from tasks.datasets.card import contact_sheet, shown_of_class
 
 _LARGEST = 64
 """Pixels of a picture's side at most: a page of many pictures has to stay small."""
@@ -25,15 +27,17 @@ def thumbnail(image: Tensor) -> str:
 
 def sheet(split: Split) -> str:
     """The contact sheet of a split as the `src` of an image: a row a class, of the first classes if there are many."""
-    images, labels = split.images.numpy(), split.labels.numpy()
-    return _data_uri(contact_sheet(images, labels, split.classes[:_CLASSES]), side=max(images.shape[2:]))
+    classes, labels = split.classes[:_CLASSES], split.labels.numpy()
+    few = split.take(torch.from_numpy(np.concatenate([shown_of_class(labels, k) for k in range(len(classes))])))
+    images = in_memory(few.images).numpy()
+    return _data_uri(contact_sheet(images, few.labels.numpy(), classes), side=max(images.shape[2:]))
 
 
 def strip(pictures: Split, columns: int = 10) -> str:
     """Pictures in their order, row by row, as the `src` of an image."""
     rows = np.arange(len(pictures)) // columns
     names = [str(row) for row in range(rows.max() + 1)]
-    images = pictures.images.numpy()
+    images = in_memory(pictures.images).numpy()
     return _data_uri(contact_sheet(images, rows, names, columns), side=max(images.shape[2:]))
 
 

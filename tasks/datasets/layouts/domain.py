@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
+from tasks.datasets.limits import MOST_DEPTH
 from tasks.datasets.pictures import convert
 
 One = TypeVar("One")
@@ -124,14 +125,17 @@ def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Picture
     return Pictures([f"{path}[{index}]" for index in range(len(images))], labels, read)
 
 
-def walk(domain: Domain, folder: Path, root: Path) -> Iterator[str]:
-    """The files at any depth below `root`, as paths from the domain's `folder`."""
+def walk(domain: Domain, folder: Path, root: Path, depth: int = 0) -> Iterator[str]:
+    """The files below `root`, at depths that somebody may have meant, as paths from the domain's `folder`."""
+    if depth > MOST_DEPTH:
+        domain.add_fault(f"{domain.path}/{root.relative_to(folder).as_posix()}", f"more than {MOST_DEPTH} folders deep")
+        return
     for entry in root.iterdir():
         if hidden(entry.name):
             domain.ignored += 1
         elif usable(domain, folder, entry):
             if entry.is_dir():
-                yield from walk(domain, folder, entry)
+                yield from walk(domain, folder, entry, depth + 1)
             else:
                 yield entry.relative_to(folder).as_posix()
 
@@ -147,12 +151,21 @@ def hidden(name: str) -> bool:
 
 
 def usable(domain: Domain, folder: Path, path: Path) -> bool:
-    """Refuse links out of the domain's folder, and to folders; DVC's own links into its cache are no danger."""
+    """Refuse links out of the domain's folder, and to folders; DVC's own links into its cache are no danger.
+
+    Refuse also what is neither file nor folder (to open a pipe would wait for ever), and names that no text can hold.
+    """
+    if path.name != path.name.encode(errors="replace").decode():
+        domain.add_fault(f"{domain.path}/{path.name!a}", "its name is not UTF-8: rename it")
+        return False
     if not path.is_symlink():
-        return True
+        if path.is_file() or path.is_dir():
+            return True
+        domain.add_fault(f"{domain.path}/{path.relative_to(folder).as_posix()}", "neither a file nor a folder")
+        return False
     if not path.is_dir() and is_inside(folder, path):
         return True
-    name, goal = path.relative_to(folder).as_posix(), path.resolve()
+    name, goal = path.relative_to(folder).as_posix(), path.readlink()
     domain.add_fault(
         f"{domain.path}/{name}", f"a link to {goal}; only links to files of {domain.path} are followed: copy it in"
     )
@@ -161,5 +174,8 @@ def usable(domain: Domain, folder: Path, path: Path) -> bool:
 
 def is_inside(folder: Path, path: Path) -> bool:
     """Whether a path, all links followed, leads to a file of the folder, or into DVC's cache."""
-    goal = path.resolve()
+    try:
+        goal = path.resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        return False
     return goal.is_relative_to(folder.resolve()) or bool(_IN_DVC_CACHE.search(goal.as_posix()))

@@ -9,7 +9,7 @@ import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image
 
 from tasks.datasets.layouts.domain import TRAIN, Domain, Pictures, enter_listed, split_of, usable
 from tasks.datasets.layouts.manifest import DOMAIN, LABELS, Columns
+from tasks.datasets.limits import MOST_ARRAY, MOST_PICTURES, too_large
 from tasks.datasets.pictures import UnreadableError, read_picture
 from tasks.errors import GraftError
 
@@ -66,6 +67,8 @@ class _File:
         self._kept: OrderedDict[int, Any] = OrderedDict()
         try:
             self._file = ParquetFile(path, memory_map=True)
+            if problems := [*_claims(self._file.metadata)]:
+                raise GraftError(problems)
             schema = self._file.schema_arrow
             features = _features(schema)
             self._picture = _picture_column(schema, features)
@@ -75,7 +78,7 @@ class _File:
                     raise GraftError(f"no column {asked!r} (prepare.{key}); there are {', '.join(schema.names)}")
             wanted = [label, *filter(None, [columns.group, columns.domain and DOMAIN])]
             table = self._file.read(columns=wanted)
-        except (ArrowException, OSError, ValueError) as error:
+        except (ArrowException, OSError, ValueError, MemoryError) as error:
             raise GraftError(f"cannot be read as Parquet, so truncated or damaged: {_short(error)}") from None
         self.labels = _labels(table.column(label), features.get(label, {}).get("names"))
         self.groups = [str(value) for value in table.column(columns.group).to_pylist()] if columns.group else []
@@ -104,13 +107,22 @@ class _File:
 
         try:
             return self._file.read_row_group(group, columns=[self._picture]).column(0)
-        except (ArrowException, OSError) as error:
+        except (ArrowException, OSError, ValueError, MemoryError) as error:
             raise UnreadableError(f"row group {group} is damaged: {_short(error)}") from None
 
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path]:
     here = [folder / name for name in names if name.endswith(".parquet")]
     return here or sorted((folder / "data").glob("*.parquet"))
+
+
+def _claims(metadata: Any) -> Iterator[str]:
+    """What is too large in what a file says of itself."""
+    if metadata.num_rows > MOST_PICTURES:
+        yield too_large("rows", metadata.num_rows, MOST_PICTURES)
+    for group in range(metadata.num_row_groups):
+        if (size := metadata.row_group(group).total_byte_size) > MOST_ARRAY:
+            yield too_large(f"bytes of row group {group}", size, MOST_ARRAY, "write it anew with smaller row groups")
 
 
 def _features(schema: Any) -> dict[str, Any]:
@@ -173,4 +185,4 @@ def _pictures(rows: list[tuple[_File, int]], labels: np.ndarray, *, grouped: boo
 
 
 def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:200]
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
