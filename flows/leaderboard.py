@@ -13,7 +13,7 @@ from tasks.errors import GraftError
 from tasks.report.companions import oracles
 from tasks.report.efficiency import accuracy_by_labels, candidates_match
 from tasks.report.words import SYMBOLS, labels_in_words, rank, really_better, verdict_in_words
-from tasks.summary_view import budgets, ranked
+from tasks.summary_view import budgets, ranked, things
 
 METRICS = Path("reports/metrics.json")
 
@@ -71,12 +71,12 @@ def _note(result: dict[str, Any]) -> str:
     budget, strategies = result["budget"], result["strategies"]
     paid = (
         f"{labels_in_words(budget['labels_per_class'])} to learn from and {budget['validation_per_class']} "
-        f"to choose by, {_counted(len(budget['seeds']), 'seed')}, {result['test']['n']} test pictures. "
+        f"to choose by, {_counted(len(budget['seeds']), 'seed')}, {result['test']['n']} test {things(result)}. "
         f"★ chosen on validation alone: {result['candidate']['trial']}."
     )
     ranks = (
         "A rank is a range: behind all that are really better, before all that are really worse "
-        "(paired over seeds and pictures, corrected for the number of pairs). Really better than others: "
+        f"(paired over seeds and {things(result)}, corrected for the number of pairs). Really better than others: "
         f"{_differences(result)}."
     )
     parts = [paid, ranks if len(budget["seeds"]) > 1 else "One seed: no interval, and no rank."]

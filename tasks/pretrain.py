@@ -17,6 +17,7 @@ from graft.strategies.scratch import Scratch
 from tasks.artifacts import load_split, save_network
 from tasks.checkpoints import StageCheckpoints
 from tasks.curves import announce, write_curve
+from tasks.datasets.tokenizer import TOKENIZER
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import read_section
@@ -28,7 +29,7 @@ OUTPUT = Path("build/pretrained")
 
 
 def pretrain(settings: PretrainSettings) -> None:
-    """Train on the source's pictures but those held out, and write the network with its curve."""
+    """Train on the source's pictures or texts but those held out, and write the network with its curve."""
     training, validation = hold_out(load_split(SOURCE), settings.validation_fraction, settings.seed)
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
@@ -49,7 +50,7 @@ def pretrain(settings: PretrainSettings) -> None:
     probabilities, _ = predict(network, validation.images)
     accuracy = (probabilities.argmax(dim=1) == validation.labels).double().mean().item()
     with new_folder(OUTPUT) as folder:
-        save_network(folder, network)
+        save_network(folder, network, SOURCE / TOKENIZER)
         write_curve(folder / "curve.csv", fit.curve)
         metrics = {
             "n_train": len(training),

@@ -57,7 +57,7 @@ def summarise(
             "chosen_by": "mean validation accuracy",
             "validation_accuracy": round(candidate.metrics["validation"]["accuracy"], DIGITS),
         },
-        "test": {"n": len(test), "classes": list(test.classes)},
+        "test": {"n": len(test), "kind": "texts" if test.vocabulary else "pictures", "classes": list(test.classes)},
         "budget": {
             "labels_per_class": plan.budget,
             "validation_per_class": candidate.metrics["validation_per_class"],

@@ -6,7 +6,7 @@ from typing import Any
 from tasks.records.outcome import Outcome
 from tasks.report.efficiency import accuracy_by_labels, candidates_match
 from tasks.report.words import labels_in_words, rank
-from tasks.summary_view import budgets, ranked
+from tasks.summary_view import budgets, ranked, things
 
 Table = dict[str, list[Any]]
 """As MLflow stores tables: {"columns": names, "data": rows}."""
@@ -23,7 +23,7 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
         f"{candidate.strategy}: {scores['verdict']}. {candidates_match(report)}".rstrip(),
         "",
         f"{labels_in_words(budget['labels_per_class'])} for training, {budget['validation_per_class']} for validation, "
-        f"{report['test']['n']} test pictures. Mean over seeds with its interval; the gain is over `scratch`. "
+        f"{report['test']['n']} test {things(report)}. Mean over seeds with its interval; the gain is over `scratch`. "
         "A rank is a range where the data leave it open.",
         "",
         *_markdown(leaderboard(outcome)),

@@ -93,7 +93,7 @@ def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
     report = metrics(evaluated)
     assert report["candidate"]["strategy"] == "fine_tune"
     assert report["budget"] == {"labels_per_class": 4, "validation_per_class": 2, "seeds": [0, 1, 2]}
-    assert report["test"] == {"n": 50, "classes": ["ant", "bee", "cat"]}
+    assert report["test"] == {"n": 50, "kind": "pictures", "classes": ["ant", "bee", "cat"]}
 
 
 def test_the_test_split_never_chooses(project: Path) -> None:
