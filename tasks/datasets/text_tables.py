@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -48,8 +49,9 @@ def read_texts(path: Path, headings_with: set[str]) -> tuple[list[str], list[Row
 
 
 def _require_labels(first: list[str], labels: list[str], headings_with: set[str]) -> None:
-    """What stands first in a table without headings is a label, and labels come again."""
-    if first and (len(first) != 2 or labels.count(labels[0]) < 2):
+    """What stands first in a table without headings is a label: where others come again, it does too."""
+    alone = labels.count(labels[0]) < 2 <= max(Counter(labels[1:]).values(), default=0) if labels else False
+    if first and (len(first) != 2 or alone):
         wanted = ", ".join(sorted(headings_with))
         raise GraftError(
             f"line 1: no headings (one of {wanted}) and no label that comes again, followed by a text; "
