@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.datasets.adding import Card
-from tasks.datasets.look import PartLook, save_sheets
+from tasks.datasets.look import PartLook, PictureLook, TextLook, save_sheets
 from tasks.settings.prepare import PrepareSettings
 
 TITLES = {"source": "source", "pool": "target: pool", "test": "target: test"}
@@ -25,18 +25,22 @@ _BAR = 10
 
 
 def show(root: Path, card: Card, console: Console) -> None:
-    """Print the card; the contact sheets are also written as PNG files."""
+    """Print the card; the contact sheets of pictures are also written as PNG files."""
     sheets = save_sheets(root, card.parts)
     console.print(data_card(card, console.width, pictures=console.color_system in ("truecolor", "256")))
-    paths = ", ".join(str(path.relative_to(root)) for path in sheets)
-    console.print(f"\nContact sheets: {paths}", highlight=False, soft_wrap=True)
+    if sheets:
+        paths = ", ".join(str(path.relative_to(root)) for path in sheets)
+        console.print(f"\nContact sheets: {paths}", highlight=False, soft_wrap=True)
 
 
 def data_card(card: Card, width: int, *, pictures: bool) -> RenderableType:
     """The whole card; with `pictures` they are drawn in the terminal's colours."""
     parts: list[RenderableType] = [Text(), _numbers(card.parts)]
-    if pictures:
-        parts += [block for name, part in card.parts.items() if name != "test" for block in _sheet(name, part, width)]
+    for name, part in card.parts.items():
+        if name != "test" and isinstance(part.content, TextLook):
+            parts += _examples(name, part, part.content)
+        elif name != "test" and isinstance(part.content, PictureLook) and pictures:
+            parts += _sheet(name, part, part.content, width)
     lines = [Text(f"  {line}") for line in meaning(card)]
     return Group(*parts, Text("\nWhat a run will make of it", "bold"), *lines)
 
@@ -44,9 +48,12 @@ def data_card(card: Card, width: int, *, pictures: bool) -> RenderableType:
 def meaning(card: Card) -> Iterator[str]:
     """What a run will do with the data, a line a fact."""
     settings, parts = card.settings, card.parts
-    colour = any(part.has_colour for part in parts.values())
-    yield f"Size: every picture is resized to {settings.image_size}×{settings.image_size}{_stretched(parts)}."
-    yield f"Channels: {_channels(settings, colour=colour)}."
+    if pictures := [part.content for part in parts.values() if isinstance(part.content, PictureLook)]:
+        colour = any(content.has_colour for content in pictures)
+        yield f"Size: every picture is resized to {settings.image_size}×{settings.image_size}{_stretched(pictures)}."
+        yield f"Channels: {_channels(settings, colour=colour)}."
+    if len(pictures) < len(parts):
+        yield f"Tokens: {_tokens(settings)}; a text is cut after {settings.text_length} (prepare.text_length)."
     if missing := [role for role, name in (("source", "source"), ("target", "pool")) if name not in parts]:
         yield f"The {missing[0]} is not there yet: graft data add {missing[0]} PATH"
     else:
@@ -54,7 +61,7 @@ def meaning(card: Card) -> Iterator[str]:
     if "test" in parts:
         test = parts["test"]
         origin = "its own test split" if test.split == "given" else "held out here (prepare.test_fraction)"
-        yield f"Test: {test.n:,} pictures of {test.path}, {origin}."
+        yield f"Test: {test.n:,} {_things(test)} of {test.path}, {origin}."
     if card.short_of_labels:
         yield "Labels: too few for params.yaml, so a run would refuse it:"
         yield from (f"  {line}" for line in card.short_of_labels)
@@ -96,16 +103,27 @@ def _facts(parts: dict[str, PartLook]) -> dict[str, list[str]]:
     return {
         "folder": [part.path for part in each],
         "layout": [part.layout for part in each],
-        "pictures": [f"{part.n:,}" for part in each],
-        "size": [_sizes(part) for part in each],
-        "colour": ["yes" if part.has_colour else "no" for part in each],
+        "holds": [f"{part.n:,} {_things(part)}" for part in each],
+        "size": [_sizes(part.content) for part in each],
+        "colour": [_colours(part.content) for part in each],
         "duplicates": [f"{part.duplicates:,}" for part in each],
         "left out": [_left_out(part) for part in each],
     }
 
 
-def _sizes(part: PartLook) -> str:
-    smallest, median, largest = (f"{width}×{height}" for width, height in part.sizes)
+def _things(part: PartLook) -> str:
+    return "texts" if isinstance(part.content, TextLook) else "pictures"
+
+
+def _colours(content: PictureLook | TextLook) -> str:
+    return "–" if isinstance(content, TextLook) else "yes" if content.has_colour else "no"
+
+
+def _sizes(content: PictureLook | TextLook) -> str:
+    if isinstance(content, TextLook):
+        shortest, middle, longest = content.characters
+        return f"{shortest:,} to {longest:,} characters, median {middle:,}"
+    smallest, median, largest = (f"{width}×{height}" for width, height in content.sizes)
     return smallest if smallest == largest else f"{smallest} to {largest}, median {median}"
 
 
@@ -129,14 +147,25 @@ def _whose(parts: dict[str, PartLook], name: str) -> Text:
     return Text("source's" if in_source else "target's", "yellow")
 
 
-def _sheet(name: str, part: PartLook, width: int) -> Iterator[RenderableType]:
+def _examples(name: str, part: PartLook, content: TextLook) -> Iterator[RenderableType]:
+    yield Text(f"\n{TITLES[name]}", "bold")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for of_class in list(part.classes)[:SHEET_CLASSES]:
+        for place, text in enumerate(content.examples[of_class]):
+            table.add_row(Text("" if place else of_class[:20], "bold"), Text(text, overflow="ellipsis", no_wrap=True))
+    yield table
+    if len(part.classes) > SHEET_CLASSES:
+        yield Text(f"… and {len(part.classes) - SHEET_CLASSES:,} more", "dim")
+
+
+def _sheet(name: str, part: PartLook, content: PictureLook, width: int) -> Iterator[RenderableType]:
     yield Text(f"\n{TITLES[name]}", "bold")
     letters = max(len(each) for each in list(part.classes)[:SHEET_CLASSES])
     columns = max(1, (width - min(letters, 20) - 2) // (PIXELS + 1))
     table = Table.grid(padding=(0, 1, 0, 0))
     for label, of_class in enumerate(list(part.classes)[:SHEET_CLASSES]):
-        members = np.flatnonzero(part.labels == label)[:columns]
-        drawn = [half_blocks(_shrunk(part.pictures[place])) for place in members]
+        members = np.flatnonzero(content.labels == label)[:columns]
+        drawn = [half_blocks(_shrunk(content.pictures[place])) for place in members]
         table.add_row(Text(of_class[:20], "bold"), *drawn)
         table.add_row()
     yield table
@@ -154,8 +183,14 @@ def _colour(pixel: np.ndarray) -> str:
     return f"#{pixel[0]:02x}{pixel[1]:02x}{pixel[2]:02x}"
 
 
-def _stretched(parts: dict[str, PartLook]) -> str:
-    square = all(width == height for part in parts.values() for width, height in part.sizes)
+def _tokens(settings: PrepareSettings) -> str:
+    if settings.text_tokens == "bytes":
+        return "a byte each (prepare.text_tokens)"
+    return f"a byte-level BPE of at most {settings.text_vocabulary:,}, learned from the training texts"
+
+
+def _stretched(pictures: Collection[PictureLook]) -> str:
+    square = all(width == height for content in pictures for width, height in content.sizes)
     return "" if square else "; those that are not square are stretched"
 
 

@@ -37,7 +37,7 @@ FORECAST = Path("build/forecast/forecast.json")
 
 _EXPLAINED = (
     "Means over seeds; the lift is over untrained bodies. Probe: ridge regression on the features, tested on the "
-    "pictures to choose by. Scratch beats an untrained body, so frozen features gain less over it than their lift."
+    "labels to choose by. Scratch beats an untrained body, so frozen features gain less over it than their lift."
 )
 
 
@@ -63,14 +63,14 @@ def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) ->
 
 def forecast_view(forecast: dict[str, Any], result: dict[str, Any] | None) -> RenderableType:
     """All that is known before a trial runs, and how right it was if `result` (reports/metrics.json) tells."""
-    parts: list[RenderableType] = [Text(gap_in_words(forecast["gap"]), "bold")]
+    parts: list[RenderableType] = [Text(gap_in_words(forecast), "bold")]
     if warned := warning(forecast):
         parts.append(Text(warned, "yellow"))
     parts += [_expectations(forecast), Text(ranking_in_words(forecast), "bold")]
     if len(forecast["ranking"]) > 1:
         parts.append(_ranking(forecast))
-    parts.append(_scores(forecast))
-    parts.append(Text(_EXPLAINED, "dim"))
+    if own(forecast)["budgets"]:
+        parts += [_scores(forecast), Text(_EXPLAINED, "dim")]
     if forecast["gap"] is not None:
         parts.append(Text(gap_in_numbers(forecast["gap"]), "dim"))
     parts += ["", *_afterwards(result)]
@@ -145,7 +145,7 @@ def _replaced(root: Path, forecast: dict[str, Any]) -> bool:
     """Whether a folder of `forecast.models`, which DVC does not watch, holds other weights than those looked at."""
     for name, folder in _settings(root).models.items():
         file = root / folder / "model.safetensors"
-        known = forecast["models"][name]["weights_sha256"]
+        known = forecast["models"].get(name, {}).get("weights_sha256")
         if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != known:
             return True
     return False

@@ -38,7 +38,5 @@ def cost_view(found: list[InUse]) -> RenderableType:
             *(f"{took:.2f}" for took in one.milliseconds),
             "" if one.accuracy is None else f"{100 * one.accuracy:.1f}",
         )
-    note = (
-        "Multiply-adds of one picture; milliseconds: the median for that many pictures; accuracy at the largest budget."
-    )
+    note = "Multiply-adds of one input; milliseconds: the median for that many inputs; accuracy at the largest budget."
     return Group(table, Text(note, "dim"))

@@ -23,6 +23,7 @@ from tasks.summary_view import (
     metric_in_words,
     ranked,
     read_summary,
+    things,
 )
 
 Justify = Literal["left", "right"]
@@ -76,12 +77,13 @@ def _comparison(result: dict[str, Any]) -> Table:
 def _note(result: dict[str, Any]) -> str:
     budget, strategies = result["budget"], result["strategies"]
     paid = (
-        f"{paid_in_words(budget)}, {_counted(len(budget['seeds']), 'seed')}, {result['test']['n']} test pictures. "
+        f"{paid_in_words(budget)}, {_counted(len(budget['seeds']), 'seed')}, "
+        f"{result['test']['n']} test {things(result)}. "
         f"★ chosen on validation alone: {result['candidate']['trial']}."
     )
     ranks = (
         "A rank is a range: behind all that are really better, before all that are really worse "
-        "(paired over seeds and pictures, corrected for the number of pairs). Really better than others: "
+        f"(paired over seeds and {things(result)}, corrected for the number of pairs). Really better than others: "
         f"{_differences(result)}."
     )
     parts = [paid, ranks if len(budget["seeds"]) > 1 else "One seed: no interval, and no rank."]

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 PADDING = 0
 """The token that fills up a text that is shorter than others; networks do not look at it."""
 
+BYTES = 256 + 1
+"""The smallest vocabulary: every byte, and padding."""
+
 
 @dataclass(frozen=True)
 class Pictures:

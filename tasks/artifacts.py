@@ -13,7 +13,7 @@ from graft.inputs import Input, Pictures, Text
 from graft.network import Description, Network
 from graft.on_disk import Images, OnDisk, fitting
 from graft.split import Split
-from tasks.datasets.tokenizer import TOKENIZER, vocabulary_size
+from tasks.datasets.tokenizer import RAW, TOKENIZER, vocabulary_size
 from tasks.errors import GraftError
 from tasks.files import write_json
 from tasks.npy import NpyReader
@@ -24,6 +24,21 @@ def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: li
     np.save(folder / "images.npy", np.ascontiguousarray(images, dtype=np.uint8), allow_pickle=False)
     np.save(folder / "labels.npy", labels.astype(np.int64), allow_pickle=False)
     write_json(folder / "classes.json", classes)
+
+
+def load_texts(folder: Path) -> list[str] | None:
+    """The texts of a packed split as they were; None of one that holds pictures.
+
+    Raises:
+        GraftError: they cannot be read.
+    """
+    if not (folder / TOKENIZER).exists():
+        return None
+    try:
+        texts: list[str] = json.loads((folder / RAW).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{folder}: no texts: {error}", "Run `dvc repro prepare` to make it anew.") from None
+    return texts
 
 
 def save_texts(folder: Path, tokens: np.ndarray, labels: np.ndarray, classes: list[str], tokenizer: Path) -> None:
@@ -70,11 +85,14 @@ def packed_input(folder: Path) -> Input:
     return Pictures(channels, size)
 
 
-def save_network(folder: Path, network: Network) -> None:
-    """Write `model.safetensors` and `model.json` into an existing folder."""
+def save_network(folder: Path, network: Network, tokenizer: Path | None = None) -> None:
+    """Write `model.safetensors` and `model.json` into an existing folder; of a network that reads texts also its
+    tokenizer, a copy of the file `tokenizer`."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     write_json(folder / "model.json", network.description.to_dict())
+    if tokenizer is not None and network.description.vocabulary:
+        shutil.copyfile(tokenizer, folder / TOKENIZER)
 
 
 def load_network(folder: Path) -> Network:

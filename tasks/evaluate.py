@@ -23,12 +23,13 @@ from graft.network import Network, predict
 from graft.projection import draw, project
 from graft.settings import Metric
 from graft.split import Split
-from tasks.artifacts import load_network, load_split
+from tasks.artifacts import load_network, load_split, load_texts
 from tasks.chosen import chosen_network, chosen_source
 from tasks.environment import prepare_environment
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json, write_text
 from tasks.forecast_score import realised_gains, score_forecast
+from tasks.forecasting import own
 from tasks.npz import save_npz
 from tasks.parameters import load_yaml, read_section
 from tasks.plan import BASELINE, Plan, read_plan, sweep
@@ -72,7 +73,8 @@ def evaluate(settings: EvaluateSettings) -> None:
     summary = summarise(plan, measured, candidate, test, metric, settings)
     gains = {name: realised_gains(summary, name) for name in summary["strategies"] if name != BASELINE}
     summary["source"] = _source_network(test)
-    summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items()}
+    foretold = bool(own(forecast)["cells"])
+    summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items() if foretold}
     evidence = _evidence(summary, plan, measured, candidate, probabilities, test, settings)
     figures = build_figures(evidence)
     page = build_report(evidence, figures)
@@ -116,7 +118,8 @@ def _source_network(test: Split) -> dict[str, Any]:
     known = network.description.classes
     found: dict[str, Any] = {"backbone": network.description.backbone, "accuracy": None}
     found |= {"parameters": parameters(network), "multiply_adds": multiply_adds(network)}
-    if set(test.classes) <= set(known):
+    reads = isinstance(network.description.reads, type(test.reads))
+    if reads and set(test.classes) <= set(known):
         columns = [known.index(name) for name in test.classes]
         right = predict(network, test.images)[0][:, columns].argmax(dim=1) == test.labels
         found["accuracy"] = round(right.double().mean().item(), DIGITS)
@@ -146,6 +149,7 @@ def _evidence(
         source_weights=_source_weights(trials, source),
         pool=load_split(DATA / "pool"),
         test=test,
+        texts={name: texts for name in ("source", "test") if (texts := load_texts(DATA / name)) is not None},
         embedding=_embed(network, source, test, settings.seed),
         card=_read_json(DATA / "card.json"),
         forecast=_read_json(FORECAST),
@@ -175,7 +179,10 @@ def _source_weights(trials: list[Trial], source: Split) -> dict[str, Tensor]:
 
 
 def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding | None:
-    """A few hundred pictures of both domains as the network sees them; None where there are too few."""
+    """A few hundred pictures or texts of both domains as the network sees them; None where there are too few, or where
+    it cannot see both."""
+    if not isinstance(source.reads, type(test.reads)):
+        return None
     shown = [split.take(draw(split.labels, _MOST_DOTS, seed)) for split in (source, test)]
     features = torch.cat([predict(network, split.images)[1] for split in shown])
     if len(features) < 4:

@@ -30,6 +30,7 @@ from tasks.artifacts import load_network, load_split, save_network
 from tasks.checkpoints import StageCheckpoints
 from tasks.chosen import chosen_network, chosen_source
 from tasks.curves import announce, write_curve
+from tasks.datasets.tokenizer import TOKENIZER
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import load_yaml, parse, read_section
@@ -93,14 +94,14 @@ def finetune(entry: Entry) -> None:
         "companions": {name: _validate(other, labelled.validation) for name, other in companions.items()},
     }
     with new_folder(TRIALS / entry.name) as folder:
-        save_network(folder, network)
+        save_network(folder, network, DATA / "pool" / TOKENIZER)
         write_curve(folder / "curve.csv", fit.curve)
         write_json(folder / "metrics.json", metrics)
         if fit.source_weights is not None:
             np.save(folder / "source_weights.npy", fit.source_weights.float().numpy(), allow_pickle=False)
         for name, other in companions.items():
             (folder / "companions" / name).mkdir(parents=True)
-            save_network(folder / "companions" / name, other)
+            save_network(folder / "companions" / name, other, DATA / "pool" / TOKENIZER)
 
 
 def load_strategy(entry: Entry) -> Strategy:

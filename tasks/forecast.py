@@ -25,11 +25,12 @@ from graft.sampling import draw_labels
 from graft.settings import Seed
 from graft.split import Split
 from graft.transferability import h_score, leep, logme, nce, probe_accuracy
-from tasks.artifacts import load_network, load_split
+from tasks.artifacts import load_description, load_network
 from tasks.chosen import PRETRAINED, choose
+from tasks.datasets.tokenizer import TOKENIZER
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
-from tasks.forecast_models import Seen, fit_pictures, look, model_folders
+from tasks.forecast_models import Packed, Seen, look, model_folders
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import OWN, ForecastSettings
@@ -83,16 +84,29 @@ def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Pa
         GraftError: a model or the data cannot be read, or a label budget cannot be had.
     """
     folders = model_folders(project, settings) | dict(further or {})
-    pool = load_split(project / DATA / "pool")
-    cells = _cells(project, pool)
-    models = {name: _assess(folder, pool, cells, settings) for name, folder in folders.items()}
+    pool = Packed.load(project / DATA / "pool")
+    cells = _cells(project, pool.split)
+    unfit = {name: reason for name, folder in folders.items() if (reason := _unfit(folder, pool))}
+    models = {name: _assess(folder, pool, cells, settings) for name, folder in folders.items() if name not in unfit}
     score = ranked_by(cells[-1].labels)
     return {
-        "gap": _gap(project, pool, settings),
+        "gap": None if OWN in unfit else _gap(project, pool, settings),
         "models": models,
+        "unfit": unfit,
         "ranked_by": score,
         "ranking": sorted(models, key=lambda name: (-models[name]["budgets"][-1]["source"][score], name)),
     }
+
+
+def _unfit(folder: Path, pool: Packed) -> str:
+    """Why a model can be asked nothing about the target; nothing if it can."""
+    try:
+        read = load_description(folder).reads
+    except (OSError, ValueError, TypeError) as error:
+        raise GraftError(f"{folder}: no network that can be read: {error}") from None
+    if isinstance(read, type(pool.split.reads)):
+        return ""
+    return f"it reads {read}, and the target is {pool.split.reads}"
 
 
 def ranked_by(labels: Labels) -> str:
@@ -120,14 +134,15 @@ def _places(numbered: Split) -> Tensor:
     return in_memory(numbered.images).flatten()
 
 
-def _gap(project: Path, pool: Split, settings: ForecastSettings) -> dict[str, Any] | None:
-    """The gap between source and target as the pretrained network sees them; None with too few pictures."""
+def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, Any] | None:
+    """The gap between source and target as the pretrained network sees them; None with too little of one."""
     network = load_network(project / PRETRAINED).to(choose_device())
     generator = torch.Generator().manual_seed(settings.seed)
     features = []
-    for split in (load_split(project / DATA / "source"), pool):
-        drawn = torch.randperm(len(split), generator=generator)[: settings.pictures]
-        features.append(predict(network, fit_pictures(split.images[drawn], network.description))[1])
+    tokenizer = project / PRETRAINED / TOKENIZER
+    for packed in (Packed.load(project / DATA / "source"), pool):
+        drawn = torch.randperm(len(packed.split), generator=generator)[: settings.pictures]
+        features.append(predict(network, packed.read_by(network.description, tokenizer, drawn))[1])
     try:
         found = domain_gap(*features, permutations=settings.permutations, seed=settings.seed)
     except ValueError:
@@ -135,21 +150,22 @@ def _gap(project: Path, pool: Split, settings: ForecastSettings) -> dict[str, An
     return {name: value if name == "pictures" else _short(value) for name, value in asdict(found).items()}
 
 
-def _assess(folder: Path, pool: Split, cells: Sequence[Cell], settings: ForecastSettings) -> dict[str, Any]:
+def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: ForecastSettings) -> dict[str, Any]:
     """The scores of the source model in `folder` on every cell, beside those of untrained bodies like it."""
     network = load_network(folder)
     places = torch.cat([places for cell in cells for places in (cell.training, cell.held)])
-    seen = look(network, pool, places)
+    seen = look(network, pool, places, folder / TOKENIZER)
     untrained = []
     for number in range(settings.untrained):
         torch.manual_seed(settings.seed + number)
-        untrained.append(look(Network(network.description), pool, places))
+        untrained.append(look(Network(network.description), pool, places, folder / TOKENIZER))
+    labels = pool.split.labels
     rows = [
         {
             "labels": cell.labels,
             "seed": cell.seed,
-            "source": _body_scores(seen, pool.labels, cell) | _answer_scores(seen, pool.labels, cell),
-            "random": _mean([_body_scores(body, pool.labels, cell) for body in untrained]),
+            "source": _body_scores(seen, labels, cell) | _answer_scores(seen, labels, cell),
+            "random": _mean([_body_scores(body, labels, cell) for body in untrained]),
         }
         for cell in cells
     ]
@@ -157,7 +173,7 @@ def _assess(folder: Path, pool: Split, cells: Sequence[Cell], settings: Forecast
     return {
         "backbone": description.backbone,
         "classes": len(description.classes),
-        "input": [description.channels, description.image_size, description.image_size],
+        "input": list(network.example().shape[1:]),
         "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         "cells": rows,
         "budgets": [_over_seeds([r for r in rows if r["labels"] == n]) for n in dict.fromkeys(c.labels for c in cells)],

@@ -1,4 +1,4 @@
-"""Source models: where they lie, and what they make of the target's pictures.
+"""Source models: where they lie, and what they make of the target's pictures or texts.
 
 Legend: N pictures, C channels, H W height and width, D features, S source classes.
 """
@@ -13,7 +13,9 @@ from torch.nn.functional import interpolate
 from graft.device import choose_device
 from graft.network import Description, Network, at_a_time, predict
 from graft.split import Split
+from tasks.artifacts import load_split, load_texts
 from tasks.chosen import PRETRAINED, SOURCES
+from tasks.datasets.tokenizer import TOKENIZER, encode, load_tokenizer
 from tasks.errors import GraftError
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.sources import source_names
@@ -24,7 +26,7 @@ _GREY = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Seen:
-    """Pictures of the pool as a network sees them, from one forward pass.
+    """Pictures or texts of the pool as a network sees them, from one forward pass.
 
     Attributes:
         places: (N,) in the pool, ascending.
@@ -62,14 +64,44 @@ def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
     return {**made, **{name: project / folder for name, folder in settings.models.items()}}
 
 
-def look(network: Network, pool: Split, places: Tensor) -> Seen:
-    """The pictures at `places` (M,) in the pool through a network, each once."""
+def look(network: Network, pool: "Packed", places: Tensor, tokenizer: Path) -> Seen:
+    """The pictures or texts at `places` (M,) in the pool through a network, each once."""
     places = places.unique()
     network.to(choose_device())
-    size = at_a_time(fit_pictures(pool.images[places[:1]], network.description))
-    parts = [predict(network, fit_pictures(pool.images[part], network.description)) for part in places.split(size)]
+    size = at_a_time(pool.read_by(network.description, tokenizer, places[:1]))
+    parts = [predict(network, pool.read_by(network.description, tokenizer, part)) for part in places.split(size)]
     probabilities, features = (torch.cat(found) for found in zip(*parts, strict=True))
     return Seen(places, features, probabilities)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A packed split and the folder that it lies in."""
+
+    folder: Path
+    split: Split
+
+    @classmethod
+    def load(cls, folder: Path) -> "Packed":
+        """The split in `folder`; raises GraftError if there is none."""
+        return cls(folder, load_split(folder))
+
+    def read_by(self, description: Description, tokenizer: Path, places: Tensor) -> Tensor:
+        """What is at `places` (M,), in the form that a network takes: pictures in its size, texts by its tokenizer.
+
+        Raises:
+            ValueError: the network reads pictures and these are texts, or the reverse.
+        """
+        if bool(description.vocabulary) != bool(self.split.vocabulary):
+            raise ValueError(f"the network reads {description.reads}, not {self.split.reads}")
+        if not description.vocabulary:
+            return fit_pictures(self.split.images[places], description)
+        own = tokenizer.is_file() and tokenizer.read_bytes() == (self.folder / TOKENIZER).read_bytes()
+        if own and description.reads == self.split.reads:
+            return self.split.images[places]
+        texts = load_texts(self.folder) or []
+        chosen = [texts[place] for place in places.tolist()]
+        return torch.from_numpy(encode(load_tokenizer(tokenizer), chosen, description.length)[0])
 
 
 def fit_pictures(images: Tensor, description: Description) -> Tensor:

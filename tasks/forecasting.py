@@ -33,12 +33,14 @@ def gap_size(gap: dict[str, Any]) -> str:
     return "small" if error > SMALL_FROM else "large" if error < LARGE_BELOW else "moderate"
 
 
-def gap_in_words(gap: dict[str, Any] | None) -> str:
-    """One sentence about the gap, with its size first."""
-    if gap is None:
-        return "The domain gap cannot be told: too few pictures of a domain."
+def gap_in_words(forecast: dict[str, Any]) -> str:
+    """One sentence about the gap, with its size first, or why there is none to tell."""
+    if reason := forecast.get("unfit", {}).get(OWN):
+        return f"The gap between source and target cannot be told, nor what the source is worth: {reason}."
+    if (gap := forecast["gap"]) is None:
+        return "The domain gap cannot be told: too little of a domain."
     size, told = gap_size(gap).capitalize(), percent(1 - gap["domain_error"], 0)
-    seen = f"a linear classifier tells source from target in {told} % of held-out pictures (by chance: 50 %)"
+    seen = f"a linear classifier tells source from target in {told} % of held-out cases (by chance: 50 %)"
     return f"{size} domain gap: {seen}."
 
 
@@ -48,7 +50,7 @@ def gap_in_numbers(gap: dict[str, Any]) -> str:
         f"Proxy A-distance {gap['proxy_a_distance']:.2f}, of 0 to 2. "
         f"MMD² {gap['mmd']:.3f}, 0 without a gap (p = {gap['mmd_p_value']:.3g}). "
         f"Fréchet distance {gap['frechet']:.3g}, {gap['frechet_within']:.3g} within a domain. "
-        f"{gap['pictures']} pictures of each domain."
+        f"{gap['pictures']} of each domain."
     )
 
 
@@ -84,7 +86,7 @@ def ranking_in_words(forecast: dict[str, Any]) -> str:
     names = forecast["ranking"]
     if len(names) < 2:
         return ""
-    labels = own(forecast)["budgets"][-1]["labels"]
+    labels = forecast["models"][names[0]]["budgets"][-1]["labels"]
     by = {"logme": "LogME", "probe": "the accuracy of a probe"}[forecast["ranked_by"]]
     begun = f" The trials begin with {forecast['chosen']}." if "chosen" in forecast else ""
     best = f"Best of {len(names)} source models for this target: {names[0]}"
@@ -100,6 +102,6 @@ def rightness(strategy: str, score: dict[str, Any]) -> str:
 
 
 def own(forecast: dict[str, Any]) -> dict[str, Any]:
-    """What was found of the project's own source model."""
-    found: dict[str, Any] = forecast["models"][OWN]
+    """What was found of the project's own source model; nothing where it does not read what the target is."""
+    found: dict[str, Any] = forecast["models"].get(OWN, {"cells": [], "budgets": []})
     return found

@@ -1,4 +1,4 @@
-"""Stage `prepare`: pictures in any layout become a few packed arrays, and a card that says what they are.
+"""Stage `prepare`: pictures or texts in any layout become a few packed arrays, and a card that says what they are.
 
 Run by `dvc repro prepare` or alone by `python -m tasks.prepare`, in a project's top folder. It reads data/, section
 `prepare` of params.yaml, and the hash in data.dvc (which DVC does not allow as a dependency, but which changes exactly
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tasks.datasets.card import build_card, describe_part, recorded_md5
-from tasks.datasets.check import Examined, Keep, examine, summarise
+from tasks.datasets.check import Examined, Keep, Part, examine, summarise
+from tasks.datasets.packed_texts import pack_texts
 from tasks.datasets.pictures import fit
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
@@ -48,7 +49,8 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
         if found.faults:
             raise GraftError(summarise(found.faults), "Mend or remove these; `graft data check` lists what is left.")
         _choose_rows(folder, found)
-        entries = {name: _finish(folder / name, found, name) for name in PARTS}
+        texts = pack_texts(folder, found.parts, settings)
+        entries = {name: _finish(folder / name, found, name, texts.get(name)) for name in PARTS}
         write_json(folder / "card.json", build_card(data_md5, **entries))
 
 
@@ -56,6 +58,8 @@ def _choose_rows(folder: Path, found: Examined) -> None:
     """Leave in each part's array (N, C, H, W) the pictures that are of it: not those that were skipped, and of a target
     without a test split those that were not parted off."""
     for name in reversed(PARTS):  # the test part may come out of the pool's array
+        if found.parts[name].texts is not None:
+            continue
         rows = found.parts[name].rows
         images = NpyReader(folder / ("pool" if name == "test" and found.has_made_test else name) / "images.npy")
         if len(rows) == len(images):
@@ -68,20 +72,20 @@ def _choose_rows(folder: Path, found: Examined) -> None:
         beside.replace(folder / name / "images.npy")
 
 
-def _finish(folder: Path, found: Examined, name: str) -> dict[str, Any]:
-    """Write a part's labels and classes beside its packed images; its entry for the card."""
+def _finish(folder: Path, found: Examined, name: str, of_texts: dict[str, Any] | None) -> dict[str, Any]:
+    """Write a part's labels and classes beside its packed images or texts; its entry for the card."""
     part = found.parts[name]
     np.save(folder / "labels.npy", part.labels, allow_pickle=False)
     write_json(folder / "classes.json", part.domain.classes)
     if part.groups and name == "pool":
         groups = np.unique(part.groups, return_inverse=True)[1]
         np.save(folder / "groups.npy", groups.astype(np.int64), allow_pickle=False)
-    images = NpyReader(folder / "images.npy")
-    entry = describe_part(images, part.labels, part.domain.classes, sizes=part.sizes, digests=part.digests)
+    entry = of_texts or _of_pictures(folder, part)
     split = "all" if name == "source" else "held out" if found.has_made_test else "given"
     skipped = [str(fault) for fault in found.skipped.get("pool" if found.has_made_test else name, [])]
     return {
         **entry,
+        "kind": part.domain.things,
         "path": part.domain.path,
         "layout": part.domain.layout,
         "split": split,
@@ -89,6 +93,11 @@ def _finish(folder: Path, found: Examined, name: str) -> dict[str, Any]:
         "ignored_files": part.domain.ignored,
         "skipped": skipped,
     }
+
+
+def _of_pictures(folder: Path, part: Part) -> dict[str, Any]:
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    return describe_part(images, part.labels, part.domain.classes, sizes=part.sizes, digests=part.digests)
 
 
 def main() -> None:

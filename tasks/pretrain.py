@@ -6,6 +6,7 @@ Reads build/data/source, build/sources/weights and section `pretrain`; writes bu
 from pathlib import Path
 
 from tasks.artifacts import load_split
+from tasks.datasets.tokenizer import TOKENIZER
 from tasks.files import new_folder
 from tasks.given.read import read_origin
 from tasks.parameters import read_section
@@ -22,7 +23,7 @@ def pretrain(settings: PretrainSettings) -> None:
     """Write the source model with its curve and its metrics."""
     model = source_model(settings, load_split(SOURCE), read_origin(WEIGHTS), "pretrain")
     with new_folder(OUTPUT) as folder:
-        model.write(folder)
+        model.write(folder, SOURCE / TOKENIZER)
 
 
 if __name__ == "__main__":

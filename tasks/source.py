@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.artifacts import load_split
 from tasks.chosen import DATA, SOURCE, SOURCES
+from tasks.datasets.tokenizer import TOKENIZER
 from tasks.environment import prepare_environment
 from tasks.files import new_folder
 from tasks.given.given import write_given
@@ -29,7 +30,8 @@ def source(project: Path, name: str) -> None:
         pictures = _pack(project, data, folder) if data else project / SOURCE
         given = folder / "given"
         write_given(given, settings.weights, settings.weights_sha256, origin(settings.weights, project))
-        source_model(settings, load_split(pictures), read_origin(given), f"sources.{name}").write(folder)
+        model = source_model(settings, load_split(pictures), read_origin(given), f"sources.{name}")
+        model.write(folder, pictures / TOKENIZER)
         shutil.rmtree(given)
 
 

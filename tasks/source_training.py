@@ -44,9 +44,9 @@ class SourceModel:
     seen: InputFit | None
     """What the pictures are to given weights."""
 
-    def write(self, folder: Path) -> None:
-        """Write the network, its curve and its metrics into an existing folder."""
-        save_network(folder, self.network)
+    def write(self, folder: Path, tokenizer: Path) -> None:
+        """Write the network, its curve and its metrics into an existing folder; `tokenizer` is that of its texts."""
+        save_network(folder, self.network, tokenizer)
         write_curve(folder / "curve.csv", self.fit.curve if self.fit else [])
         write_json(folder / "metrics.json", self._metrics())
 

@@ -68,7 +68,7 @@ def summarise(
             "chosen_by": f"mean validation {metric_in_words(metric)}",
             f"validation_{metric}": round(candidate.metrics["validation"][metric], DIGITS),
         },
-        "test": {"n": len(test), "classes": list(test.classes)},
+        "test": {"n": len(test), "kind": "texts" if test.vocabulary else "pictures", "classes": list(test.classes)},
         "budget": {
             "labels_per_class": plan.budget,
             "validation_per_class": candidate.metrics["validation_per_class"],

@@ -39,6 +39,11 @@ def labels_a_class(summary: dict[str, Any], labels: Labels) -> float:
     return float(summary["budget"]["n_train"] / len(summary["test"]["classes"]))
 
 
+def things(summary: dict[str, Any]) -> str:
+    """What was tested on, in the plural."""
+    return str(summary["test"].get("kind", "pictures"))
+
+
 def ranked(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Strategies with what they reached on test, the best mean first. An order to read, not a choice."""
     metric = lead(summary)

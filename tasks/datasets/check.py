@@ -1,4 +1,4 @@
-"""All that is wrong with the data, found in one pass: every picture is decoded once, every fault is told.
+"""All that is wrong with the data, found in one pass: every picture or text is read once, every fault is told.
 
 The prepare stage takes the decoded pictures from the same pass; `graft data check` only looks.
 """
@@ -16,10 +16,11 @@ from PIL import Image
 
 from graft.label_budget import nesting_fault
 from tasks.datasets.class_map import read_class_map, rename_classes
-from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures
+from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures, Texts
 from tasks.datasets.layouts.manifest import Columns
 from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest
+from tasks.datasets.words import text_digest
 from tasks.errors import GraftError
 from tasks.settings.prepare import PrepareSettings
 
@@ -46,20 +47,22 @@ class Budget(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a part's pictures: source (the source's), pool (the target's for training), or test."""
+    """What is known of a part's pictures or texts: source (the source's), pool (the target's for training), or test."""
 
     domain: Domain
     names: list[str]
     labels: np.ndarray
     """(N,) int64, an index into the domain's classes."""
     digests: list[bytes]
-    """Of each picture's pixels; empty for one that cannot be read."""
+    """Of each picture's pixels or each text's words; empty for one that cannot be read."""
     sizes: np.ndarray
-    """(N, 2) height and width of each picture before it is resized."""
+    """(N, 2) height and width of each picture before it is resized; (N, 1) characters of each text."""
     rows: np.ndarray
     """(N,) the place of each among the pictures that were decoded with it, the `index` that `Keep` was given."""
     groups: list[str] | None
     """What each belongs to, if that was asked for."""
+    texts: list[str] | None = None
+    """The texts, if it holds any."""
 
     def take(self, chosen: np.ndarray) -> "Part":
         """The pictures where `chosen` (N,) bool is true."""
@@ -72,6 +75,7 @@ class Part:
             self.sizes[chosen],
             self.rows[chosen],
             [self.groups[place] for place in places] if self.groups else None,
+            None if self.texts is None else [self.texts[place] for place in places],
         )
 
 
@@ -146,6 +150,7 @@ def raw_test_pictures(project: Path, settings: PrepareSettings) -> Iterator[Imag
     if found.faults or "test" not in found.parts:
         raise GraftError(summarise(found.faults) or f"{settings.target}: no test pictures")
     pictures = target.splits[TRAIN if found.has_made_test else TEST]
+    assert isinstance(pictures, Pictures)
     return (pictures.read(row, settings.channels) for row in found.parts["test"].rows)
 
 
@@ -164,8 +169,7 @@ def _add_part(
 ) -> None:
     if split not in domain.splits:
         return
-    keep = keeper(name, len(domain.splits[split])) if keeper else _keep_nothing
-    part, unreadable = _decode(domain, domain.splits[split], settings.channels, keep)
+    part, unreadable = _read(name, domain, domain.splits[split], settings, keeper)
     if settings.on_error == "skip" and unreadable:
         found.skipped[name] = unreadable
         part = part.take(np.array([bool(digest_) for digest_ in part.digests]))
@@ -175,7 +179,7 @@ def _add_part(
 
 
 def _open(project: Path, settings: PrepareSettings, places: Mapping[str, Path | None]) -> tuple[Domain, Domain]:
-    columns = Columns(settings.source_domain, settings.source_label_column, "")
+    columns = Columns(settings.source_domain, settings.source_label_column, "", settings.source_text_column)
     place, target_place = places.get("source", project), places.get("target", project)
     source = open_domain(place, settings.source, columns) if place else Domain(settings.source)
     target = _open_target(target_place, settings) if target_place else Domain(settings.target)
@@ -184,7 +188,8 @@ def _open(project: Path, settings: PrepareSettings, places: Mapping[str, Path | 
 
 
 def _open_target(project: Path, settings: PrepareSettings) -> Domain:
-    columns = Columns(settings.target_domain, settings.target_label_column, settings.target_group_column)
+    group, text = settings.target_group_column, settings.target_text_column
+    columns = Columns(settings.target_domain, settings.target_label_column, group, text)
     return open_domain(project, settings.target, columns)
 
 
@@ -206,6 +211,27 @@ def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
         problems.append(f"params.yaml: prepare.source and prepare.target are both {settings.source!r}")
     if problems:
         raise GraftError(problems)
+
+
+def _read(
+    name: str, domain: Domain, split: Pictures | Texts, settings: PrepareSettings, keeper: Keeper | None
+) -> tuple[Part, list[Fault]]:
+    if isinstance(split, Texts):
+        return _read_texts(domain, split)
+    return _decode(domain, split, settings.channels, keeper(name, len(split)) if keeper else _keep_nothing)
+
+
+def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
+    """Look at every text; what is wrong with those that cannot be used."""
+    sizes = np.array([[len(text)] for text in split.texts], dtype=np.int64).reshape(-1, 1)
+    digests, faults = [b""] * len(split), []
+    for index in range(len(split)):
+        try:
+            digests[index] = text_digest(split.read(index))
+        except UnreadableError as error:
+            faults.append(Fault("text", split.names[index], str(error)))
+    rows = np.arange(len(split))
+    return Part(domain, split.names, split.labels, digests, sizes, rows, split.groups, split.texts), faults
 
 
 def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
@@ -269,11 +295,12 @@ def _class_faults(name: str, part: Part) -> Iterator[Fault]:
     if len(classes) < 2:
         yield Fault("class", where, f"at least 2 classes are needed, there are {len(classes)}: {classes}")
     for label in np.flatnonzero(np.bincount(part.labels, minlength=len(classes)) == 0):
-        yield Fault("class", where, f"class {classes[label]!r} is empty: it has no picture in the {name} split")
+        problem = f"class {classes[label]!r} is empty: it has no {part.domain.things[:-1]} in the {name} split"
+        yield Fault("class", where, problem)
 
 
 def _leaks(parts: dict[str, Part]) -> Iterator[Fault]:
-    """The same picture among those that train, of either domain, and those that test; or the same group."""
+    """The same picture or text among those that train, of either domain, and those that test; or the same group."""
     if "test" not in parts:
         return
     if "pool" in parts:
@@ -290,7 +317,8 @@ def _leaks(parts: dict[str, Part]) -> Iterator[Fault]:
     for digest_, path in zip(parts["test"].digests, parts["test"].names, strict=True):
         if digest_ in trained:
             name, twin = trained[digest_]
-            yield Fault("leak", path, f"this picture of the test split is in the {name} split too: {twin}")
+            what = parts["test"].domain.things[:-1]
+            yield Fault("leak", path, f"this {what} of the test split is in the {name} split too: {twin}")
 
 
 def _budget_faults(parts: dict[str, Part], budget: Budget | None) -> Iterator[Fault]:

@@ -1,10 +1,11 @@
 """Which class of the source is which of the target, where the two call it otherwise."""
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tasks.datasets.layouts.domain import Domain, Fault, Pictures
+from tasks.datasets.layouts.domain import Domain, Fault
 from tasks.datasets.tables import read_table
 from tasks.errors import GraftError
 
@@ -49,7 +50,7 @@ def rename_classes(source: Domain, names: dict[str, str], target_classes: list[s
     table = np.array([classes.index(name) for name in renamed], dtype=np.int64)
     source.classes = classes
     for split, pictures in source.splits.items():
-        source.splits[split] = Pictures(pictures.names, table[pictures.labels], pictures.read, pictures.groups)
+        source.splits[split] = replace(pictures, labels=table[pictures.labels])
 
 
 def _some(names: list[str]) -> str:

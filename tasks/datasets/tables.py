@@ -30,12 +30,12 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
         GraftError: it is not such a table; the first problems, each with its line.
     """
     text = read_text(path)
-    delimiter = _delimiter(path, text.split("\n", 1)[0])
-    csv.field_size_limit(_LONGEST_CELL)
+    delimiter = delimiter_of(path, text.split("\n", 1)[0])
+    limit_cells()
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         headings = [heading.strip() for heading in next(reader, [])]
-        if problems := [*_heading_problems(headings)]:
+        if problems := [*heading_problems(headings)]:
             raise GraftError(problems)
         rows, problems = [], []
         for cells in reader:
@@ -61,10 +61,16 @@ def read_headings(path: Path) -> list[str]:
             first = file.readline(_LONGEST_CELL)
     except OSError:
         return []
-    return [heading.strip().strip('"') for heading in first.rstrip("\n").split(_delimiter(path, first))]
+    return [heading.strip().strip('"') for heading in first.rstrip("\n").split(delimiter_of(path, first))]
 
 
-def _delimiter(path: Path, first_line: str) -> str:
+def limit_cells() -> None:
+    """Refuse longer cells than anybody means: a quote that is never closed makes one."""
+    csv.field_size_limit(_LONGEST_CELL)
+
+
+def delimiter_of(path: Path, first_line: str) -> str:
+    """What parts the cells of a table."""
     if path.suffix == ".tsv":
         return "\t"
     return ";" if ";" in first_line and "," not in first_line else ","
@@ -91,7 +97,8 @@ def read_text(path: Path) -> str:
     return text
 
 
-def _heading_problems(headings: list[str]) -> Iterator[str]:
+def heading_problems(headings: list[str]) -> Iterator[str]:
+    """What is wrong with the headings of a table."""
     if not any(headings):
         yield "line 1: no headings"
     elif "" in headings:

@@ -22,21 +22,24 @@ if TYPE_CHECKING:
 TOKENIZER = "tokenizer.json"
 """Its file, beside packed texts and beside the weights of a network that reads texts."""
 
-BYTES = 256 + 1
-"""The smallest vocabulary: every byte, and padding."""
+RAW = "texts.json"
+"""The texts of a packed split as they were."""
 
 _PAD = "<pad>"
+_AT_A_TIME = 4096
+"""Texts that are encoded together: what the library makes of one takes a hundred times its memory."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "Tokenizer":
-    """A tokenizer of `vocabulary` tokens at most, learned from `texts`; `BYTES` learns nothing: a token is a byte.
+def train_tokenizer(texts: Iterable[str], vocabulary: int, *, lowercase: bool = True) -> "Tokenizer":
+    """A tokenizer of `vocabulary` tokens at most, learned from `texts`; of `BYTES` it learns none: each is a byte.
 
-    The same texts give the same tokenizer.
+    The same texts give the same tokenizer. With `lowercase` it does not tell capitals from small letters.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.NFC()
+    made_small = [normalizers.Lowercase()] if lowercase else []
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *made_small])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -51,13 +54,18 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> "Tokenizer":
     return tokenizer
 
 
-def encode(tokenizer: "Tokenizer", texts: Sequence[str], length: int) -> np.ndarray:
-    """Texts as (N, L) int32, L = `length`: longer ones are cut at the end, shorter ones filled up with padding."""
+def encode(tokenizer: "Tokenizer", texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as (N, L) int32, L = `length`: longer ones are cut at the end, shorter ones filled up with padding; and how
+    many tokens (N,) each had."""
     tokens = np.full((len(texts), length), PADDING, dtype=np.int32)
-    for row, encoded in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-        ids = encoded.ids[:length]
-        tokens[row, : len(ids)] = ids
-    return tokens
+    counts = np.zeros(len(texts), dtype=np.int64)
+    for start in range(0, len(texts), _AT_A_TIME):
+        found = tokenizer.encode_batch(list(texts[start : start + _AT_A_TIME]), add_special_tokens=False)
+        for row, encoded in enumerate(found, start):
+            ids = encoded.ids
+            counts[row] = len(ids)
+            tokens[row, : min(len(ids), length)] = ids[:length]
+    return tokens, counts
 
 
 def load_tokenizer(path: Path) -> "Tokenizer":

@@ -46,36 +46,39 @@ def standing(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome,
 
 
 def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome) -> dict[str, float]:
-    """Let the champion answer for the raw test pictures and score it as the evaluation scores trials.
+    """Let the champion answer for the raw test pictures or texts and score it as the evaluation scores trials.
 
     Raises:
-        GraftError: the pictures are not there, or it cannot be loaded, takes no pictures, or knows other classes.
+        GraftError: they are not there, or it cannot be loaded, takes none of them, or knows other classes.
     """
     import torch
 
     from graft.metrics import score
     from tasks.artifacts import load_split
+    from tasks.datasets.tokenizer import RAW
     from tasks.records.raw_pictures import write_test_pictures
 
     test = load_split(outcome.root / TEST_DATA)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "pictures").mkdir()
-        write_test_pictures(outcome.root, folder / "pictures")
-        answers = _answers(client.tracking_uri, champion, folder)
+        asked = outcome.root / TEST_DATA / RAW  # texts are kept as they were; pictures come from the raw data
+        if not test.vocabulary:
+            asked = folder / "pictures"
+            asked.mkdir()
+            write_test_pictures(outcome.root, asked)
+        answers = _answers(client.tracking_uri, champion, asked, folder / "answers.json")
     if set(answers) != set(test.classes):
         raise GraftError(f"it knows the classes {sorted(answers)}, the test set has {sorted(test.classes)}")
     scores = score(torch.tensor([answers[label] for label in test.classes]).T, test.labels)
     return {metric: round(getattr(scores, metric), 4) for metric in get_args(Metric)}
 
 
-def _answers(uri: str, champion: "ModelVersion", folder: Path) -> dict[str, list[float]]:
-    """What the champion says of `folder`/pictures: probabilities by class, a value a picture."""
+def _answers(uri: str, champion: "ModelVersion", asked: Path, target: Path) -> dict[str, list[float]]:
+    """What the champion says of the pictures or texts in `asked`: probabilities by class, a value for each."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}
     environment.pop("PYTHONPATH", None)  # its own code comes with the model
-    target = folder / "answers.json"
     model = f"models:/{champion.name}/{champion.version}"
-    command = [sys.executable, "-P", str(SCRIPT), model, str(folder / "pictures"), str(target)]
+    command = [sys.executable, "-P", str(SCRIPT), model, str(asked), str(target)]
     try:
         subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=True)
     except subprocess.TimeoutExpired:

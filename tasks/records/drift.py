@@ -28,7 +28,7 @@ DATA_MD5, TEST_MD5, POOL_MD5 = "dvc.data_md5", "graft.test_md5", "graft.pool_md5
 """Tags of a version: hashes of the raw data that it was made from, of its test set and of its label pool."""
 
 MOST = 2000
-"""Pictures of each pool that are compared."""
+"""Pictures or texts of each pool that are compared."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Drift:
         )
         if self.gap is None:
             return f"{scores} The gap between old and new target is not known: {self.why_no_gap}."
-        told = f"a linear classifier tells them apart in {percent(1 - self.gap['domain_error'], 0)} % of pictures"
+        told = f"a linear classifier tells them apart in {percent(1 - self.gap['domain_error'], 0)} % of cases"
         return f"{scores} The gap between old and new target is {gap_size(self.gap)}: {told} (by chance: 50 %)."
 
     def points(self) -> dict[str, float]:
@@ -97,17 +97,24 @@ def _gap(outcome: Outcome, pool_md5: str) -> tuple[dict[str, Any] | None, str]:
     """The domain gap between the champion's label pool and that of `outcome`; or None and why."""
     if not pool_md5:
         return None, "the champion's version does not say what it learned from"
+    import torch
+
     from graft.domain_gap import domain_gap
     from graft.network import predict
-    from tasks.artifacts import load_network, load_split
-    from tasks.forecast_models import fit_pictures
+    from tasks.artifacts import load_network
+    from tasks.datasets.tokenizer import TOKENIZER
+    from tasks.forecast_models import Packed
 
     network = load_network(outcome.pretrained.folder)
     try:
         with tempfile.TemporaryDirectory() as folder:
             folder_from_cache(outcome.root, pool_md5, Path(folder, "pool"))
-            splits = (load_split(Path(folder, "pool")), load_split(outcome.root / POOL_DATA))
-            old, new = (predict(network, fit_pictures(split.images[:MOST], network.description))[1] for split in splits)
+            pools = [Packed.load(path) for path in (Path(folder, "pool"), outcome.root / POOL_DATA)]
+            tokenizer, places = outcome.pretrained.folder / TOKENIZER, torch.arange(MOST)
+            old, new = (
+                predict(network, pool.read_by(network.description, tokenizer, places[: len(pool.split)]))[1]
+                for pool in pools
+            )
         return asdict(domain_gap(old, new)), ""
     except (GraftError, OSError, ValueError) as error:
         return None, str(error).splitlines()[0]

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.datasets.tokenizer import TOKENIZER
+from tasks.records.columns import PICTURE, TEXT, column_of
 from tasks.records.mlflow_client import default_server
 from tasks.records.outcome import Trial
 from tasks.records.run_content import KEY
@@ -17,9 +19,19 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CODE = ("__init__.py", "artifacts.py", "datasets/__init__.py", "datasets/pictures.py", "errors.py", "files.py")
+CODE = (
+    "__init__.py",
+    "artifacts.py",
+    "datasets/__init__.py",
+    "datasets/pictures.py",
+    "datasets/tokenizer.py",
+    "errors.py",
+    "files.py",
+    "records/__init__.py",
+    "records/columns.py",
+)
 """What of `tasks` the served model imports; `graft` goes with it as a whole."""
-PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "torch", "torchvision")
+PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "tokenizers", "torch", "torchvision")
 
 
 def logged_model(client: "MlflowClient", run: "Run", trial: Trial) -> str:
@@ -42,7 +54,7 @@ def _log(client: "MlflowClient", run: "Run", trial: Trial) -> str:
         source_run_id=run_id,
         tags={KEY: trial.key},
         params=run.data.params,
-        model_type="picture classifier",
+        model_type=f"{column_of(trial.description)} classifier",
     )
     with default_server(client.tracking_uri), tempfile.TemporaryDirectory() as folder:
         Model.log(
@@ -51,12 +63,9 @@ def _log(client: "MlflowClient", run: "Run", trial: Trial) -> str:
             run_id=run_id,
             model_id=model.model_id,
             python_model=str(REPOSITORY / "tasks/records/served_model.py"),
-            artifacts={
-                "weights": str(trial.folder / "model.safetensors"),
-                "description": str(trial.folder / "model.json"),
-            },
+            artifacts={name: str(path) for name, path in _files(trial).items()},
             code_paths=_code(Path(folder)),
-            signature=_signature(),
+            signature=_signature(trial.description),
             input_example=_example(trial.description),
             pip_requirements=requirements(),
         )
@@ -68,13 +77,20 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES]
 
 
-def _signature() -> "ModelSignature":
+def _files(trial: Trial) -> dict[str, Path]:
+    """What the model is made of: weights, description, and of one that reads texts its tokenizer."""
+    files = {"weights": trial.folder / "model.safetensors", "description": trial.folder / "model.json"}
+    return files | ({"tokenizer": trial.folder / TOKENIZER} if column_of(trial.description) == TEXT else {})
+
+
+def _signature(description: dict[str, Any]) -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import Map
 
+    column = column_of(description)
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.binary, "picture")]),
+        inputs=Schema([ColSpec(DataType.string if column == TEXT else DataType.binary, column)]),
         outputs=Schema(
             [
                 ColSpec(DataType.string, "label"),
@@ -86,13 +102,15 @@ def _signature() -> "ModelSignature":
 
 
 def _example(description: dict[str, Any]) -> Any:
-    """A blank picture: the example shows the form of a request, and no picture of anybody's data."""
+    """A blank picture, or a text: the example shows the form of a request, and nothing of anybody's data."""
     import pandas as pd  # type: ignore[import-untyped]
     from PIL import Image
 
+    if column_of(description) == TEXT:
+        return pd.DataFrame({TEXT: ["What is this?"]})
     buffer = io.BytesIO()
     Image.new("L", (description["image_size"],) * 2).save(buffer, "PNG")
-    return pd.DataFrame({"picture": [buffer.getvalue()]})
+    return pd.DataFrame({PICTURE: [buffer.getvalue()]})
 
 
 def _code(folder: Path) -> list[str]:

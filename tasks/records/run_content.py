@@ -173,7 +173,8 @@ def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
 
 
 def _architecture(trained: Trained) -> dict[str, Any]:
-    return {name: trained.description[name] for name in ("backbone", "image_size", "channels")}
+    read = ("vocabulary", "length") if trained.description.get("vocabulary") else ("image_size", "channels")
+    return {name: trained.description[name] for name in ("backbone", *read)}
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from graft.label_budget import by_size
 from tasks.records.outcome import Outcome
 from tasks.report.efficiency import candidates_match, score_by_labels
 from tasks.report.words import labels_in_words, leads_in_words, rank
-from tasks.summary_view import beside, budgets, heading, lead, metric_in_words, ranked
+from tasks.summary_view import beside, budgets, heading, lead, metric_in_words, ranked, things
 
 Table = dict[str, list[Any]]
 """As MLflow stores tables: {"columns": names, "data": rows}."""
@@ -24,7 +24,7 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
         f"{candidate.strategy}: {scores['verdict']}. {candidates_match(report)}".rstrip(),
         "",
         f"{labels_in_words(budget['labels_per_class'])} for training, {budget['validation_per_class']} for validation, "
-        f"{report['test']['n']} test pictures. Mean over seeds with its interval; the gain is over `scratch`. "
+        f"{report['test']['n']} test {things(report)}. Mean over seeds with its interval; the gain is over `scratch`. "
         f"A rank is a range where the data leave it open. {leads_in_words(report)}",
         "",
         *_markdown(leaderboard(outcome)),

@@ -1,10 +1,12 @@
-"""The registered model: bytes of pictures in, label, confidence and probabilities out.
+"""The registered model: bytes of pictures or texts in, label, confidence and probabilities out.
 
-MLflow keeps this file itself ("models from code") beside the weights as safetensors and their description as JSON,
-so no pickle is needed to load it. Pictures go through the same function as when the data was prepared.
+MLflow keeps this file itself ("models from code") beside the weights as safetensors, their description as JSON and the
+tokenizer of a model that reads texts, so no pickle is needed to load it. Pictures and texts go through the same
+functions as when the data was prepared.
 """
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +16,35 @@ import pandas as pd  # type: ignore[import-untyped]
 import torch
 from mlflow.models import set_model
 
-from graft.network import predict
+from graft.network import Description, predict
 from tasks.artifacts import load_network
 from tasks.datasets.pictures import UnreadableError, fit, read_picture
+from tasks.datasets.tokenizer import encode, load_tokenizer
 from tasks.errors import GraftError
-
-PICTURE = "picture"
-"""The input's only column: a PNG or JPEG file in each row (base64 over REST)."""
+from tasks.records.columns import PICTURE, TEXT
 
 
-class PictureClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """A network that takes pictures of any size and mode."""
+class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """A network that takes pictures of any size and mode, or texts of any length."""
 
     def load_context(self, context: Any) -> None:
-        """Rebuild the network from the files that were registered."""
+        """Rebuild the network, and its tokenizer if it has one, from the files that were registered."""
         self.network = load_network(Path(context.artifacts["weights"]).parent)
+        path = context.artifacts.get("tokenizer")
+        self.tokenizer = load_tokenizer(Path(path)) if path else None
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
-        """Columns label, confidence (the label's probability) and probabilities (by class), a row a picture.
+        """Columns label, confidence (the label's probability) and probabilities (by class), a row a picture or text.
 
         Raises:
-            GraftError: rows that hold no picture that can be read; all of them.
+            GraftError: rows that hold no picture that can be read, or no text; all of them.
         """
         description = self.network.description
-        pictures, problems = [], []
-        for row, content in enumerate(model_input[PICTURE]):
-            try:
-                image = read_picture(io.BytesIO(content), description.channels)
-                pictures.append(fit(image, description.image_size))
-            except UnreadableError as error:
-                problems.append(f"row {row}: {error}")
-        if problems:
-            raise GraftError(problems)
-        probabilities = predict(self.network, torch.from_numpy(np.stack(pictures)))[0].numpy()
+        if self.tokenizer is None:
+            read = _pictures(model_input[PICTURE], description)
+        else:
+            read = encode(self.tokenizer, _texts(model_input[TEXT]), description.length)[0]
+        probabilities = predict(self.network, torch.from_numpy(read))[0].numpy()
         return pd.DataFrame(
             {
                 "label": [description.classes[best] for best in probabilities.argmax(axis=1)],
@@ -58,4 +56,25 @@ class PictureClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         )
 
 
-set_model(PictureClassifier())
+def _pictures(contents: Iterable[bytes], description: Description) -> np.ndarray:
+    """Files of pictures as (N, C, H, W) uint8."""
+    pictures, problems = [], []
+    for row, content in enumerate(contents):
+        try:
+            image = read_picture(io.BytesIO(content), description.channels)
+            pictures.append(fit(image, description.image_size))
+        except UnreadableError as error:
+            problems.append(f"row {row}: {error}")
+    if problems:
+        raise GraftError(problems)
+    return np.stack(pictures)
+
+
+def _texts(contents: Iterable[Any]) -> list[str]:
+    texts = list(contents)
+    if problems := [f"row {row}: no text" for row, text in enumerate(texts) if not isinstance(text, str)]:
+        raise GraftError(problems)
+    return texts
+
+
+set_model(Classifier())

@@ -7,6 +7,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from graft.label_budget import ALL
+from graft.split import Split
+from tasks.datasets.words import shortened
 from tasks.report import words
 from tasks.report.companions import oracles, others, swept
 from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, learning_curves, levels
@@ -23,6 +25,8 @@ from tasks.report.thumbnails import sheet, thumbnail
 from tasks.summary_view import beside, budgets, heading, labels_a_class, lead, metric_in_words, ranked
 
 MOST_MISTAKES = 24
+MOST_LETTERS = 400
+"""Of a text that the candidate gets wrong."""
 MOST_CONFUSED = 16
 """Rows of the confusion matrix; of more classes, those that are confused most."""
 
@@ -61,6 +65,8 @@ def _context(evidence: Evidence) -> dict[str, Any]:
     look, by_budget = looks(summary), budgets(summary)
     seeds = summary["budget"]["seeds"]
     searched = searches(evidence.trials)
+    parts = {"source": evidence.source, "pool": evidence.pool, "test": evidence.test}
+    cards = evidence.card["domains"]
     return {
         "summary": summary,
         "headline": words.headline(summary),
@@ -95,7 +101,8 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "trainings": max((search.trainings for search in searched), default=0),
         "label_free_searched": any(not summary["strategies"][found.strategy]["labels_per_class"] for found in searched),
         "source_choices": [
-            source_choice(name, weights, evidence.source) for name, weights in evidence.source_weights.items()
+            source_choice(name, weights, evidence.source, evidence.texts.get("source"))
+            for name, weights in evidence.source_weights.items()
         ],
         "embedding": evidence.embedding,
         "trial": evidence.trials[evidence.candidate_index()],
@@ -104,11 +111,10 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "mistakes": _mistakes(evidence),
         "card": evidence.card,
         "outlook": outlook(evidence.forecast, summary),
-        "sheets": {
-            "source": sheet(evidence.source),
-            "pool": sheet(evidence.pool),
-            "test": sheet(evidence.test),
-        },
+        "sheets": {name: sheet(split) for name, split in parts.items() if not split.vocabulary},
+        "things": things(evidence.test),
+        "sources": things(evidence.source),
+        "text_card": next((card for card in cards.values() if card.get("kind") == "texts"), None),
         "pretrained": evidence.pretrained,
         "description": evidence.description,
         "settings": evidence.settings,
@@ -118,6 +124,11 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         # Sorted: DVC, which says when this page has to be made anew, does not look at the order of keys.
         "parameters": yaml.safe_dump(dict(evidence.parameters), allow_unicode=True),
     }
+
+
+def things(split: Split) -> str:
+    """What a split holds, in the plural."""
+    return "texts" if split.vocabulary else "pictures"
 
 
 def _bands(look: dict[str, Look]) -> str:
@@ -145,14 +156,15 @@ def _confusion(evidence: Evidence) -> dict[str, Any]:
 
 
 def _mistakes(evidence: Evidence) -> dict[str, Any]:
-    """Test pictures that the candidate gets wrong, the most confident first."""
-    test = evidence.test
+    """Test pictures or texts that the candidate gets wrong, the most confident first."""
+    test, texts = evidence.test, evidence.texts.get("test")
     confidence, predictions = evidence.probabilities[evidence.candidate_index()].max(dim=1)
     wrong = (predictions != test.labels).nonzero().flatten().tolist()
     wrong.sort(key=lambda i: (-float(confidence[i]), i))
     shown = [
         {
-            "picture": thumbnail(test.images[i]),
+            "picture": "" if texts else thumbnail(test.images[i]),
+            "text": shortened(texts[i], MOST_LETTERS) if texts else "",
             "label": test.classes[int(test.labels[i])],
             "prediction": test.classes[int(predictions[i])],
             "confidence": float(confidence[i]),

@@ -41,11 +41,13 @@ class Evidence:
     """Of the candidate: rows are true classes, columns are predictions."""
     source: Split
     source_weights: Mapping[str, Tensor]
-    """(S, N): how often each of N source pictures was drawn with each of S seeds, by strategy; all alike elsewhere."""
+    """(S, N): how often each of N of the source was drawn with each of S seeds, by strategy; all alike elsewhere."""
     pool: Split
     test: Split
+    texts: Mapping[str, list[str]]
+    """As they were, by part (source, test); nothing of a part that holds pictures."""
     embedding: Embedding | None
-    """None with too few pictures."""
+    """None with too few pictures or texts."""
     card: dict[str, Any]
     forecast: dict[str, Any]
     """What was expected before the trials ran: build/forecast/forecast.json."""

@@ -20,7 +20,7 @@ def outlook(forecast: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]
     strategy = judged(summary)
     gains = realised_gains(summary, strategy) if strategy else {}
     return {
-        "gap": gap_in_words(forecast["gap"]),
+        "gap": gap_in_words(forecast),
         "gap_numbers": gap_in_numbers(forecast["gap"]) if forecast["gap"] is not None else "",
         "warning": warning(forecast),
         "rows": [

@@ -37,7 +37,7 @@ def embedding_plot(embedding: Embedding) -> Markup:
         else:
             _dots(axes, embedding, torch.ones(len(embedding.classes), dtype=torch.bool), MUTED, SERIES[0])
         figure.legend(loc="outside lower center", ncols=3, columnspacing=1, handletextpad=0.2)
-        return to_svg(figure, "embedding", "Features of source and target pictures in two dimensions")
+        return to_svg(figure, "embedding", "Features of source and target in two dimensions")
 
 
 def _dots(axes: Axes, embedding: Embedding, chosen: torch.Tensor, source: str, target: str) -> None:

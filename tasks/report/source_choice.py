@@ -1,18 +1,20 @@
-"""Which source pictures a strategy drew often, and which hardly ever.
+"""Which source pictures or texts a strategy drew often, and which hardly ever.
 
 Legend: S seeds, N source pictures, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from graft.split import Split
+from tasks.datasets.words import shortened
 from tasks.report.thumbnails import strip
 
-SHOWN = 100
-"""Pictures in each of the two sheets."""
+SHOWN, SHOWN_TEXTS = 100, 12
+"""Pictures in each of the two sheets, or texts in each of the two lists."""
 
 MOST_CLASSES = 12
 
@@ -34,9 +36,9 @@ class SourceChoice:
     """What the report shows of a strategy that does not draw all source pictures alike."""
 
     strategy: str
-    most: str
-    """The pictures that are drawn most, as the `src` of an image."""
-    least: str
+    most: str | tuple[str, ...]
+    """The pictures that are drawn most, as the `src` of an image; or the texts."""
+    least: str | tuple[str, ...]
     carrying: float
     """The share of the source that nine draws of ten come from, mean over seeds."""
     classes: tuple[ClassShare, ...]
@@ -44,20 +46,26 @@ class SourceChoice:
     classes_left_out: int
 
 
-def source_choice(strategy: str, weights: Tensor, source: Split) -> SourceChoice:
-    """The choice that `weights` (S, N), one row a seed, stand for."""
+def source_choice(strategy: str, weights: Tensor, source: Split, texts: Sequence[str] | None = None) -> SourceChoice:
+    """The choice that `weights` (S, N), one row a seed, stand for; `texts` are the source's, if it holds any."""
     shares = weights.double() / weights.double().sum(dim=1, keepdim=True)
     mean = shares.mean(dim=0)
     order = mean.argsort(descending=True, stable=True)
     classes = class_shares(mean, source)
     return SourceChoice(
         strategy,
-        most=strip(source.take(order[:SHOWN])),
-        least=strip(source.take(_least(mean, order))),
+        most=_shown(order[:SHOWN], source, texts),
+        least=_shown(_least(mean, order), source, texts),
         carrying=sum(carrying_share(row) for row in shares) / len(shares),
         classes=tuple(classes[:MOST_CLASSES]),
         classes_left_out=max(0, len(classes) - MOST_CLASSES),
     )
+
+
+def _shown(places: Tensor, source: Split, texts: Sequence[str] | None) -> str | tuple[str, ...]:
+    if texts is None:
+        return strip(source.take(places))
+    return tuple(shortened(texts[place]) for place in places[:SHOWN_TEXTS].tolist())
 
 
 def carrying_share(shares: Tensor) -> float:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from graft.inputs import BYTES
+
 
 @dataclass(frozen=True)
 class PrepareSettings:
@@ -22,17 +24,30 @@ class PrepareSettings:
     """Of a table, if it is not called label, class or category."""
     target_label_column: str = ""
     """The same of the target."""
+    source_text_column: str = ""
+    """Of a table of texts, if it is not called text, sentence, message, review or content."""
+    target_text_column: str = ""
+    """The same of the target."""
     target_group_column: str = ""
     """Column of what is never divided between training, validation and test, such as a patient or a video."""
     class_map: dict[str, str] | str = field(default_factory=dict)
     """Which class of the source is which of the target, where they are called otherwise: SOURCE: TARGET; or the path of
     a table with the columns source and target."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What to do with pictures that cannot be read: refuse the data, or leave them out and list them in the card."""
+    """What to do with pictures or texts that cannot be read: refuse the data, or leave them out and list them in the
+    card."""
     image_size: Annotated[int, Ge(8), Le(1024)] = 16
     """Height and width of the packed pictures; a picture that is not square is stretched."""
     channels: Literal[1, 3] = 1
     """1 packs grey pictures, 3 colour."""
+    text_tokens: Literal["bpe", "bytes"] = "bpe"
+    """What texts are cut into: pieces of words that are frequent in the training texts, or bytes."""
+    text_vocabulary: Annotated[int, Ge(BYTES), Le(65536)] = 4000
+    """How many such pieces there are at most, the 256 bytes and the padding among them."""
+    text_length: Annotated[int, Ge(4), Le(4096)] = 128
+    """Tokens of a packed text; what goes beyond is cut off."""
+    text_lowercase: bool = True
+    """Whether capitals count as small letters, which makes more of few texts."""
     test_fraction: Annotated[float, Gt(0.0), Lt(1.0)] = 0.35
     """Share of each class that becomes the test split, if the target comes without one."""
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0

@@ -151,7 +151,14 @@ def describe(name: str, images: np.ndarray, labels: np.ndarray, classes: list[st
     """The entry of a part in the data card."""
     sizes, digests = np.full((len(images), 2), SIZE), [image.tobytes() for image in images]
     entry = describe_part(images, labels, classes, sizes=sizes, digests=digests)
-    found = {"path": f"data/{name}.npz", "layout": "npz", "split": "given", "validation": "", "ignored_files": 0}
+    found = {
+        "path": f"data/{name}.npz",
+        "kind": "pictures",
+        "layout": "npz",
+        "split": "given",
+        "validation": "",
+        "ignored_files": 0,
+    }
     return {**entry, **found, "skipped": []}
 
 

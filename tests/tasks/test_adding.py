@@ -58,7 +58,7 @@ def test_the_first_of_the_two_is_added_and_versioned_while_the_other_is_not_ther
         1,
         ((8, 8),) * 3,
     )
-    assert not pool.has_colour
+    assert not pool.content.has_colour
     assert compare(root) == "unchanged"
     assert not (root / adding.STAGING).exists()
 
@@ -205,7 +205,7 @@ def test_the_contact_sheet_shows_the_pictures_themselves(root: Path, tmp_path: P
     assert sheet.shape == (2 * 9 + 1, PER_CLASS * 9 + 1, 3)
     np.testing.assert_array_equal(sheet[1:9, 1:9], drawn[0])
     np.testing.assert_array_equal(sheet[10:18, 28:36], drawn[7])
-    assert card.parts["source"].has_colour
+    assert card.parts["source"].content.has_colour
 
 
 class TestTorchvision:

@@ -121,7 +121,7 @@ def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
         "n_validation": 6,
         "seeds": [0, 1, 2],
     }
-    assert report["test"] == {"n": 50, "classes": ["ant", "bee", "cat"]}
+    assert report["test"] == {"n": 50, "kind": "pictures", "classes": ["ant", "bee", "cat"]}
 
 
 def test_the_test_split_never_chooses(project: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.inputs import PADDING
+from graft.inputs import BYTES, PADDING
 from tasks.artifacts import load_split, save_texts
-from tasks.datasets.tokenizer import BYTES, TOKENIZER, encode, load_tokenizer, train_tokenizer, vocabulary_size
+from tasks.datasets.tokenizer import TOKENIZER, encode, load_tokenizer, train_tokenizer, vocabulary_size
 from tasks.errors import GraftError
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the log", "free entry: win £100 now!"] * 4
@@ -30,16 +30,17 @@ def test_frequent_words_become_one_token_and_bytes_stay_bytes() -> None:
 def test_no_text_has_an_unknown_token_and_every_text_can_be_read_back(text: str) -> None:
     import unicodedata
 
-    tokenizer = train_tokenizer(TEXTS, BYTES)
+    tokenizer = train_tokenizer(TEXTS, BYTES, lowercase=False)
     read_back = tokenizer.decode(tokenizer.encode(text).ids)
     assert read_back.removeprefix(" ") == unicodedata.normalize("NFC", text).removeprefix(" ")
 
 
 def test_short_texts_are_filled_up_and_long_ones_cut() -> None:
-    tokens = encode(train_tokenizer(TEXTS, BYTES), ["", "ab", "abcdefgh"], 4)
+    tokens, counts = encode(train_tokenizer(TEXTS, BYTES), ["", "ab", "abcdefgh"], 4)
+    assert counts.tolist() == [0, 3, 9]  # a blank comes before the first word
     assert tokens.shape == (3, 4)
     assert tokens.dtype == np.int32
-    assert (tokens != PADDING).sum(axis=1).tolist() == [0, 3, 4]  # a blank comes before the first word
+    assert (tokens != PADDING).sum(axis=1).tolist() == [0, 3, 4]
 
 
 def test_packed_texts_come_back_with_the_size_of_their_vocabulary(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_packed_texts_come_back_with_the_size_of_their_vocabulary(tmp_path: Path
     tokenizer.save(str(tmp_path / "made"))
     folder = tmp_path / "packed"
     folder.mkdir()
-    tokens = encode(tokenizer, TEXTS, 8)
+    tokens, _ = encode(tokenizer, TEXTS, 8)
     save_texts(folder, tokens, np.arange(12) % 2, ["ham", "spam"], tmp_path / "made")
     split = load_split(folder)
     assert split.vocabulary == tokenizer.get_vocab_size() == vocabulary_size(folder / TOKENIZER)

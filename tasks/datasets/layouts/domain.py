@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from tasks.datasets.limits import MOST_DEPTH
-from tasks.datasets.pictures import convert
+from tasks.datasets.pictures import UnreadableError, convert
 
 One = TypeVar("One")
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLIT_NAMES = {TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, "dev": VAL, TEST: TEST}
 """What a split may be called, in letters of either case, and which one it is."""
+MOST_CHARACTERS = 1 << 20
+"""Longer texts are refused."""
 _IN_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 
@@ -27,7 +29,7 @@ class Fault(NamedTuple):
     """Something wrong with the data."""
 
     kind: str
-    """Faults of a kind are listed together: layout, picture, class, leak, budget."""
+    """Faults of a kind are listed together: layout, picture, text, class, leak, budget."""
     path: str
     problem: str
 
@@ -62,21 +64,59 @@ class Pictures:
         return Pictures(self.names + other.names, np.concatenate([self.labels, other.labels]), read, groups)
 
 
+@dataclass(frozen=True)
+class Texts:
+    """Labelled texts of a split."""
+
+    names: list[str]
+    """Where each text is: the file's path from the project's folder, and its line."""
+    labels: np.ndarray
+    """(N,) int64, an index into the domain's classes."""
+    texts: list[str]
+    groups: list[str] | None = None
+    """What each belongs to (a thread, an author), of which no part may be tested on what was learned from another."""
+
+    def read(self, index: int) -> str:
+        """One text; raises UnreadableError."""
+        text = self.texts[index]
+        if not text:
+            raise UnreadableError("no text")
+        if len(text) > MOST_CHARACTERS:
+            raise UnreadableError(f"too long: {len(text):,} characters, at most {MOST_CHARACTERS:,}")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise UnreadableError("half of a surrogate pair, so this is no text")
+        return text
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __add__(self, other: "Texts") -> "Texts":
+        """These, then those of another split."""
+        groups = None if self.groups is None or other.groups is None else self.groups + other.groups
+        labels = np.concatenate([self.labels, other.labels])
+        return Texts(self.names + other.names, labels, self.texts + other.texts, groups)
+
+
 @dataclass
 class Domain:
     """What a domain's folder holds."""
 
     path: str
     layout: str = ""
-    """npz, idx, folders, manifest or parquet."""
+    """npz, idx, folders, manifest, parquet, texts, or texts without headings."""
     classes: list[str] = field(default_factory=list)
-    splits: dict[str, Pictures] = field(default_factory=dict)
+    splits: dict[str, "Pictures | Texts"] = field(default_factory=dict)
     """By name: train, and test if there is one."""
     faults: list[Fault] = field(default_factory=list)
     ignored: int = 0
     """Hidden files, and files that lie outside the classes' folders or in no list."""
     validation: Literal["", "joined to train", "taken as test"] = ""
     """What became of a validation split; empty if there was none."""
+
+    @property
+    def things(self) -> str:
+        """What it holds, in the plural."""
+        return "texts" if self.layout.startswith("texts") else "pictures"
 
     def add_fault(self, path: str, problem: str) -> None:
         """Collect a fault of the layout."""
@@ -88,7 +128,7 @@ class Domain:
             return
         validation = self.splits.pop(VAL)
         if TEST in self.splits and TRAIN in self.splits:
-            self.splits[TRAIN] += validation
+            self.splits[TRAIN] += validation  # type: ignore[operator]  # a domain's splits are of one kind
             self.validation = "joined to train"
         else:
             self.splits[TEST] = validation
@@ -99,11 +139,11 @@ def enter_listed(
     domain: Domain,
     listed: Mapping[str, Sequence[One]],
     label: Callable[[One], str],
-    pictures: Callable[[list[One], np.ndarray], Pictures],
+    build: Callable[[list[One], np.ndarray], Pictures | Texts],
 ) -> None:
-    """Classes and splits of a list of pictures, by split; a class that train lacks is a fault, its pictures left out.
+    """Classes and splits of a list of pictures or texts, by split; a class that train lacks is a fault, and left out.
 
-    `label` tells the class of one of them, `pictures` makes a split of several, with their labels (N,).
+    `label` tells the class of one of them, `build` makes a split of several, with their labels (N,).
     """
     domain.classes = sorted({label(one) for one in listed.get(TRAIN, [])})
     index = {name: place for place, name in enumerate(domain.classes)}
@@ -112,7 +152,7 @@ def enter_listed(
             fault = f"class {name!r} is in the {split} split but not in train"
             domain.faults.append(Fault("class", domain.path, fault))
         kept = [one for one in of_split if label(one) in index]
-        domain.splits[split] = pictures(kept, np.array([index[label(one)] for one in kept], dtype=np.int64))
+        domain.splits[split] = build(kept, np.array([index[label(one)] for one in kept], dtype=np.int64))
 
 
 def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Pictures:

@@ -1,12 +1,22 @@
 """Domains in a table of files: CSV or TSV with the columns path and label, and maybe split, domain and a group."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
-from tasks.datasets.layouts.domain import TRAIN, Domain, Fault, Pictures, enter_listed, is_inside, split_of, usable
+from tasks.datasets.layouts.domain import (
+    TRAIN,
+    Domain,
+    Fault,
+    Pictures,
+    Texts,
+    enter_listed,
+    is_inside,
+    split_of,
+    usable,
+)
 from tasks.datasets.layouts.folders import file_pictures
 from tasks.datasets.tables import SUFFIXES, Row, read_headings, read_table
 from tasks.errors import GraftError
@@ -25,15 +35,20 @@ class Columns(NamedTuple):
     """The column of the labels."""
     group: str = ""
     """The column of what may not be divided between training and test."""
+    text: str = ""
+    """The column of the texts."""
 
 
 class Listed(NamedTuple):
-    """A picture of a manifest."""
+    """A row of a table."""
 
-    file: str
+    what: str
+    """The path of a picture's file, or a text."""
     label: str
     split: str
     group: str
+    name: str
+    """Where it is."""
 
 
 def is_manifest(folder: Path, names: Sequence[str]) -> bool:
@@ -63,15 +78,15 @@ def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: C
             for problem in error.problems:
                 domain.add_fault(path, problem)
     if not domain.faults:
-        _enter(domain, folder, listed, grouped=bool(columns.group))
+        enter(domain, listed, lambda files, labels, groups: _pictures(domain, folder, files, labels, groups), columns)
 
 
 def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[Listed]:
     headings, rows = read_table(folder / name)
-    path, label = _pick(headings, "", PATHS, "path"), _pick(headings, columns.label, LABELS, "label")
+    path, label = pick(headings, "", PATHS, "path"), pick(headings, columns.label, LABELS, "label")
     if columns.group and columns.group not in headings:
         raise GraftError(f"no column {columns.group!r} (prepare.target_group_column); there are {', '.join(headings)}")
-    rows = _of_domain(headings, rows, columns.domain)
+    rows = of_domain(headings, rows, columns.domain)
     of_file = split_of(Path(name).stem) or TRAIN
     found: list[Listed] = []
     seen: dict[str, int] = {}
@@ -83,7 +98,7 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
         if file in seen:
             domain.faults.append(Fault("layout", where, f"{file} is in line {seen[file]} too"))
         seen.setdefault(file, row.line)
-        found.append(Listed(file, row.cells[label], split, row.cells.get(columns.group, "")))
+        found.append(Listed(file, row.cells[label], split, row.cells.get(columns.group, ""), where))
     return found
 
 
@@ -102,7 +117,12 @@ def _row_problems(
         yield "layout", f"{file} is a link out of {domain.path}: copy the file in"
 
 
-def _pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) -> str:
+def pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) -> str:
+    """The column that was asked for, or the first with a usual name.
+
+    Raises:
+        GraftError: there is none; names those that are there.
+    """
     for name in (asked,) if asked else usual:
         if name in headings:
             return name
@@ -110,26 +130,42 @@ def _pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) 
     raise GraftError(f"line 1: no column for the {what} ({wanted}); there are {', '.join(headings)}")
 
 
-def _of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Row]:
+def of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Row]:
+    """The rows of one domain; all of a table that knows no domains.
+
+    Raises:
+        GraftError: there is no such domain, or there are several and none is asked for.
+    """
     if DOMAIN not in headings:
         if wanted:
             raise GraftError(f"line 1: no column {DOMAIN!r}, so no domain {wanted!r}")
         return rows
-    there = sorted({row.cells[DOMAIN] for row in rows})
+    there = sorted({row.cells.get(DOMAIN, "") for row in rows})
     if wanted and wanted not in there:
         raise GraftError(f"no domain {wanted!r}; there are {', '.join(there)}")
     if not wanted and len(there) > 1:
         raise GraftError(f"several domains: {', '.join(there)}; say which: prepare.*_domain")
-    return [row for row in rows if row.cells[DOMAIN] == wanted] if wanted else rows
+    return [row for row in rows if row.cells.get(DOMAIN) == wanted] if wanted else rows
 
 
-def _enter(domain: Domain, folder: Path, listed: list[Listed], *, grouped: bool) -> None:
+def enter(
+    domain: Domain,
+    listed: list[Listed],
+    build: Callable[[list[Listed], np.ndarray, list[str] | None], Pictures | Texts],
+    columns: Columns,
+) -> None:
+    """Give a domain its classes and splits; `build` makes a split of rows, labels (N,) and maybe groups."""
     by_split: dict[str, list[Listed]] = {}
     for one in listed:
         by_split.setdefault(one.split, []).append(one)
 
-    def pictures(kept: list[Listed], labels: np.ndarray) -> Pictures:
-        groups = [one.group for one in kept] if grouped else None
-        return file_pictures(domain.path, folder, [one.file for one in kept], labels, groups)
+    def built(kept: list[Listed], labels: np.ndarray) -> Pictures | Texts:
+        return build(kept, labels, [one.group for one in kept] if columns.group else None)
 
-    enter_listed(domain, by_split, lambda one: one.label, pictures)
+    enter_listed(domain, by_split, lambda one: one.label, built)
+
+
+def _pictures(
+    domain: Domain, folder: Path, files: list[Listed], labels: np.ndarray, groups: list[str] | None
+) -> Pictures:
+    return file_pictures(domain.path, folder, [one.what for one in files], labels, groups)

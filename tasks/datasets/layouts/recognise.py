@@ -7,12 +7,15 @@ from tasks.datasets.layouts.folders import open_folders
 from tasks.datasets.layouts.manifest import Columns, is_manifest, open_manifest
 from tasks.datasets.layouts.packed import is_idx, is_npz, open_idx, open_npz
 from tasks.datasets.layouts.parquet import is_parquet, open_parquet
+from tasks.datasets.layouts.texts import has_training_texts, is_texts, open_texts
 
 EXPECTED = (
     "train.npz [val.npz, test.npz]; train-images-idx3-ubyte and train-labels-idx1-ubyte [t10k-…] (.gz or not); "
-    "train-….parquet [test-….parquet]; a table (.csv, .tsv) with the columns path and label; or pictures in "
-    "train/CLASS/ [val/CLASS/, test/CLASS/] or in CLASS/"
+    "train-….parquet [test-….parquet]; a table (.csv, .tsv) with the columns path and label; pictures in train/CLASS/ "
+    "[val/CLASS/, test/CLASS/] or in CLASS/; or texts (.tsv, .csv, .jsonl) with the columns label and text"
 )
+_WITH_DOMAINS = ("manifest", "parquet", "texts")
+"""Layouts that may have a column `domain`."""
 
 
 def open_domain(project: Path, path: str, columns: Columns | None = None) -> Domain:
@@ -33,11 +36,11 @@ def open_domain(project: Path, path: str, columns: Columns | None = None) -> Dom
         )
         return domain
     domain = _open(path, folder, names, folders, columns)
-    if columns.domain and domain.layout and domain.layout not in ("manifest", "parquet") and not domain.faults:
+    if columns.domain and domain.layout and domain.layout not in _WITH_DOMAINS and not domain.faults:
         domain.add_fault(path, f"no domains there, so no {columns.domain!r}; leave prepare's *_domain empty")
     domain.settle_validation()
     if domain.layout and TRAIN not in domain.splits and not domain.faults:
-        domain.add_fault(path, f"no training pictures; expected {EXPECTED}")
+        domain.add_fault(path, f"no training {domain.things}; expected {EXPECTED}")
     return domain
 
 
@@ -51,6 +54,8 @@ def _open(path: str, folder: Path, names: list[str], folders: list[str], columns
         open_parquet(domain, folder, columns)
     elif is_manifest(folder, names):
         open_manifest(domain, folder, names, columns)
+    elif is_texts(folder, names, columns, alone=not folders):
+        open_texts(domain, folder, names, columns)
     elif folders:
         open_folders(domain, folder, folders)
     else:
@@ -59,9 +64,11 @@ def _open(path: str, folder: Path, names: list[str], folders: list[str], columns
 
 
 def _domains(folder: Path, folders: list[str]) -> list[str]:
-    """The domains of DOMAIN/SPLIT/CLASS/FILE; none if that is not how it lies."""
+    """The domains of DOMAIN/SPLIT/CLASS/FILE, or of DOMAIN/SPLIT.tsv and its like; none if that is not how it lies."""
     if not folders or any(split_of(name) for name in folders):
         return []
+    if all(has_training_texts(folder / name) for name in folders):
+        return sorted(folders)
     inner = {name: [entry for entry in (folder / name).iterdir() if entry.is_dir()] for name in folders}
     are_domains = all(
         any(split_of(entry.name) == TRAIN and any(e.is_dir() for e in entry.iterdir()) for entry in entries)

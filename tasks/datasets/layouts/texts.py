@@ -1,0 +1,89 @@
+"""Domains in files of texts: TSV, CSV or JSON lines with the columns label and text, maybe split, domain and a group.
+
+A TSV or CSV may lack headings; each row is then a label and a text.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Texts, usable
+from tasks.datasets.layouts.manifest import LABELS, SPLIT, Columns, Listed, enter, of_domain, pick
+from tasks.datasets.tables import read_headings
+from tasks.datasets.text_tables import JSON_LINES, SUFFIXES, read_texts
+from tasks.errors import GraftError
+
+TEXTS = ("text", "sentence", "message", "review", "content")
+WITHOUT_HEADINGS = "texts without headings"
+
+
+def is_texts(folder: Path, names: Sequence[str], columns: Columns, *, alone: bool) -> bool:
+    """Whether a folder with these files is such a domain; a table without headings is only where it lies `alone`."""
+    return any(_has_texts(folder / name, columns) or alone for name in names if name.endswith(SUFFIXES))
+
+
+def has_training_texts(folder: Path) -> bool:
+    """Whether a folder holds a file of texts that is called as a training split is."""
+    return any(
+        path.suffix in SUFFIXES and SPLIT_NAMES.get(path.stem) == TRAIN for path in folder.iterdir() if path.is_file()
+    )
+
+
+def open_texts(domain: Domain, folder: Path, names: Sequence[str], columns: Columns) -> None:
+    """Read one file, or one for each split (`train.tsv`, `test.tsv`)."""
+    domain.layout = "texts"
+    found = [name for name in names if name.endswith(SUFFIXES)]
+    if len(found) > 1 and not all(Path(name).stem in SPLIT_NAMES for name in found):
+        domain.add_fault(
+            domain.path, f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split"
+        )
+        return
+    listed: list[Listed] = []
+    for name in found:
+        if not usable(domain, folder, folder / name):
+            continue
+        try:
+            listed += _listed(domain, folder, name, columns)
+        except GraftError as error:
+            for problem in error.problems:
+                domain.add_fault(f"{domain.path}/{name}", problem)
+    if not domain.faults:
+        enter(
+            domain,
+            listed,
+            lambda rows, labels, groups: Texts([r.name for r in rows], labels, [r.what for r in rows], groups),
+            columns,
+        )
+
+
+def _has_texts(path: Path, columns: Columns) -> bool:
+    """Whether a file says that it holds texts."""
+    if path.suffix == JSON_LINES:
+        return True
+    return bool(set(read_headings(path)) & _asked_or(TEXTS, columns.text))
+
+
+def _asked_or(usual: Sequence[str], asked: str) -> set[str]:
+    return {asked} if asked else set(usual)
+
+
+def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[Listed]:
+    known = _asked_or(TEXTS, columns.text) | _asked_or(LABELS, columns.label)
+    headings, rows, has_headings = read_texts(folder / name, known)
+    if not has_headings:
+        domain.layout = WITHOUT_HEADINGS
+    if not rows:
+        return []
+    text, label = pick(headings, columns.text, TEXTS, "text"), pick(headings, columns.label, LABELS, "label")
+    if columns.group and columns.group not in headings:
+        raise GraftError(f"no column {columns.group!r} (prepare.target_group_column); there are {', '.join(headings)}")
+    of_file = SPLIT_NAMES.get(Path(name).stem, TRAIN)
+    found: list[Listed] = []
+    for row in of_domain(headings, rows, columns.domain):
+        where, kind = f"{domain.path}/{name}:{row.line}", row.cells.get(label, "")
+        split = SPLIT_NAMES.get(row.cells.get(SPLIT, "").lower(), "") if SPLIT in headings else of_file
+        if not kind or any("\ud800" <= letter <= "\udfff" for letter in kind):
+            domain.add_fault(where, "no label")
+        if not split:
+            domain.add_fault(where, f"{row.cells.get(SPLIT, '')!r} is not a split; valid: train, val, test")
+        found.append(Listed(row.cells.get(text, ""), kind, split, row.cells.get(columns.group, ""), where))
+    return found
