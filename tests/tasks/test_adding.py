@@ -52,7 +52,7 @@ def test_the_first_of_the_two_is_added_and_versioned_while_the_other_is_not_ther
     card = take(root, "target", photos)
     assert sorted(card.parts) == ["pool", "test"]
     pool = card.parts["pool"]
-    assert (pool.layout, pool.classes, pool.duplicates, pool.sizes) == (
+    assert (pool.layout, pool.classes, pool.duplicates, pool.content.sizes) == (
         "folders",
         {"one": 9, "two": 8},
         1,
