@@ -181,7 +181,7 @@ def _source_weights(trials: list[Trial], source: Split) -> dict[str, Tensor]:
 def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding | None:
     """A few hundred pictures or texts of both domains as the network sees them; None where there are too few, or where
     it cannot see both."""
-    if not isinstance(source.reads, type(test.reads)):
+    if not len(source) or not isinstance(source.reads, type(test.reads)):
         return None
     shown = [split.take(draw(split.labels, _MOST_DOTS, seed)) for split in (source, test)]
     features = torch.cat([predict(network, split.images)[1] for split in shown])

@@ -59,6 +59,8 @@ def finetune(entry: Entry) -> None:
         strategy = load_strategy(entry)
         labelled = _draw(entry, settings)
         source = load_split(chosen_source()) if strategy.uses_source_data else None
+        if source is not None and not len(source):
+            raise ValueError("it trains on source data too, and there is none (prepare.source: none)")
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
         trainer = _Trainer(

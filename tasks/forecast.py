@@ -6,6 +6,7 @@ the source model that the trials begin with. The test split is never read here.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from graft.comparison import seed_interval, verdict
 from graft.device import choose_device
 from graft.domain_gap import domain_gap
+from graft.input_fit import input_fit
 from graft.label_budget import Labels, by_size
 from graft.network import Network, predict
 from graft.on_disk import in_memory
@@ -71,7 +73,7 @@ def write_forecast(project: Path) -> None:
     torch.set_num_threads(settings.threads)
     use, found = read_use(project / PARAMS), forecast(project, settings)
     candidates = [OWN, *source_names(project / PARAMS)]
-    found["chosen"] = next(name for name in found["ranking"] if name in candidates) if use == BEST else use
+    found["chosen"] = next((name for name in found["ranking"] if name in candidates), OWN) if use == BEST else use
     choose(project, found["chosen"])
     with new_folder(project / OUTPUT) as folder:
         write_json(folder / "forecast.json", found)
@@ -91,6 +93,7 @@ def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Pa
     score = ranked_by(cells[-1].labels)
     return {
         "gap": None if OWN in unfit else _gap(project, pool, settings),
+        "input": None if OWN in unfit else _input(project, pool),
         "models": models,
         "unfit": unfit,
         "ranked_by": score,
@@ -136,11 +139,14 @@ def _places(numbered: Split) -> Tensor:
 
 def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, Any] | None:
     """The gap between source and target as the pretrained network sees them; None with too little of one."""
+    source = Packed.load(project / DATA / "source")
+    if not len(source.split):
+        return None
     network = load_network(project / PRETRAINED).to(choose_device())
     generator = torch.Generator().manual_seed(settings.seed)
     features = []
     tokenizer = project / PRETRAINED / TOKENIZER
-    for packed in (Packed.load(project / DATA / "source"), pool):
+    for packed in (source, pool):
         drawn = torch.randperm(len(packed.split), generator=generator)[: settings.pictures]
         features.append(predict(network, packed.read_by(network.description, tokenizer, drawn))[1])
     try:
@@ -148,6 +154,17 @@ def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, A
     except ValueError:
         return None
     return {name: value if name == "pictures" else _short(value) for name, value in asdict(found).items()}
+
+
+def _input(project: Path, pool: Packed) -> dict[str, Any] | None:
+    """How the target's pictures fit the normalisation of given weights; None where there are none."""
+    made = project / PRETRAINED / "metrics.json"
+    if pool.split.vocabulary or not made.exists() or "weights" not in json.loads(made.read_text(encoding="utf-8")):
+        return None
+    seen = input_fit(load_network(project / PRETRAINED), pool.split.images)
+    for fault in seen.faults:
+        print(f"warning: the target's statistics do not fit the weights' normalisation: {fault}", flush=True)
+    return {**asdict(seen), "does_not_fit": seen.faults}
 
 
 def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: ForecastSettings) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Legend: N pictures, C channels, H W height and width.
 """
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.npy import NpyReader, NpyWriter
 from tasks.parameters import read_section
-from tasks.settings.prepare import PrepareSettings
+from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 from tasks.stage import run_stage
 
 OUTPUT = Path("build/data")
@@ -48,10 +49,18 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
             found = examine(project, settings, keeper=keeper)
         if found.faults:
             raise GraftError(summarise(found.faults), "Mend or remove these; `graft data check` lists what is left.")
+        if settings.source == NO_SOURCE:
+            found.parts["source"] = _nothing_like(found.parts["pool"])
         _choose_rows(folder, found)
         texts = pack_texts(folder, found.parts, settings)
         entries = {name: _finish(folder / name, found, name, texts.get(name)) for name in PARTS}
         write_json(folder / "card.json", build_card(data_md5, **entries))
+
+
+def _nothing_like(pool: Part) -> Part:
+    """The source where there is none: no pictures or texts, of no class, in the pool's form."""
+    domain = replace(pool.domain, path=NO_SOURCE, layout=NO_SOURCE, classes=[], ignored=0, validation="")
+    return replace(pool.take(np.zeros(len(pool.labels), dtype=bool)), domain=domain, groups=None)
 
 
 def _choose_rows(folder: Path, found: Examined) -> None:
@@ -61,7 +70,8 @@ def _choose_rows(folder: Path, found: Examined) -> None:
         if found.parts[name].texts is not None:
             continue
         rows = found.parts[name].rows
-        images = NpyReader(folder / ("pool" if name == "test" and found.has_made_test else name) / "images.npy")
+        made = (name == "source" and not len(rows)) or (name == "test" and found.has_made_test)
+        images = NpyReader(folder / ("pool" if made else name) / "images.npy")
         if len(rows) == len(images):
             continue
         (folder / name).mkdir(exist_ok=True)
@@ -80,7 +90,8 @@ def _finish(folder: Path, found: Examined, name: str, of_texts: dict[str, Any] |
     if part.groups and name == "pool":
         groups = np.unique(part.groups, return_inverse=True)[1]
         np.save(folder / "groups.npy", groups.astype(np.int64), allow_pickle=False)
-    entry = of_texts or _of_pictures(folder, part)
+    nothing = {"n": 0, "classes": {}, "duplicates": 0}
+    entry = of_texts or (_of_pictures(folder, part) if len(part.labels) else nothing)
     split = "all" if name == "source" else "held out" if found.has_made_test else "given"
     skipped = [str(fault) for fault in found.skipped.get("pool" if found.has_made_test else name, [])]
     return {

@@ -79,11 +79,18 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
     Raises:
         GraftError: the backbone or the weights cannot be used here, or training fails.
     """
-    training, validation = hold_out(source, settings.validation_fraction, settings.seed)
+    if not len(source) and not (origin and settings.learn == "nothing"):
+        raise GraftError(
+            f"params.yaml: prepare.source is none, so {where} has nothing to learn from",
+            f"Give it weights ({where}.weights) that learn nothing ({where}.learn: nothing), or a source.",
+        )
+    training = validation = source
+    if len(source):
+        training, validation = hold_out(source, settings.validation_fraction, settings.seed)
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     network = _given(origin, training, where) if origin else new_network(settings.backbone, training, where)
-    seen = input_fit(network, training.images) if origin and not training.vocabulary else None
+    seen = input_fit(network, training.images) if origin and len(training) and not training.vocabulary else None
     for fault in seen.faults if seen else []:
         print(f"warning: the input statistics do not fit the weights' normalisation: {fault}", flush=True)
     if origin and settings.learn == "nothing":
@@ -128,7 +135,7 @@ def _given(origin: Origin, pictures: Split, where: str) -> Network:
     """The given network, for such pictures."""
     try:
         network = for_input(load_network(origin.folder), pictures.reads)
-        network(pictures.images[:2])
+        network(network.example(2))
     except Exception as error:  # whatever a foreign body raises
         raise GraftError(f"params.yaml: {where}.weights: {origin.weights!r} cannot be used here: {error}") from None
     return network
@@ -137,7 +144,7 @@ def _given(origin: Origin, pictures: Split, where: str) -> Network:
 def _accuracy(network: Network, validation: Split) -> float | None:
     """On the source's held-out pictures; None where the network does not know their classes."""
     known = network.description.classes
-    if not set(validation.classes) <= set(known):
+    if not len(validation) or not set(validation.classes) <= set(known):
         return None
     columns = [known.index(name) for name in validation.classes]
     answers = predict(network.to(choose_device()), validation.images)[0][:, columns].argmax(dim=1)

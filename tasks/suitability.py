@@ -52,6 +52,8 @@ def check_suitability(root: Path) -> None:
         for name, knobs in (content.get(section) or {}).items():
             strategy: Any = parse(knobs or {}, strategy_class(name), where=f"{PARAMS}: {section}.{name}")
             try:
+                if strategy.uses_source_data and not domains["source"]["n"]:
+                    raise ValueError("it trains on source data too, and there is none (prepare.source: none)")
                 strategy.adapt(carried(deepcopy(network), read, strategy), target)
             except ValueError as error:
                 problems.append(f"{PARAMS}: {section}.{name}: {error}")

@@ -22,7 +22,7 @@ from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest
 from tasks.datasets.words import text_digest
 from tasks.errors import GraftError
-from tasks.settings.prepare import PrepareSettings
+from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 
 SHOWN = 20
 """Faults of a kind that are listed; the rest are counted."""
@@ -128,7 +128,8 @@ def examine(
         GraftError: `settings` name folders outside the project's data folder.
     """
     _require_inside_data(project, settings)
-    source, target = _open(project, settings, places or {})
+    places = dict(places or {}) | ({"source": None} if settings.source == NO_SOURCE else {})
+    source, target = _open(project, settings, places)
     found = Examined(faults=[*source.faults, *target.faults])
     _add_part(found, "source", source, TRAIN, settings, keeper)
     _add_target(found, target, settings, keeper)
@@ -202,6 +203,8 @@ def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
     problems = []
     for key in ("source", "target"):
         value = getattr(settings, key)
+        if key == "source" and value == NO_SOURCE:
+            continue
         parts = PurePosixPath(value).parts
         lexical = len(parts) > 1 and parts[0] == "data" and ".." not in parts
         if not lexical or not (project / value).resolve().is_relative_to(data):

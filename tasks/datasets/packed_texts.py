@@ -47,7 +47,8 @@ def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSetting
             np.save(place / "tokens.npy", tokens, allow_pickle=False)
             shutil.copyfile(made, place / TOKENIZER)
             write_json(place / RAW, part.texts)
-            entries[name] = _describe(part, counts, tokenizer.get_vocab_size(), settings)
+            if part.texts:
+                entries[name] = _describe(part, counts, tokenizer.get_vocab_size(), settings)
     return entries
 
 

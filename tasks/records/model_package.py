@@ -23,10 +23,12 @@ CODE = (
     "__init__.py",
     "artifacts.py",
     "datasets/__init__.py",
+    "datasets/limits.py",
     "datasets/pictures.py",
     "datasets/tokenizer.py",
     "errors.py",
     "files.py",
+    "npy.py",
     "records/__init__.py",
     "records/columns.py",
 )
@@ -67,14 +69,15 @@ def _log(client: "MlflowClient", run: "Run", trial: Trial) -> str:
             code_paths=_code(Path(folder)),
             signature=_signature(trial.description),
             input_example=_example(trial.description),
-            pip_requirements=requirements(),
+            pip_requirements=requirements(trial.description["backbone"]),
         )
     return str(model.model_id)
 
 
-def requirements() -> list[str]:
-    """Exact versions of what the model needs, without the mark of a local build such as +cpu."""
-    return [f"{name}=={version(name).partition('+')[0]}" for name in PACKAGES]
+def requirements(backbone: str) -> list[str]:
+    """Exact versions of what a model with that backbone needs, without the mark of a local build such as +cpu."""
+    needed = [*PACKAGES, *(["timm"] if "timm:" in backbone else [])]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in needed]
 
 
 def _files(trial: Trial) -> dict[str, Path]:

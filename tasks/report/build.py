@@ -60,6 +60,12 @@ def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
     return environment.get_template("report.html.j2").render(_context(evidence) | {"figures": figures}) + "\n"
 
 
+def _misfit(evidence: Evidence) -> list[str]:
+    """Why the source's pictures, or without any the target's, do not fit the normalisation of given weights."""
+    found = evidence.pretrained.get("input") or evidence.forecast.get("input") or {"does_not_fit": []}
+    return list(found["does_not_fit"])
+
+
 def _context(evidence: Evidence) -> dict[str, Any]:
     summary = evidence.summary
     look, by_budget = looks(summary), budgets(summary)
@@ -111,11 +117,12 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "mistakes": _mistakes(evidence),
         "card": evidence.card,
         "outlook": outlook(evidence.forecast, summary),
-        "sheets": {name: sheet(split) for name, split in parts.items() if not split.vocabulary},
+        "sheets": {name: sheet(split) for name, split in parts.items() if len(split) and not split.vocabulary},
         "things": things(evidence.test),
         "sources": things(evidence.source),
         "text_card": next((card for card in cards.values() if card.get("kind") == "texts"), None),
         "pretrained": evidence.pretrained,
+        "misfit": _misfit(evidence),
         "description": evidence.description,
         "settings": evidence.settings,
         "weights_sha256": evidence.weights_sha256,

@@ -7,13 +7,16 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from graft.inputs import BYTES
 
+NO_SOURCE = "none"
+"""Instead of the source's folder: all that is known elsewhere is in given weights."""
+
 
 @dataclass(frozen=True)
 class PrepareSettings:
     """Where the two domains lie, and the form that their pictures are packed in."""
 
     source: str = "data/source"
-    """Folder of the source domain, inside data/."""
+    """Folder of the source domain, inside data/; `none` where given weights are all that is known."""
     target: str = "data/target"
     """Folder of the target domain, inside data/."""
     source_domain: str = ""

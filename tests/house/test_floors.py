@@ -59,3 +59,11 @@ def test_graft_prints_nothing() -> None:
         names = {node.func.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
                  if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}  # fmt: skip
         assert not names & {"print", "open", "input", "exec", "eval"}, path
+
+
+def test_a_registered_model_takes_along_all_the_code_that_it_imports() -> None:
+    from tasks.records.model_package import CODE
+    from tests.house.imports import closure
+
+    used = closure(ROOT / "tasks/records/served_model.py") - {ROOT / "tasks/records/served_model.py"}
+    assert {path for path in used if path.is_relative_to(ROOT / "tasks")} <= {ROOT / "tasks" / name for name in CODE}

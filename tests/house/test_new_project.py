@@ -16,7 +16,7 @@ def test_the_graph_of_a_project_is_the_shipped_one_with_code_as_a_parameter() ->
     made = yaml.safe_load(graph())["stages"]
     assert list(made) == list(SHIPPED)
     for name, stage in SHIPPED.items():
-        code = [f"stages.{name}", *(["strategies.${item.strategy}"] if "matrix" in stage else [])]
+        code = [f"stages.{name}", *(["strategies.${item.strategy}"] if "strategy" in stage.get("matrix", {}) else [])]
         deps = [dep for dep in stage["deps"] if not dep.startswith(("graft/", "tasks/"))]
         assert made[name] == stage | {"deps": deps, "params": [*stage["params"], {"code.yaml": code}]}
 

@@ -184,7 +184,7 @@ def test_what_the_page_shows_of_the_parameters_makes_it_anew() -> None:
     from tasks.settings.check_parameters import SECTIONS
 
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert stages["evaluate"]["params"] == sorted([*SECTIONS, *PLAN_SECTIONS])
+    assert stages["evaluate"]["params"] == sorted([*SECTIONS, *PLAN_SECTIONS, "sources", "use"])
 
 
 def test_the_largest_budget_is_what_was_paid(page: Path) -> None:

@@ -30,6 +30,7 @@ from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
 from tasks.tracking import record
+from tasks.weights import weights
 from tests.tasks.mlflow_fixture import client_of
 from tests.tasks.text_data import CLASSES, sentences, text_project
 
@@ -73,6 +74,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.chdir(root)
     try:
         prepare(root, read_section(root / "params.yaml", "prepare", PrepareSettings))
+        weights(root)
         pretrain.pretrain(read_section(root / "params.yaml", "pretrain", PretrainSettings))
         write_forecast(root)
         with_labels = ("scratch", "fine_tune", "adaptive_sampling")
