@@ -12,7 +12,7 @@ from tasks.errors import GraftError
 from tasks.files import write_text
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.new_project.answers import Answers
-from tasks.new_project.project_files import DVC_IGNORED, IGNORED, config, extended, project_files
+from tasks.new_project.project_files import DVC_IGNORED, IGNORED, NOTE_ON_WEIGHTS, config, extended, project_files
 from tasks.prefect_settings import read_deployments
 from tasks.settings.check_parameters import check_parameters
 from tasks.shipped import shipped_text
@@ -48,6 +48,8 @@ def create(folder: Path, answers: Answers, *, git: bool) -> Created:
     refuse_what_is_there(folder)
     files = project_files(answers)
     _check(files)
+    if (folder / NOTE_ON_WEIGHTS).exists():
+        del files[NOTE_ON_WEIGHTS]
     in_git = _in_repository(folder)
     makes_repository = git and not in_git
     if not (folder / ".dvc").exists():

@@ -17,12 +17,14 @@ IGNORED = ("/data", "/build", "/reports/index.html", "/.graft/", "/.venv/", "__p
 DVC_IGNORED = (".graft", ".venv", ".*.part")
 FLOW = "flows.transfer.transfer"
 """Where Prefect finds the flow: in the installed package, and not in a file of the project."""
+NOTE_ON_WEIGHTS = "weights/README.md"
+"""The folder has to be there: the stage `weights` depends on it."""
 _CODE_DEP = re.compile(r"      - (?:graft|tasks)/\S+\n")
 _ABOUT_CODE = re.compile(r"# A stage lists the code, .*\n")
 
 
 def project_files(answers: Answers) -> dict[str, str]:
-    """The YAML files of a project, by name.
+    """The files of a project that are its own, by name.
 
     Raises:
         GraftError: a setting or a strategy does not exist.
@@ -34,6 +36,7 @@ def project_files(answers: Answers) -> dict[str, str]:
             "mlflow.yaml", [(("tracking", "experiment"), answers.name), (("registry", "model"), answers.name)]
         ),
         "prefect.yaml": _edited("prefect.yaml", _deployment(answers)),
+        NOTE_ON_WEIGHTS: shipped_text(NOTE_ON_WEIGHTS),
     }
 
 

@@ -44,7 +44,7 @@ def test_a_letter_shows_two_pixels_one_above_the_other() -> None:
 def test_every_class_stands_with_its_counts_and_whose_it_is(root: Path) -> None:
     save_pictures(root / "data/target", {"train/three": pictures(2, seed=8), "test/three": pictures(1, seed=9)})
     lines = [" ".join(line.split()) for line in printed(card_of(root)).splitlines()]
-    assert "pictures 20 18 9" in lines
+    assert "holds 20 pictures 18 pictures 9 pictures" in lines
     assert "layout npz folders folders" in lines
     assert any(line.startswith("three – 2 ━") and line.endswith("target's") for line in lines)
     assert any(line.startswith("one 10 ━━━━━━━━━━ 8 ━━━━━━━━━━ 4 ━━━━━━━━━━ shared") for line in lines)

@@ -32,6 +32,7 @@ from tasks.pretrain import pretrain
 from tasks.parameters import read_section
 from tasks.settings.pretrain import PretrainSettings
 from tasks.stage import make_deterministic
+from tasks.weights import weights
 
 few, many, most = sys.argv[1:]
 on_disk.MOST_IN_MEMORY = int(most)
@@ -39,11 +40,12 @@ found = {}
 for folder in (few, many):
     os.chdir(folder)
     make_deterministic(0)
+    weights(Path())
     pretrain(read_section(Path("params.yaml"), "pretrain", PretrainSettings))
     finetune(Entry("mcc", 0, 0))
     found[folder] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-weights = [Path("build", name, "model.safetensors").read_bytes() for name in ("pretrained", "trials/mcc-0-0")]
-print(json.dumps({"growth": found[many] - found[few], "weights": [hashlib.md5(w).hexdigest() for w in weights]}))
+made = [Path("build", name, "model.safetensors").read_bytes() for name in ("pretrained", "trials/mcc-0-0")]
+print(json.dumps({"growth": found[many] - found[few], "weights": [hashlib.md5(w).hexdigest() for w in made]}))
 """
 
 

@@ -12,12 +12,14 @@ from graft.settings import Training
 from tasks.artifacts import load_network, load_split
 from tasks.pretrain import OUTPUT, SOURCE, pretrain
 from tasks.settings.pretrain import PretrainSettings
+from tasks.weights import weights
 from tests.tasks.evaluation_fixture import make_project
 
 
 def test_the_network_says_how_sure_it_may_be_by_the_pictures_that_were_held_out(tmp_path: Path, monkeypatch) -> None:
     make_project(tmp_path, steps={})
     monkeypatch.chdir(tmp_path)
+    weights(tmp_path)
     pretrain(PretrainSettings("convnet_tiny", 0, 0.5, 1, Training(steps=4, batch_size=16, evaluations=2)))
     network = load_network(OUTPUT)
     held_out = hold_out(load_split(SOURCE), 0.5, 0)[1]
