@@ -105,7 +105,7 @@ def test_stock_dvc_finds_nothing_to_do_and_enters_the_same_into_the_lock(
     shutil.copytree(project, clone, ignore=shutil.ignore_patterns("dvc.lock", "build", "reports", "runs"))
     site.run(clone, "dvc", "repro", "--quiet", "finetune@mine-2-0")
     entries, others = (yaml.safe_load((folder / "dvc.lock").read_text())["stages"] for folder in (clone, project))
-    assert set(entries) == {"prepare", "pretrain", "finetune@mine-2-0"}
+    assert set(entries) == {"prepare", "weights", "pretrain", "forecast", "finetune@mine-2-0"}
     assert entries == {name: others[name] for name in entries}
 
 

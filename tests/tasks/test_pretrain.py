@@ -20,7 +20,13 @@ def test_the_network_says_how_sure_it_may_be_by_the_pictures_that_were_held_out(
     make_project(tmp_path, steps={})
     monkeypatch.chdir(tmp_path)
     weights(tmp_path)
-    pretrain(PretrainSettings("convnet_tiny", 0, 0.5, 1, Training(steps=4, batch_size=16, evaluations=2)))
+    pretrain(
+        PretrainSettings(
+            backbone="convnet_tiny",
+            validation_fraction=0.5,
+            training=Training(steps=4, batch_size=16, evaluations=2),
+        )
+    )
     network = load_network(OUTPUT)
     held_out = hold_out(load_split(SOURCE), 0.5, 0)[1]
     logits = network(held_out.images).detach().double().numpy()
