@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tasks.datasets.adding import Card
 from tasks.datasets.look import PartLook, PictureLook, TextLook, save_sheets
-from tasks.settings.prepare import PrepareSettings
+from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 
 TITLES = {"source": "source", "pool": "target: pool", "test": "target: test"}
 MOST_CLASSES = 30
@@ -54,8 +54,11 @@ def meaning(card: Card) -> Iterator[str]:
         yield f"Channels: {_channels(settings, colour=colour)}."
     if len(pictures) < len(parts):
         yield f"Tokens: {_tokens(settings)}; a text is cut after {settings.text_length} (prepare.text_length)."
-    if missing := [role for role, name in (("source", "source"), ("target", "pool")) if name not in parts]:
+    wanted = [("target", "pool")] if settings.source == NO_SOURCE else [("source", "source"), ("target", "pool")]
+    if missing := [role for role, name in wanted if name not in parts]:
         yield f"The {missing[0]} is not there yet: graft data add {missing[0]} PATH"
+    elif settings.source == NO_SOURCE:
+        yield "Source: none but the weights that are given (prepare.source)."
     else:
         yield from _mapping(parts["source"].classes.keys(), parts["pool"].classes.keys())
     if "test" in parts:

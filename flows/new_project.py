@@ -17,6 +17,8 @@ from rich.text import Text
 from tasks.errors import GraftError
 from tasks.new_project.answers import STRATEGIES, Answers, Edit, is_large
 from tasks.new_project.create import create, refuse_what_is_there
+from tasks.parameters import read_section
+from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 
 T = TypeVar("T")
 NO_SCHEDULE = "none"
@@ -111,7 +113,10 @@ def next_steps(folder: Path) -> list[str]:
     first = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
     if (folder / "data").exists():
         return [*first, f"{graft} data check", f"{graft} run --update-data"]
-    return [*first, f"{graft} data add source PATH", f"{graft} data add target PATH", f"{graft} run"]
+    params = folder / "params.yaml"
+    settings = read_section(params, "prepare", PrepareSettings) if params.exists() else PrepareSettings()
+    source = [] if settings.source == NO_SOURCE else [f"{graft} data add source PATH"]
+    return [*first, *source, f"{graft} data add target PATH", f"{graft} run"]
 
 
 def _command() -> str:

@@ -70,5 +70,7 @@ def test_the_next_steps_fit_the_folder(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "a b").mkdir()
     assert next_steps(Path("a b"))[0] == "cd 'a b'"
     assert next_steps(tmp_path)[0] == "graft data add source PATH"
+    (tmp_path / "params.yaml").write_text("prepare: {source: none}")
+    assert next_steps(tmp_path)[0] == "graft data add target PATH"
     (tmp_path / "data").mkdir()
     assert next_steps(tmp_path) == ["graft data check", "graft run --update-data"]
