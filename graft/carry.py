@@ -16,6 +16,16 @@ def crosses(source: Input, target: Input) -> bool:
     return isinstance(source, Text) != isinstance(target, Text)
 
 
+def require_source(strategy: Strategy, count: int) -> None:
+    """Refuse a strategy that trains on source data where there is none.
+
+    Raises:
+        ValueError: says so.
+    """
+    if strategy.uses_source_data and not count:
+        raise ValueError("it trains on source data too, and there is none (prepare.source: none)")
+
+
 def carried(source: Network, read: Input, strategy: Strategy) -> Network:
     """`source`, able to read what the target is; itself where it is already, which it then is for every strategy.
 

@@ -41,16 +41,8 @@ def load_texts(folder: Path) -> list[str] | None:
     return texts
 
 
-def save_texts(folder: Path, tokens: np.ndarray, labels: np.ndarray, classes: list[str], tokenizer: Path) -> None:
-    """Write texts as tokens (N, L) int32 and labels (N,) into an existing folder, with the tokenizer that made them."""
-    np.save(folder / "tokens.npy", tokens.astype(np.int32), allow_pickle=False)
-    np.save(folder / "labels.npy", labels.astype(np.int64), allow_pickle=False)
-    write_json(folder / "classes.json", classes)
-    shutil.copyfile(tokenizer, folder / TOKENIZER)
-
-
 def load_split(folder: Path) -> Split:
-    """Read what `save_split` or `save_texts` wrote; pictures that are too many for memory stay where they are.
+    """Read a split as `prepare` packs it; pictures that are too many for memory stay where they are.
 
     Raises:
         GraftError: a file is missing or is no such array.

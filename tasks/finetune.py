@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from graft.carry import carried
+from graft.carry import carried, require_source
 from graft.cost import multiply_adds, parameters
 from graft.device import choose_device
 from graft.label_budget import read_labels
@@ -59,8 +59,7 @@ def finetune(entry: Entry) -> None:
         strategy = load_strategy(entry)
         labelled = _draw(entry, settings)
         source = load_split(chosen_source()) if strategy.uses_source_data else None
-        if source is not None and not len(source):
-            raise ValueError("it trains on source data too, and there is none (prepare.source: none)")
+        require_source(strategy, len(source or ()))
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
         trainer = _Trainer(

@@ -107,7 +107,7 @@ def _finish(folder: Path, found: Examined, name: str, of_texts: dict[str, Any] |
 
 
 def _of_pictures(folder: Path, part: Part) -> dict[str, Any]:
-    images = np.load(folder / "images.npy", mmap_mode="r")
+    images = NpyReader(folder / "images.npy")
     return describe_part(images, part.labels, part.domain.classes, sizes=part.sizes, digests=part.digests)
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from graft.carry import carried
+from graft.carry import carried, require_source
 from graft.inputs import Input
 from graft.network import Description, Network
 from graft.strategies import look_in, strategy_class
@@ -52,8 +52,7 @@ def check_suitability(root: Path) -> None:
         for name, knobs in (content.get(section) or {}).items():
             strategy: Any = parse(knobs or {}, strategy_class(name), where=f"{PARAMS}: {section}.{name}")
             try:
-                if strategy.uses_source_data and not domains["source"]["n"]:
-                    raise ValueError("it trains on source data too, and there is none (prepare.source: none)")
+                require_source(strategy, domains["source"]["n"])
                 strategy.adapt(carried(deepcopy(network), read, strategy), target)
             except ValueError as error:
                 problems.append(f"{PARAMS}: {section}.{name}: {error}")

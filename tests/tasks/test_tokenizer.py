@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graft.inputs import BYTES, PADDING
-from tasks.artifacts import load_split, save_texts
+from tasks.artifacts import load_split
 from tasks.datasets.tokenizer import TOKENIZER, encode, load_tokenizer, train_tokenizer, vocabulary_size
 from tasks.errors import GraftError
 
@@ -49,7 +49,10 @@ def test_packed_texts_come_back_with_the_size_of_their_vocabulary(tmp_path: Path
     folder = tmp_path / "packed"
     folder.mkdir()
     tokens, _ = encode(tokenizer, TEXTS, 8)
-    save_texts(folder, tokens, np.arange(12) % 2, ["ham", "spam"], tmp_path / "made")
+    np.save(folder / "tokens.npy", tokens)
+    np.save(folder / "labels.npy", np.arange(12) % 2)
+    (folder / "classes.json").write_text('["ham", "spam"]')
+    (tmp_path / "made").rename(folder / TOKENIZER)
     split = load_split(folder)
     assert split.vocabulary == tokenizer.get_vocab_size() == vocabulary_size(folder / TOKENIZER)
     assert (split.images.numpy() == tokens).all()

@@ -67,18 +67,23 @@ def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: C
             f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split",
         )
         return
+    listed = listed_in(domain, folder, found, lambda name: _listed(domain, folder, name, columns))
+    if not domain.faults:
+        enter(domain, listed, lambda files, labels, groups: _pictures(domain, folder, files, labels, groups), columns)
+
+
+def listed_in(domain: Domain, folder: Path, names: Sequence[str], read: Callable[[str], list[Listed]]) -> list[Listed]:
+    """What `read` makes of each of these tables of a domain; what is wrong with one is a fault of the domain."""
     listed: list[Listed] = []
-    for name in found:
-        path = f"{domain.path}/{name}"
+    for name in names:
         if not usable(domain, folder, folder / name):
             continue
         try:
-            listed += _listed(domain, folder, name, columns)
+            listed += read(name)
         except GraftError as error:
             for problem in error.problems:
-                domain.add_fault(path, problem)
-    if not domain.faults:
-        enter(domain, listed, lambda files, labels, groups: _pictures(domain, folder, files, labels, groups), columns)
+                domain.add_fault(f"{domain.path}/{name}", problem)
+    return listed
 
 
 def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[Listed]:

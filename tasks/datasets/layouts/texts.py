@@ -6,8 +6,8 @@ A TSV or CSV may lack headings; each row is then a label and a text.
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Texts, usable
-from tasks.datasets.layouts.manifest import LABELS, SPLIT, Columns, Listed, enter, of_domain, pick
+from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Texts
+from tasks.datasets.layouts.manifest import LABELS, SPLIT, Columns, Listed, enter, listed_in, of_domain, pick
 from tasks.datasets.tables import read_headings
 from tasks.datasets.text_tables import JSON_LINES, SUFFIXES, read_texts
 from tasks.errors import GraftError
@@ -37,15 +37,7 @@ def open_texts(domain: Domain, folder: Path, names: Sequence[str], columns: Colu
             domain.path, f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split"
         )
         return
-    listed: list[Listed] = []
-    for name in found:
-        if not usable(domain, folder, folder / name):
-            continue
-        try:
-            listed += _listed(domain, folder, name, columns)
-        except GraftError as error:
-            for problem in error.problems:
-                domain.add_fault(f"{domain.path}/{name}", problem)
+    listed = listed_in(domain, folder, found, lambda name: _listed(domain, folder, name, columns))
     if not domain.faults:
         enter(
             domain,
