@@ -135,7 +135,8 @@ def _evidence(
     test: Split,
     settings: EvaluateSettings,
 ) -> Evidence:
-    source = load_split(chosen_source())
+    folders = {"source": chosen_source(), "test": DATA / "test"}
+    source = load_split(folders["source"])
     compared = [i for i, found in enumerate(measured) if found.trial.entry.labels in (0, plan.budget)]
     measured, probabilities = [measured[i] for i in compared], probabilities[compared]
     trials = [found.trial for found in measured]
@@ -149,7 +150,7 @@ def _evidence(
         source_weights=_source_weights(trials, source),
         pool=load_split(DATA / "pool"),
         test=test,
-        texts={name: texts for name in ("source", "test") if (texts := load_texts(DATA / name)) is not None},
+        texts={name: texts for name, at in folders.items() if (texts := load_texts(at)) is not None},
         embedding=_embed(network, source, test, settings.seed),
         card=_read_json(DATA / "card.json"),
         forecast=_read_json(FORECAST),
