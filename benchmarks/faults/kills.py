@@ -57,16 +57,18 @@ def main() -> None:
         console.print(f"An undisturbed run: {length:.0f} s, {len(expected)} files.")
         found: Counter[str] = Counter()
         places = range(given.first, given.first + given.kills)
-        for place in track(places, "kills", console=console, disable=not console.is_terminal):
-            project = copy(pristine, Path(name, "project"))
-            hit = _disturb(project, api, number, draw, length)
-            faults = [*_left(project), *_after(project, api, expected)]
-            found[f"hit {hit}"] += 1
-            found["ended as an undisturbed run"] += not faults
-            for fault in faults:
-                console.print(f"kill {place} ({hit}): {fault}", highlight=False)
-    for what, times in sorted(found.items()):
-        console.print(f"{times:4} {what}", highlight=False)
+        try:
+            for place in track(places, "kills", console=console, disable=not console.is_terminal):
+                project = copy(pristine, Path(name, "project"))
+                hit = _disturb(project, api, number, draw, length)
+                faults = [*_left(project), *_after(project, api, expected)]
+                found[f"hit {hit}"] += 1
+                found["ended as an undisturbed run"] += not faults
+                for fault in faults:
+                    console.print(f"kill {place} ({hit}): {fault}", highlight=False)
+        finally:  # also of a series that is ended early
+            for what, times in sorted(found.items()):
+                console.print(f"{times:4} {what}", highlight=False)
     sys.exit(0 if found["ended as an undisturbed run"] == given.kills else 1)
 
 
