@@ -57,10 +57,11 @@ def register(root: Path) -> Registration:
 def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> Registration:
     name = settings.registry.model
     run = _run_of_candidate(client, settings, outcome)
-    version = _find_version(client, name, outcome)
-    created = version is None
-    if version is None:
-        version = _create_version(client, name, outcome, run)
+    versions = _versions(client, name, outcome)
+    if created := not versions:
+        _create_version(client, name, outcome, run)
+        versions = _versions(client, name, outcome)
+    version = versions[0]
     _keep_scores(client, version, outcome)
     champion = _holder(client, name, CHAMPION)
     gate = _resolved(settings.registry.promotion, outcome)
@@ -104,15 +105,21 @@ def _run_of_candidate(client: "MlflowClient", settings: MlflowSettings, outcome:
     return run
 
 
-def _find_version(client: "MlflowClient", name: str, outcome: Outcome) -> "ModelVersion | None":
+def _versions(client: "MlflowClient", name: str, outcome: Outcome) -> list["ModelVersion"]:
+    """The candidate's version, if it is registered; doubles go, which a request makes that had to be sent again."""
     condition = (
         f"name = '{name}' and tags.`{KEY}` = '{outcome.candidate.key}' and tags.`{TEST_MD5}` = '{outcome.test_md5}'"
     )
     found = sorted(client.search_model_versions(condition), key=lambda version: int(version.version))
-    return found[0] if found else None
+    if found[1:]:
+        in_use = set(map(str, client.get_registered_model(name).aliases.values()))
+        for double in found[1:]:
+            if str(double.version) not in in_use:
+                client.delete_model_version(name, str(double.version))
+    return found[:1]
 
 
-def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "Run") -> "ModelVersion":
+def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "Run") -> None:
     from mlflow.exceptions import MlflowException
 
     candidate = outcome.candidate
@@ -126,7 +133,7 @@ def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "R
     tags |= {name: run.data.tags[name] for name in ("git.commit", "git.dirty") if name in run.data.tags}
     tags |= {"strategy": candidate.strategy, "seed": str(candidate.metrics["seed"])}
     with default_server(client.tracking_uri):
-        return client.create_model_version(
+        client.create_model_version(
             name,
             source=f"models:/{model_id}",
             run_id=run.info.run_id,

@@ -139,6 +139,7 @@ def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
     _describe(store, outcome, flow_id, run_ids)
     store.mark(run_ids[trial.name] for trial in outcome.trials)
     store.finish(flow_id)
+    store.delete_unfinished([outcome.key, *_keys(outcome).values()])
     found = len(there) + bool(flow)
     return str(flow_id), len(below) + 1 - found, found
 

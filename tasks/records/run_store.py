@@ -58,6 +58,16 @@ class RunStore:
             self.client.delete_run(run.info.run_id)
         return kept
 
+    def delete_unfinished(self, keys: Iterable[str]) -> None:
+        """Delete what of these stage keys was begun and never finished.
+
+        A request that MLflow's client sent again, because its answer came too late, has made a run that nobody knows.
+        """
+        of = set(keys)
+        for run in self._search("attributes.status != 'FINISHED'"):
+            if run.data.tags.get(KEY) in of:
+                self.client.delete_run(run.info.run_id)
+
     def start(self, content: RunContent, tags: Mapping[str, str], parent: str = "") -> str:
         """Write a run with all that `content` holds, and return its id; `finish` must follow."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,18 +49,34 @@ def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
     pytest.fail("it did not happen")
 
 
+def run_from_the_page(api: str, name: str) -> dict[str, Any]:
+    """Ask for a run as Prefect's page does: from the schema of the parameters, and with values that it checks."""
+    (deployment,) = post(f"{api}/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
+    fields = deployment["parameter_openapi_schema"]["properties"]
+    assert fields.keys() == {"root", "jobs", "update_data", "devices", "if_busy"}
+    assert fields["if_busy"]["enum"] == ["wait", "skip", "fail"]
+    assert all(fields[field]["description"] for field in fields), "the page shows what each is for"
+    address = f"{api}/deployments/{deployment['id']}/create_flow_run"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(address, {"parameters": {"if_busy": "never"}})
+    assert "'never' is not one of ['wait', 'skip', 'fail']" in refused.value.read().decode()
+    return post(address, {"parameters": {"jobs": 1, "if_busy": "wait"}})
+
+
 def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str], prefect_api: str) -> None:
     project, name = named
     service = project.start("schedule", env={"PREFECT_API_URL": prefect_api})
     try:
         done = wait_for(lambda: runs(prefect_api, name, "Completed"))
         skipped = wait_for(lambda: runs(prefect_api, name, "Skipped"))
+        asked_for = run_from_the_page(prefect_api, name)
     finally:
         service.send_signal(signal.SIGTERM)
         said, _ = service.communicate(timeout=60)
     assert service.returncode == 0, said
     assert f"Serving transfer/{name}" in said
     assert done[0]["parameters"]["root"] == str(project.root)
+    assert asked_for["parameters"]["jobs"] == 1
     assert "another run works in this repository" in skipped[0]["state"]["message"]
 
 

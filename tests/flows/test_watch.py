@@ -1,6 +1,7 @@
 """New data, end to end: seen, refused if it is bad, else versioned and trained on, its drift told."""
 
 import io
+import json
 import signal
 
 import numpy as np
@@ -11,6 +12,14 @@ from tests.flows.project import Output, Project, post
 PROMOTE = (
     "from mlflow import MlflowClient; "
     "MlflowClient('sqlite:///.graft/mlflow/mlflow.db').set_registered_model_alias('graft', 'champion', '1')"
+)
+
+DRIFT = (
+    "import json; from mlflow import MlflowClient; "
+    "client = MlflowClient('sqlite:///.graft/mlflow/mlflow.db'); "
+    "ids = [found.experiment_id for found in client.search_experiments()]; "
+    "print(json.dumps([run.data.metrics | {'said': run.data.tags['graft.drift']} for run in client.search_runs(ids) "
+    "if 'graft.drift' in run.data.tags]))"
 )
 
 
@@ -48,6 +57,9 @@ def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefec
     assert yaml.safe_load(pointer.read_text()) != yaml.safe_load(before)
     assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
     assert "✓ pretrain" not in output.text, "the source is what it was"
+    (drift,) = json.loads(project.python(DRIFT).stdout)
+    assert f"has accuracy {drift['drift/champion_accuracy']:.4f}" in drift["said"]
+    assert drift.keys() >= {"drift/champion_accuracy_before", "drift/gap_mmd"}
     asked = {"artifacts": {"key": {"any_": ["graft-copy"]}}, "sort": "CREATED_DESC", "limit": 1}
     (artifact,) = post(f"{prefect_api}/artifacts/filter", asked)
     assert "New data: champion version 1 has accuracy" in artifact["data"]

@@ -8,12 +8,18 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Timer
+from threading import Thread, Timer
+from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +30,7 @@ from tasks.mlflow_server import serve
 from tasks.records.mlflow_view import FILTER, TAG, page_url
 from tasks.registry import register
 from tasks.tracking import record
-from tests.tasks.mlflow_fixture import REPOSITORY, client_of, new_project, template
+from tests.tasks.mlflow_fixture import REPOSITORY, assert_mirrored, client_of, new_project, template
 from tests.tasks.processes import gone
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -129,6 +135,64 @@ def test_results_are_recorded_through_a_server_as_well(
     said: list[str] = []
     serve(other, open_page=False, say=said.append)
     assert said == [f"MLflow: {page_url(served.base, recorded.experiment_id, saved_view=True)}"]
+
+
+@contextmanager
+def slow(server: str, seconds: Callable[[str, int], float]) -> Iterator[str]:
+    """A server before a server, that keeps each answer back for `seconds(path, how many of it before)`; its address."""
+    seen: Counter[str] = Counter()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            request = urllib.request.Request(server + self.path, body or None, dict(self.headers), method=self.command)
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    status, kind, content = answer.status, answer.headers["Content-Type"], answer.read()
+            except urllib.error.HTTPError as error:
+                status, kind, content = error.code, error.headers["Content-Type"], error.read()
+            what = self.path.partition("?")[0].rpartition("/2.0/")[2]
+            time.sleep(seconds(what, seen[what]))
+            seen[what] += 1
+            with suppress(ConnectionError):  # who asked may have given up
+                self.send_response(status)
+                self.send_header("Content-Type", kind or "")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.answer)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
+        Thread(target=proxy.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{proxy.server_address[1]}"
+        proxy.shutdown()
+
+
+ONCE = ["experiments/create", "runs/create", "runs/log-batch", "runs/update", "model-versions/create", "nothing"]
+
+
+@pytest.mark.parametrize("lost", ONCE)
+def test_a_slow_server_gets_everything_once(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """What it does is done, though the answer comes late, or too late to be heard."""
+    project = new_project(tmp_path / "slow")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", f"slow {lost}")
+    monkeypatch.setenv("GRAFT_MODEL", f"slow-{lost.replace('/', '-')}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with slow(served.base, lambda what, before: 4 if (what, before) == (f"mlflow/{lost}", 0) else 0.05) as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        for _ in range(2):
+            recorded = record(project)
+            registration = register(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", served.base)
+    assert (recorded.problem, registration.problem, record(project).written) == ("", "", 0)
+    assert_mirrored(project)
+    assert len(client_of(project).search_model_versions(f"name = '{registration.model}'")) == 1
 
 
 def test_the_database_and_its_server_can_be_used_side_by_side(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,20 @@ def test_every_kind_of_stage_is_treated_as_stock_treats_it(tmp_path: Path, runne
     assert ours.read("log.txt") == "more\n"
 
 
+def test_a_frozen_stage_waits_for_whoever_writes_what_it_reads(tmp_path: Path, runner: LocalRunner) -> None:
+    """It is not remade, but it is recorded, and what was half-written would be recorded with it."""
+    ours = new_sandbox(tmp_path / "project", runner)
+    ours.write("made", "by hand")
+    ours.stages(
+        writes={"cmd": "echo half > read; sleep 0.5; echo whole > read", "outs": ["read"]},
+        frozen={"cmd": "false", "deps": ["read"], "outs": ["made"], "frozen": True},
+    )
+    stock = ours.twin()
+    assert ours.run(jobs=2) == {"writes": "ran", "frozen": "committed"}
+    stock.stock()
+    assert_same(ours, stock, "read")
+
+
 def test_stock_has_nothing_to_do_after_us_and_we_nothing_after_stock(tmp_path: Path, runner: LocalRunner) -> None:
     """With the real command, in a Git repository: `.gitignore` and what Git sees are the same too."""
     ours = new_sandbox(tmp_path / "project", runner, git=True)
