@@ -93,7 +93,7 @@ def commit(root: Path, md5: str) -> bool:
             stage.add_outs()
         if {out.hash_info.value, out.get_hash().value} != {md5}:
             return False
-        if changed := DvcFiles().enter(stage, 0):
+        if changed := DvcFiles(Path(repo.tmp_dir)).enter(stage, 0):
             repo.scm_context.track_file(str(changed))  # staged if the project asks for it (core.autostage)
     return True
 

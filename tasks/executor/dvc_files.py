@@ -1,5 +1,6 @@
 """Writes `dvc.lock` and `.dvc` files: the bytes that stock would write, in one step."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -17,11 +18,15 @@ class DvcFiles:
 
     New entries of a `dvc.lock` stand in the plan's order, as `dvc repro` would have appended them, whichever stage is
     ready first. Entries that were there keep their places.
+
+    Args:
+        notes: a folder of this machine's, where it is kept which lock files are known to be laid out as by stock: to
+            find that out takes seconds where a file is long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Path) -> None:
         self._added: dict[Path, dict[str, int]] = {}  # lock file -> key lines of entries added -> places in the plan
-        self._written: dict[Path, str] = {}
+        self._notes = notes / "graft-lock-files"
 
     def enter(self, stage: Any, place: int) -> Path | None:
         """Write the entry of `stage`, which has this place in the plan; the file, if its content changed."""
@@ -38,15 +43,22 @@ class DvcFiles:
 
     def _with_entry(self, path: Path, stage: Any, place: int) -> str:
         text = _read(path)
-        if text and text != self._written.get(path):
+        note = self._notes / _hash(os.path.relpath(path, self._notes))
+        if text and _read(note) != _hash(text):
             text = dumps_yaml(parse_yaml_for_update(text, path))  # as stock lays it out
         block = dumps_yaml({"stages": to_lockfile(stage)}).split("\n", 1)[1]
         key, added = lock_text.key_line(block), self._added.setdefault(path, {})
         if key not in lock_text.key_lines(text):
             added[key] = place
         later = {other for other, its_place in added.items() if its_place > place}
-        self._written[path] = lock_text.put(text, block, later)
-        return self._written[path]
+        text = lock_text.put(text, block, later)
+        self._notes.mkdir(exist_ok=True)
+        note.write_text(_hash(text), encoding="utf-8")
+        return text
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _read(path: Path) -> str:

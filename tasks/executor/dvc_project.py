@@ -103,12 +103,12 @@ class Project:
         self._is_stale = False
         self._stages: dict[str, Any] = {}
         self._places: dict[str, int] = {}
-        self._files, self._ignores = DvcFiles(), GitIgnores()
         try:
             self._repo = Repo(str(self.root))
         except DvcException as error:
             raise GraftError(problems(error), "Change into a DVC project first, or make one: dvc init") from error
         self._repo.stage_cache = dvc_stage.RunCache(self._repo)
+        self._files, self._ignores = DvcFiles(Path(self._repo.tmp_dir)), GitIgnores()
 
     def plan(self, targets: Iterable[str] = ()) -> list[Node]:
         """The stages that `dvc repro TARGETS` would look at, in its order.
