@@ -189,6 +189,8 @@ def _colour(pixel: np.ndarray) -> str:
 def _tokens(settings: PrepareSettings) -> str:
     if settings.text_tokens == "bytes":
         return "a byte each (prepare.text_tokens)"
+    if settings.text_tokens == "words":
+        return f"the {settings.text_vocabulary:,} most frequent words of the training texts (prepare.text_tokens)"
     return f"a byte-level BPE of at most {settings.text_vocabulary:,}, learned from the training texts"
 
 

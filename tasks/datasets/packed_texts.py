@@ -33,7 +33,8 @@ def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSetting
     if not learned:
         return {}
     size = BYTES if settings.text_tokens == "bytes" else settings.text_vocabulary
-    tokenizer = train_tokenizer(learned, size, lowercase=settings.text_lowercase)
+    words, lowercase = settings.text_tokens == "words", settings.text_lowercase
+    tokenizer = train_tokenizer(learned, size, lowercase=lowercase, words=words)
     entries = {}
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch, TOKENIZER)

@@ -25,21 +25,35 @@ TOKENIZER = "tokenizer.json"
 RAW = "texts.json"
 """The texts of a packed split as they were."""
 
-_PAD = "<pad>"
+_PAD, _UNKNOWN = "<pad>", "<unknown>"
 _AT_A_TIME = 4096
 """Texts that are encoded together: what the library makes of one takes a hundred times its memory."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, *, lowercase: bool = True) -> "Tokenizer":
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, *, lowercase: bool = True, words: bool = False
+) -> "Tokenizer":
     """A tokenizer of `vocabulary` tokens at most, learned from `texts`; of `BYTES` it learns none: each is a byte.
 
-    The same texts give the same tokenizer. With `lowercase` it does not tell capitals from small letters.
+    The same texts give the same tokenizer. With `lowercase` it does not tell capitals from small letters; with `words`
+    a token is a word, or signs that follow each other, and one token stands for all that are not among the most
+    frequent.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-    tokenizer = Tokenizer(models.BPE())
     made_small = [normalizers.Lowercase()] if lowercase else []
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), *made_small])
+    normalizer = normalizers.Sequence([normalizers.NFC(), *made_small])
+    if words:
+        tokenizer = Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
+        tokenizer.normalizer = normalizer
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        special = [_PAD, _UNKNOWN]
+        of_words = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
+        tokenizer.train_from_iterator(texts, of_words)
+        assert tokenizer.token_to_id(_PAD) == PADDING
+        return tokenizer
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

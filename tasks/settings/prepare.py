@@ -43,10 +43,11 @@ class PrepareSettings:
     """Height and width of the packed pictures; a picture that is not square is stretched."""
     channels: Literal[1, 3] = 1
     """1 packs grey pictures, 3 colour."""
-    text_tokens: Literal["bpe", "bytes"] = "bpe"
-    """What texts are cut into: pieces of words that are frequent in the training texts, or bytes."""
+    text_tokens: Literal["bpe", "words", "bytes"] = "bpe"
+    """What texts are cut into: pieces of words that are frequent in the training texts, whole words, or bytes. Words
+    serve a `text_bag` better; of a word that no training text has, only that it is unknown is left."""
     text_vocabulary: Annotated[int, Ge(BYTES), Le(65536)] = 4000
-    """How many such pieces there are at most, the 256 bytes and the padding among them."""
+    """How many such pieces there are at most, the 256 bytes and the padding among them; or words, the most frequent."""
     text_length: Annotated[int, Ge(4), Le(4096)] = 128
     """Tokens of a packed text; what goes beyond is cut off."""
     text_lowercase: bool = True

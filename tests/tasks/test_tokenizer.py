@@ -15,15 +15,24 @@ from tasks.errors import GraftError
 TEXTS = ["the cat sat on the mat", "the dog sat on the log", "free entry: win £100 now!"] * 4
 
 
-def test_the_same_texts_give_the_same_file_whatever_their_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [False, True])
+def test_the_same_texts_give_the_same_file_whatever_their_order(tmp_path: Path, words: bool) -> None:
     for name, texts in (("one", TEXTS), ("two", TEXTS[::-1])):
-        train_tokenizer(texts, 300).save(str(tmp_path / name))
+        train_tokenizer(texts, 300, words=words).save(str(tmp_path / name))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_frequent_words_become_one_token_and_bytes_stay_bytes() -> None:
     words, plain = train_tokenizer(TEXTS, 300), train_tokenizer(TEXTS, BYTES)
     assert len(words.encode("the cat").ids) < len(plain.encode("the cat").ids) == len(" the cat")
+
+
+def test_words_are_whole_and_one_token_stands_for_all_that_are_rare() -> None:
+    tokenizer = train_tokenizer(TEXTS, 6, words=True)
+    assert tokenizer.get_vocab_size() == 6
+    encoded = tokenizer.encode("The cat sat: on the zebra")
+    assert encoded.tokens == ["the", "<unknown>", "sat", "<unknown>", "on", "the", "<unknown>"]
+    assert PADDING not in encoded.ids
 
 
 @given(st.text(max_size=40))
