@@ -112,7 +112,7 @@ def _after(project: Path, api: str, expected: dict[str, str]) -> list[str]:
     """What is wrong after the next run."""
     again = command(project, "run", api=api)
     if again.returncode:
-        return [f"the next run ended with {again.returncode}: {(again.stdout or '')[-600:]}"]
+        return [f"the next run ended with {again.returncode}: {(again.stdout or '')[-4000:]}"]
     found = result(project)
     faults = [f"{path} is not that of an undisturbed run" for path in expected if found.get(path) != expected[path]]
     faults += [f"{path} is there without need" for path in found.keys() - expected.keys()]

@@ -1,9 +1,12 @@
 """What can be asked of, and done with, one stage of DVC."""
 
+import contextlib
 import copy
 import itertools
 import os
+import re
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +17,7 @@ from dvc.dependency.repo import RepoDependency
 from dvc.repo import Repo
 from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage, Stage, create_stage
-from dvc.stage.cache import StageCache, _can_hash
+from dvc.stage.cache import StageCache, _can_hash, _get_stage_hash
 from dvc.stage.loader import StageLoader
 from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_kwargs
 from dvc.stage.serialize import to_single_stage_lockfile
@@ -25,12 +28,17 @@ from tasks.executor.warm import Command
 from tasks.stage_key import KEY_VARIABLE, entry_key
 
 PIPELINE_FILE = "dvc.yaml"
+_WHOLE = re.compile("[0-9a-f]{64}")
+"""Name of an entry of the run cache: it is renamed to it when it is written."""
+_WRITING = 60.0
+"""Seconds that a process may need to write one: the cache may be shared with other projects."""
 
 
 class RunCache(StageCache):  # type: ignore[misc]  # DVC has no types that mypy could follow
     """DVC's run cache, usable from any working directory: stock looks for `dvc.yaml` in the current one.
 
-    And what it restores is looked at: DVC trusts whatever lies read-only in its cache.
+    And what it restores is looked at: DVC trusts whatever lies read-only in its cache, trips over the empty folder of
+    an entry that was about to be written when its process was killed, and reads what is half-written.
     """
 
     def restore_whole(self, stage: Any) -> list[str]:
@@ -41,6 +49,20 @@ class RunCache(StageCache):  # type: ignore[misc]  # DVC has no types that mypy 
         """
         self.restore(stage)
         return damaged(self._restored)
+
+    def _load(self, stage: Any) -> dict[str, Any] | None:
+        """The newest entry for the stage's inputs, of those that are whole; what was left beside them goes."""
+        key = _get_stage_hash(stage)
+        folder = Path(self._get_cache_dir(key))
+        if not folder.is_dir():
+            return None
+        found = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        whole = [path for path in found if _WHOLE.fullmatch(path.name)]
+        for path in (*(set(found) - set(whole)), *([] if whole else [folder])):
+            with contextlib.suppress(OSError):  # the folder of one that is being written is not empty
+                if time.time() - path.stat().st_mtime > _WRITING:
+                    path.rmdir() if path.is_dir() else path.unlink()
+        return cast(dict[str, Any] | None, self._load_cache(key, whole[0].name)) if whole else None
 
     def _create_stage(self, cache: dict[str, Any], wdir: str | None = None) -> Any:
         path = str(Path(self.repo.root_dir) / PIPELINE_FILE)

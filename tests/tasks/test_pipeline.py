@@ -374,6 +374,28 @@ def test_a_damaged_cache_entry_is_never_used_and_mended_by_running_the_stage(
     assert empty.run() == {"one": "restored"}, "and the entry is whole again"
 
 
+@pytest.mark.parametrize("left", ["an empty folder", "half an entry"])
+def test_what_a_kill_left_in_the_run_cache_is_no_result_and_goes(finished: Sandbox, left: str) -> None:
+    """Killed as it made the folder of an entry, or as it wrote the entry under another name."""
+    runs = finished.root / ".dvc/cache/runs"
+    entries = [path for path in runs.rglob("*") if path.is_file()]
+    for path in entries:
+        half = path.with_name(".abc.tmp")
+        path.rename(half)
+        half.write_text(half.read_text().partition("outs:")[0] + "outs: []\n")
+        for each in (half, half.parent):
+            os.utime(each, (1, 1))
+        if left == "an empty folder":
+            half.unlink()
+            os.utime(half.parent, (1, 1))
+    (finished.root / "dvc.lock").unlink()
+    assert set(finished.run().values()) <= {"ran", "committed", "up_to_date"}
+    assert not list(runs.rglob("*.tmp"))
+    assert len([path for path in runs.rglob("*") if path.is_file()]) == len(entries)
+    finished.stock()
+    assert finished.status() == {}
+
+
 def test_stop_ends_what_runs_and_starts_nothing_more(empty: Sandbox) -> None:
     started = threading.Event()
 
