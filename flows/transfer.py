@@ -40,7 +40,7 @@ def transfer(
                 stages.check_strategies()
                 stages.run("pretrain")
                 stages.run("forecast")
-                stages.run("finetune", "adapt")
+                stages.run("finetune", "finetune_from", "adapt")
                 stages.run("evaluate")
             return publish(stages.root)
     except Busy as busy:

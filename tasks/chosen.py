@@ -25,6 +25,18 @@ def choose(project: Path, name: str) -> None:
         write_json(folder / "choice.json", {"source": name})
 
 
+def network_of(source: str) -> Path:
+    """The folder of a further source's network; of the one that the trials begin with, if none is named."""
+    return SOURCES / source if source else chosen_network()
+
+
+def pictures_of(source: str) -> Path:
+    """The folder of a further source's packed pictures, its own or the project's; as `network_of` otherwise."""
+    if not source:
+        return chosen_source()
+    return own if (own := SOURCES / source / DATA).exists() else SOURCE
+
+
 def chosen_network(project: Path = Path()) -> Path:
     """The folder of the network that the trials begin with."""
     return project / (CHOSEN if (project / CHOSEN / "model.json").exists() else PRETRAINED)

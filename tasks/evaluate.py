@@ -32,7 +32,7 @@ from tasks.forecast_score import realised_gains, score_forecast
 from tasks.forecasting import own
 from tasks.npz import save_npz
 from tasks.parameters import load_yaml, read_section
-from tasks.plan import BASELINE, Plan, read_plan, sweep
+from tasks.plan import BASELINE, FROM, Plan, read_plan, sweep
 from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
@@ -71,7 +71,8 @@ def evaluate(settings: EvaluateSettings) -> None:
     candidate = choose_candidate(trials, plan, metric)
     forecast = _read_json(FORECAST)
     summary = summarise(plan, measured, candidate, test, metric, settings)
-    gains = {name: realised_gains(summary, name) for name in summary["strategies"] if name != BASELINE}
+    of_own = [name for name in summary["strategies"] if name != BASELINE and FROM not in name]
+    gains = {name: realised_gains(summary, name) for name in of_own}  # the forecast is of the own model
     summary["source"] = _source_network(test)
     foretold = bool(own(forecast)["cells"])
     summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items() if foretold}

@@ -1,7 +1,8 @@
 """Stage `finetune` (and `adapt`, without labels): one strategy, one label budget, one seed.
 
 Reads build/{chosen,pretrained}, build/data/{source,pool} and sections `finetune`, `tune`, and `strategies.NAME`, or
-`label_budgets` and `label_free.NAME`; writes build/trials/NAME-LABELS-SEED. The test split is never read here.
+`label_budgets` and `label_free.NAME`; writes build/trials/NAME-LABELS-SEED. The test split is never read here. As
+`finetune_from` it begins with a further source, build/sources/SOURCE, and writes build/trials/NAME@SOURCE-LABELS-SEED.
 """
 
 import argparse
@@ -28,13 +29,13 @@ from graft.strategies import look_in, strategy_class
 from graft.strategies.base import Strategy
 from tasks.artifacts import load_network, load_split, save_network
 from tasks.checkpoints import StageCheckpoints
-from tasks.chosen import chosen_network, chosen_source
+from tasks.chosen import network_of, pictures_of
 from tasks.curves import announce, write_curve
 from tasks.datasets.tokenizer import TOKENIZER
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import load_yaml, parse, read_section
-from tasks.plan import ORACLE, Entry, wrong_section
+from tasks.plan import FROM, ORACLE, Entry, wrong_section
 from tasks.search import main_knob, search
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
@@ -48,7 +49,7 @@ TRIALS = Path("build/trials")
 
 
 def finetune(entry: Entry) -> None:
-    """Adapt the pretrained network to the target as `entry` says, and write the trial with its companions.
+    """Adapt the source's network to the target as `entry` says, and write the trial with its companions.
 
     Raises:
         GraftError: the strategy, its knobs, or the label budget cannot be had; says which and why.
@@ -58,13 +59,12 @@ def finetune(entry: Entry) -> None:
     try:
         strategy = load_strategy(entry)
         labelled = _draw(entry, settings)
-        source = load_split(chosen_source()) if strategy.uses_source_data else None
+        source = load_split(pictures_of(entry.source)) if strategy.uses_source_data else None
         require_source(strategy, len(source or ()))
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        trainer = _Trainer(
-            domains, entry.seed, several=bool(tune.trials or strategy.companions(load_network(chosen_network())))
-        )
+        several = bool(tune.trials or strategy.companions(load_network(network_of(entry.source))))
+        trainer = _Trainer(entry, domains, several=several)
         result, searched = _search(trainer, strategy, settings.training, tune)
         strategy, fit, network = result.strategy, result.fit, result.network
         companions = dict(_companions(trainer, result, settings.training))
@@ -114,9 +114,9 @@ def load_strategy(entry: Entry) -> Strategy:
     """
     look_in(Path(OWN_STRATEGIES))
     section = "strategies" if entry.labels else "label_free"
-    knobs = (load_yaml(PARAMS).get(section) or {}).get(entry.strategy) or {}
-    where = f"{PARAMS}: {section}.{entry.strategy}"
-    strategy = cast(Strategy, parse(knobs, strategy_class(entry.strategy), where=where))
+    knobs = (load_yaml(PARAMS).get(section) or {}).get(entry.method) or {}
+    where = f"{PARAMS}: {section}.{entry.method}"
+    strategy = cast(Strategy, parse(knobs, strategy_class(entry.method), where=where))
     if strategy.uses_labels != bool(entry.labels):
         raise GraftError(f"{where}: {wrong_section(needs_labels=strategy.uses_labels)}")
     return strategy
@@ -163,16 +163,18 @@ class _Trainer:
     """Trains one network after another on the same pictures, each of them as it would be alone.
 
     Args:
+        entry: with which source model, and which seed.
+        domains: the pictures.
         several: whether there is more than one: what has ended is then kept, should the stage be killed.
     """
 
-    def __init__(self, domains: Domains, seed: int, *, several: bool) -> None:
-        self.domains, self.seed = domains, seed
+    def __init__(self, entry: Entry, domains: Domains, *, several: bool) -> None:
+        self.domains, self.seed, self.network = domains, entry.seed, network_of(entry.source)
         self._checkpoints = StageCheckpoints.of_this_stage(several=several)
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
-        source = carried(load_network(chosen_network()), self.domains.validation.reads, strategy)
+        source = carried(load_network(self.network), self.domains.validation.reads, strategy)
         network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
@@ -213,7 +215,7 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
     """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
-    for name, other in result.strategy.companions(load_network(chosen_network())).items():
+    for name, other in result.strategy.companions(load_network(trainer.network)).items():
         print(f"companion: {name}", flush=True)
         yield name, trainer(other, training).network
 
@@ -225,5 +227,7 @@ if __name__ == "__main__":
         "--labels", type=read_labels, default=0, help="a class, or `all`; 0 for a strategy that needs none"
     )
     parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--source", default="", help="a further source; by default that which `use` names")
     given = parser.parse_args()
-    run_stage(lambda: finetune(Entry(given.strategy, given.labels, given.seed)), seed=given.seed)
+    compared_as = f"{given.strategy}{FROM}{given.source}" if given.source else given.strategy
+    run_stage(lambda: finetune(Entry(compared_as, given.labels, given.seed)), seed=given.seed)

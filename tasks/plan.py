@@ -23,8 +23,13 @@ PLAN_SECTIONS: dict[str, Any] = {
     "label_budgets": list[LabelBudget],
     "strategies": dict[str, dict[str, Any] | None],
     "label_free": dict[str, dict[str, Any] | None],
+    "every_source": list[str],
 }
 """The sections of params.yaml that say which trials there are."""
+
+
+FROM = "@"
+"""Between a strategy and the further source that it begins with, in the name under which it is compared."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Entry:
     """One strategy with one label budget and one seed: a stage of the graph."""
 
     strategy: str
+    """As it is compared: `fine_tune`, or `fine_tune@NAME` where it begins with a further source."""
     labels: Labels
     """Labels a class to train on, or `all`; 0 for a strategy that needs none."""
     seed: int
@@ -42,14 +48,27 @@ class Entry:
         return f"{self.strategy}-{self.labels}-{self.seed}"
 
     @property
+    def method(self) -> str:
+        """The strategy's own name, under which its knobs and its code are found."""
+        return self.strategy.partition(FROM)[0]
+
+    @property
+    def source(self) -> str:
+        """The further source whose model it begins with; empty for the one that `use` names."""
+        return self.strategy.partition(FROM)[2]
+
+    @property
     def stage(self) -> str:
         """The stage's name in dvc.yaml."""
+        if self.source:
+            return f"finetune_from@{self.method}-{self.source}-{self.labels}-{self.seed}"
         return f"finetune@{self.name}" if self.labels else f"adapt@{self.strategy}-{self.seed}"
 
     @property
     def command(self) -> str:
         """How to make it by hand."""
-        return f"python -m tasks.finetune --strategy {self.strategy} --labels {self.labels} --seed {self.seed}"
+        command = f"python -m tasks.finetune --strategy {self.method} --labels {self.labels} --seed {self.seed}"
+        return f"{command} --source {self.source}" if self.source else command
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,7 @@ class Plan:
     """What `params.yaml` asks for: every strategy with every label budget and every seed."""
 
     strategies: tuple[str, ...]
-    """Those that learn from labels."""
+    """Those that learn from labels; some again from every further source, under names of their own."""
     label_free: tuple[str, ...]
     """Those that need none; they are compared with the others at every budget."""
     budgets: tuple[Labels, ...]
@@ -99,14 +118,17 @@ def read_plan(params: Path) -> Plan:
     read: dict[str, Any] = {}
     problems = []
     for section, kind in PLAN_SECTIONS.items():
+        given = content.get(section, [] if section == "every_source" else None)
         try:
-            read[section] = parse(content.get(section), kind, where=f"{params.name}: {section}")
+            read[section] = parse(given, kind, where=f"{params.name}: {section}")
         except GraftError as error:
             problems += error.problems
-    problems += [f"{params.name}: {fault}" for fault in _faults(read)]
+    sources = content.get("sources") or {}
+    problems += [f"{params.name}: {fault}" for fault in (*_faults(read), *_faults_from(read, sources))]
     if problems:
         raise GraftError(problems)
-    strategies, label_free = (tuple(sorted(read[section])) for section in ("strategies", "label_free"))
+    again = [f"{name}{FROM}{source}" for name in read["every_source"] for source in sources]
+    strategies, label_free = tuple(sorted([*read["strategies"], *again])), tuple(sorted(read["label_free"]))
     return Plan(strategies, label_free, tuple(sorted(read["label_budgets"], key=by_size)), tuple(read["seeds"]))
 
 
@@ -122,11 +144,23 @@ def _faults(read: Mapping[str, Any]) -> Iterator[str]:
         yield "seeds: at least one seed is needed, three or more for intervals worth having"
     if read.get("label_budgets") == []:
         yield "label_budgets: at least one number of labels a class is needed, such as [10] or [all]"
-    for section in ("seeds", "label_budgets"):
+    for section in ("seeds", "label_budgets", "every_source"):
         values = read.get(section, [])
         yield from (f"{section}: {value} is given twice" for value in dict.fromkeys(values) if values.count(value) > 1)
     for name in sorted(strategies.keys() & read.get("label_free", {}).keys()):
         yield f"{name!r} is in strategies and in label_free; it can be in one of them"
+
+
+def _faults_from(read: Mapping[str, Any], sources: Any) -> Iterator[str]:
+    """What is wrong with `every_source`."""
+    wanted = read.get("every_source", [])
+    if wanted and not (isinstance(sources, dict) and sources):
+        yield "every_source: there is no further source to begin with; name some in `sources`"
+    for name in dict.fromkeys(wanted):
+        if name == BASELINE:
+            yield f"every_source: {BASELINE!r} begins with no source"
+        elif name not in read.get("strategies", [name]):
+            yield f"every_source: {name!r} is none of `strategies`; put it there first, with its knobs"
 
 
 def sweep(folder: Path, plan: Plan) -> list[str]:

@@ -1,6 +1,7 @@
 """Further source models: made, ranked, and one of them before the trials."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from graft.network import Description, Network
 from tasks.artifacts import load_network, load_split, save_network
 from tasks.chosen import chosen_network, chosen_source
 from tasks.errors import GraftError
+from tasks.finetune import TRIALS, finetune
 from tasks.forecast import write_forecast
+from tasks.plan import Plan, read_plan
 from tasks.settings.check_parameters import check_parameters
 from tasks.settings.sources import read_source, read_use, source_names
 from tasks.source import source
+from tasks.trials import load_trials
 from tests.tasks.forecast_fixture import CLASSES, change, make_project, rows
 
 TRAINING = {"steps": 40, "batch_size": 32, "learning_rate": 0.02, "evaluations": 2}
@@ -99,6 +103,22 @@ def test_the_own_model_is_used_where_nothing_else_is_said(project: Path) -> None
     assert chosen_source(project) == project / "build/data/source"
 
 
+def test_a_strategy_begins_with_every_further_source_and_each_is_a_trial_of_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(project, seeds=[0], label_budgets=[2], strategies={"scratch": {}, "fine_tune": {}}, label_free={})
+    change(project, every_source=["fine_tune"], finetune={"validation_per_class": 2, "training": {"steps": 2}})
+    monkeypatch.chdir(project)
+    entries = [entry for entry in read_plan(Path("params.yaml")).entries() if entry.source]
+    assert [entry.name for entry in entries] == [f"fine_tune@{name}-2-0" for name in ("again", "idle", "other")]
+    for entry in entries:
+        finetune(entry)
+        trained, began = load_network(TRIALS / entry.name), load_network(Path("build/sources", entry.source))
+        assert trained.description.mean == began.description.mean
+        assert trained.description.classes == tuple(CLASSES)
+    assert load_trials(TRIALS, Plan(("fine_tune@idle", "fine_tune@other"), (), (2,), (0,)))
+
+
 class TestParameters:
     @pytest.fixture
     def params(self, tmp_path: Path) -> Path:
@@ -133,6 +153,26 @@ class TestParameters:
         change(params.parent, sources={name: {}})
         with pytest.raises(GraftError, match=r"sources\."):
             source_names(params)
+
+    @pytest.mark.parametrize(
+        ("named", "fault"),
+        [
+            (["scratch"], "'scratch' begins with no source"),
+            (["fine_tune"], "'fine_tune' is none of `strategies`"),
+            (["mixup", "mixup"], "every_source: mixup is given twice"),
+        ],
+    )
+    def test_what_begins_with_every_source_has_to_be_a_strategy_that_is_compared(
+        self, params: Path, named: list[str], fault: str
+    ) -> None:
+        change(params.parent, every_source=named, sources={"b": {}})
+        with pytest.raises(GraftError, match=re.escape(fault)):
+            read_plan(params)
+
+    def test_there_has_to_be_a_further_source_to_begin_with(self, params: Path) -> None:
+        change(params.parent, every_source=["scratch"])
+        with pytest.raises(GraftError, match="there is no further source to begin with"):
+            read_plan(params)
 
     def test_without_the_sections_the_own_model_is_all_there_is(self, params: Path) -> None:
         assert source_names(params) == []

@@ -1,0 +1,164 @@
+"""Every command that the documentation shows is run: here, or by the test that is named for it."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+import yaml
+from typer.testing import CliRunner
+
+from flows.cli import app
+from tests.flows.project import Project
+from tests.house.imports import ROOT
+from tests.tasks.raw_data import pictures, save_pictures
+
+DATA, WEIGHTS, OPERATE = "docs/bring-your-data.md", "docs/bring-your-weights.md", "docs/operate.md"
+PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
+ELSEWHERE = {
+    "README.md": {"git clone … graft && cd graft": ".ci/run", "make run": ".ci/run"},
+    DATA: {"graft data add source torchvision:USPS": "tests/tasks/test_adding.py"},  # it needs a network
+    WEIGHTS: {".venv/bin/pip install timm": ".ci/run"},
+    OPERATE: {
+        "graft schedule": "tests/flows/test_schedule.py",
+        "deploy/backup.sh /srv/graft /mnt/backup": "tests/flows/test_transfer.py",
+        "createdb mlflow": "tests/flows/test_postgres.py",
+        "createdb prefect": "tests/flows/test_postgres.py",
+        "export MLFLOW_TRACKING_URI=postgresql://USER:PASSWORD@HOST/mlflow": "tests/flows/test_postgres.py",
+        "export PREFECT_SERVER_DATABASE_CONNECTION_URL=postgresql+asyncpg://USER:PASSWORD@HOST/prefect": (
+            "tests/flows/test_postgres.py"
+        ),
+        "graft sync": "tests/flows/test_transfer.py",
+        "git pull": ".ci/run",
+        "make install": ".ci/run",
+        "graft run": "tests/flows/test_transfer.py",
+    },
+}
+"""Commands that other tests run, or the gate, which installs from a fresh clone."""
+SMALL: dict[str, Any] = {
+    "seeds": [0],
+    "label_budgets": [2],
+    "strategies": {"scratch": {}, "fine_tune": {}},
+    "label_free": {},
+    "pretrain": {"training": {"steps": 3, "batch_size": 8}},
+    "finetune": {"validation_per_class": 2, "training": {"steps": 2}},
+}
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def commands(page: str) -> list[str]:
+    """What stands behind a `$` on a page."""
+    return re.findall(r"^\$ (.*)", text_of(page), re.MULTILINE)
+
+
+class Shell:
+    """Runs commands as they stand on a page, in the folder that they have changed to."""
+
+    def __init__(self, folder: Path, before: dict[str, Callable[[Path], None]]) -> None:
+        self.folder, self._before = folder, before
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        who = {f"GIT_{role}_{what}": "t" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        self._environment = os.environ | who | {"PATH": path, "PYTHONPATH": str(ROOT), "COLUMNS": "160"}
+
+    def run(self, command: str) -> str:
+        """Run it; what it says."""
+        if prepare := self._before.get(command):
+            prepare(self.folder)
+        words = shlex.split(command.removeprefix(".venv/bin/"))
+        if words[0] == "cd":
+            self.folder = self.folder / words[1]
+            return ""
+        if words[0] == "graft":  # of this checkout, whatever is installed
+            words[:1] = [sys.executable, "-m", "flows.cli"]
+        done = subprocess.run(
+            words, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def run_page(self, page: str) -> dict[str, str]:
+        """Run all commands of a page that no other test runs, in order; what each says."""
+        return {command: self.run(command) for command in commands(page) if command not in ELSEWHERE[page]}
+
+
+def edit(project: Path, **sections: Any) -> None:
+    Project(project).edit(**sections)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_command_is_run_somewhere(page: str) -> None:
+    unknown = set(ELSEWHERE.get(page, {})) - set(commands(page))
+    assert not unknown, "no longer documented"
+    if page not in (DATA, WEIGHTS):
+        assert set(commands(page)) <= set(ELSEWHERE.get(page, {}))
+    for by in ELSEWHERE.get(page, {}).values():
+        assert (ROOT / by).exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_in_the_text_exist_with_their_options(page: str) -> None:
+    for found in re.findall(r"`(?:\.venv/bin/)?graft ([^`]+)`", text_of(page)):
+        words = shlex.split(re.sub(r"\\\|\w+", "", found).replace("[", "").replace("]", ""))
+        result = CliRunner().invoke(app, [*words, "--help"])
+        assert result.exit_code == 0, f"{page}: graft {found}\n{result.output}"
+
+
+def test_what_is_told_of_data_leads_to_a_registered_model(tmp_path: Path) -> None:
+    for name, seed in (("photos", 1), ("sketches", 2)):
+        drawn = pictures(32, seed=seed)
+        tree = {"train/ant": drawn[:10], "train/bee": drawn[10:20], "test/ant": drawn[20:26], "test/bee": drawn[26:]}
+        save_pictures(tmp_path / name, tree)
+
+    def shrink(project: Path) -> None:
+        edit(project, **SMALL, prepare={"image_size": 8})
+
+    said = Shell(tmp_path, {"graft run": shrink}).run_page(DATA)
+    assert "20 pictures" in said["graft data add target ../sketches"]
+    assert "version 1 (registered now)" in said["graft run"]
+
+
+def test_what_is_told_of_weights_holds_for_a_file_and_several_sources(project: Project) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", text_of(WEIGHTS), re.DOTALL)
+    (description,) = [block for block in blocks if block.startswith("# weights/resnet18-mine.yaml")]
+    (sources,) = [yaml.safe_load(block) for block in blocks if "\nuse: best" in block]
+
+    def lay_down(root: Path) -> None:
+        torch.manual_seed(0)
+        torch.save(torchvision.models.resnet18().state_dict(), root / "weights/resnet18-mine.pth")
+        (root / "weights/resnet18-mine.yaml").write_text(description)
+
+    def name(root: Path) -> None:
+        given = {"weights": "weights/resnet18-mine.pth", "learn": "head"}
+        small = SMALL | {"pretrain": SMALL["pretrain"] | given}
+        edit(root, **small)
+
+    def add_sources(root: Path) -> None:
+        shutil.copytree(root / "data/source", root / "data/print")
+        sources["sources"]["imagenet"]["weights"] = "weights/resnet18-mine.pth"  # the named ones need a network
+        edit(root, **sources, pretrain={"weights": "none", "learn": "all"})
+        shell.run("graft data check")
+        shell.run("dvc add --quiet data")
+
+    shell = Shell(project.root, {".venv/bin/graft forecast": add_sources})
+    lay_down(project.root)
+    said = {}
+    for command in commands(WEIGHTS):
+        if command in ELSEWHERE[WEIGHTS]:
+            continue
+        if command == ".venv/bin/graft run" and not said:  # the first needs the file that comes further down
+            name(project.root)
+        said[command] = shell.run(command)
+    assert "imagenet" in said[".venv/bin/graft forecast"]
+    assert "print" in said[".venv/bin/graft forecast"]
+    assert {"fine_tune", "fine_tune@imagenet", "fine_tune@print"} <= project.metrics["strategies"].keys()
