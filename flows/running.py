@@ -71,7 +71,7 @@ def _look(root: Path) -> list[StageStatus]:
     """What a run would do with each stage; where the packed data are those of today, the label budget is checked too.
 
     Raises:
-        GraftError: the pipeline cannot be read, or a class has too few pictures for the largest label budget.
+        GraftError: the pipeline cannot be read, or a class has too few examples for the largest label budget.
     """
     found = Pipeline(root).status()
     if any(stage.name == "prepare" and stage.state == "up_to_date" for stage in found):

@@ -100,7 +100,7 @@ def _strategy_faults(section: str, strategies: dict[str, dict[str, Any] | None],
 
 
 def check_label_budget(root: Path) -> None:
-    """Check the largest label budgets against the pictures that the stage `prepare` packed, if it has run.
+    """Check the largest label budgets against what the stage `prepare` packed, if it has run.
 
     Raises:
         GraftError: a class has too few.

@@ -20,4 +20,4 @@ class EvaluateSettings:
     resamples: Annotated[int, Ge(1000)] = 10_000
     """Of the paired bootstrap; fewer than a thousand leave its percentiles to chance."""
     seed: Seed = 0
-    """Of the bootstrap, and of the pictures and start of the embedding."""
+    """Of the bootstrap, and of the dots and the start of the embedding."""

@@ -14,9 +14,9 @@ class FinetuneSettings:
     """What a trial may spend: labels to choose by, steps, and one optimiser setting for all."""
 
     validation_per_class: Count = 10
-    """Labelled target pictures of each class to choose by; never more than there are to learn from."""
+    """Labelled examples of each class of the target to choose by; never more than there are to learn from."""
     validation_fraction: Annotated[float, Gt(0.0), Le(0.5)] = 0.2
-    """With the label budget `all`: the share of each class to choose by, one picture at least; the rest is learned."""
+    """With the label budget `all`: the share of each class to choose by, one example at least; the rest is learned."""
     threads: Count = 1
     """CPU threads of a stage; with another number the last bits of the weights differ."""
     training: Training = field(default_factory=Training)

@@ -25,6 +25,6 @@ class ForecastSettings:
     untrained: Count = 5
     """Bodies like the source model's that have learned nothing; its scores are compared with their mean."""
     seed: Seed = 0
-    """Of the pictures that the gap is measured on, of the permutations and of the untrained bodies."""
+    """Of the examples that the gap is measured on, of the permutations and of the untrained bodies."""
     threads: Count = 1
     """CPU threads of the stage."""

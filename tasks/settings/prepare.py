@@ -13,7 +13,7 @@ NO_SOURCE = "none"
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Where the two domains lie, and the form that their pictures are packed in."""
+    """Where the two domains lie, and the form that their pictures or texts are packed in."""
 
     source: str = "data/source"
     """Folder of the source domain, inside data/; `none` where given weights are all that is known."""

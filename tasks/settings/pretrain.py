@@ -24,10 +24,10 @@ class PretrainSettings:
     weights_sha256: str = ""
     """If given, other weights than those with this hash are refused; the stage `weights` prints it."""
     learn: Literal["all", "head", "nothing"] = "all"
-    """What the source's pictures teach given weights: all of them and a head for the source's classes; that head alone,
+    """What the source's examples teach given weights: all of them and a head for the source's classes; that head alone,
     on the frozen body; or nothing, so that weights and classes are what they were."""
     seed: Seed = 0
-    """Of the initial weights, the held-out pictures, and the order and augmentation of the others."""
+    """Of the initial weights, the held-out examples, and the order and augmentation of the others."""
     validation_fraction: Annotated[float, Gt(0.0), Lt(1.0)] = 0.1
     """Share of each source class that is held out to choose the weights by."""
     threads: Count = 1

@@ -6,7 +6,7 @@ A TSV or CSV may lack headings; each row is then a label and a text.
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.datasets.layouts.domain import SPLIT_NAMES, TRAIN, Domain, Texts
+from tasks.datasets.layouts.domain import TRAIN, Domain, Texts, split_of
 from tasks.datasets.layouts.manifest import LABELS, SPLIT, Columns, Listed, enter, listed_in, of_domain, pick
 from tasks.datasets.tables import read_headings
 from tasks.datasets.text_tables import JSON_LINES, SUFFIXES, read_texts
@@ -23,16 +23,14 @@ def is_texts(folder: Path, names: Sequence[str], columns: Columns, *, alone: boo
 
 def has_training_texts(folder: Path) -> bool:
     """Whether a folder holds a file of texts that is called as a training split is."""
-    return any(
-        path.suffix in SUFFIXES and SPLIT_NAMES.get(path.stem) == TRAIN for path in folder.iterdir() if path.is_file()
-    )
+    return any(path.suffix in SUFFIXES and split_of(path.stem) == TRAIN for path in folder.iterdir() if path.is_file())
 
 
 def open_texts(domain: Domain, folder: Path, names: Sequence[str], columns: Columns) -> None:
     """Read one file, or one for each split (`train.tsv`, `test.tsv`)."""
     domain.layout = "texts"
     found = [name for name in names if name.endswith(SUFFIXES)]
-    if len(found) > 1 and not all(Path(name).stem in SPLIT_NAMES for name in found):
+    if len(found) > 1 and not all(split_of(Path(name).stem) for name in found):
         domain.add_fault(
             domain.path, f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split"
         )
@@ -68,14 +66,14 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
     text, label = pick(headings, columns.text, TEXTS, "text"), pick(headings, columns.label, LABELS, "label")
     if columns.group and columns.group not in headings:
         raise GraftError(f"no column {columns.group!r} (prepare.target_group_column); there are {', '.join(headings)}")
-    of_file = SPLIT_NAMES.get(Path(name).stem, TRAIN)
+    of_file = split_of(Path(name).stem) or TRAIN
     found: list[Listed] = []
     for row in of_domain(headings, rows, columns.domain):
         where, kind = f"{domain.path}/{name}:{row.line}", row.cells.get(label, "")
-        split = SPLIT_NAMES.get(row.cells.get(SPLIT, "").lower(), "") if SPLIT in headings else of_file
+        split = split_of(row.cells.get(SPLIT, "")) if SPLIT in headings else of_file
         if not kind or any("\ud800" <= letter <= "\udfff" for letter in kind):
             domain.add_fault(where, "no label")
         if not split:
             domain.add_fault(where, f"{row.cells.get(SPLIT, '')!r} is not a split; valid: train, val, test")
-        found.append(Listed(row.cells.get(text, ""), kind, split, row.cells.get(columns.group, ""), where))
+        found.append(Listed(row.cells.get(text, ""), kind, split or "", row.cells.get(columns.group, ""), where))
     return found
