@@ -92,8 +92,24 @@ class Shell:
         return {command: self.run(command) for command in commands(page) if command not in ELSEWHERE[page]}
 
 
+EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/README.md"))
+MADE = ("data*", "build", "reports", "pieces", "texts", "digits", "*.pth", ".graft", "tmp", "cache", "*.lock")
+
+
 def edit(project: Path, **sections: Any) -> None:
     Project(project).edit(**sections)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_example_runs_as_its_page_says(example: Path, tmp_path: Path) -> None:
+    root = tmp_path / example.name
+    shutil.copytree(example, root, ignore=shutil.ignore_patterns(*MADE))
+    strategies = yaml.safe_load((root / "params.yaml").read_text())["strategies"]
+    shell = Shell(root, {"graft run": lambda project: edit(project, **SMALL | {"strategies": strategies})})
+    shell.run("git init --quiet")
+    said = [shell.run(command) for command in commands(str(example.relative_to(ROOT) / "README.md"))]
+    assert "version 1 (registered now)" in said[-1]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,14 +1,17 @@
 """What `graft init` writes does not drift from the files that Graft ships."""
 
 import importlib
+from pathlib import Path
 
+import pytest
 import yaml
 
 from tasks.new_project.answers import Answers
 from tasks.new_project.project_files import DVC_IGNORED, FLOW, IGNORED, graph, project_files
-from tasks.settings.check_parameters import SECTIONS
+from tasks.settings.check_parameters import SECTIONS, check_parameters
 from tests.house.imports import ROOT
 
+EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/dvc.yaml"))
 SHIPPED = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
@@ -29,6 +32,14 @@ def test_a_project_has_every_section_and_key_of_the_shipped_settings() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section in SECTIONS:
         assert files["params.yaml"][section].keys() == params[section].keys(), section
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_example_is_what_a_new_project_is(example: Path) -> None:
+    assert (example / "dvc.yaml").read_text(encoding="utf-8") == graph()
+    params = yaml.safe_load((example / "params.yaml").read_text(encoding="utf-8"))
+    assert list(params) == list(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    check_parameters(example, knobs=True)
 
 
 def test_git_and_dvc_leave_out_of_a_project_what_they_leave_out_here() -> None:
