@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.executor import journal
+from tasks.plan import FROM
 from tasks.records.outcome import Outcome, Trained, Trial
 from tasks.report.words import labels_in_words
 from tasks.summary_view import SCORES, budgets, labels_a_class, lead
@@ -154,10 +155,16 @@ def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, flo
 
 def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers of one strategy, named so that the page draws the strategies beside each other."""
-    found = {f"{name}/{strategy}": scores[name]["mean"] for name in SCORES}
+    shown = _shown(strategy)
+    found = {f"{name}/{shown}": scores[name]["mean"] for name in SCORES}
     if gain := scores.get("gain_over_scratch"):
-        found[f"gain_over_scratch/{strategy}"] = gain["mean"]
+        found[f"gain_over_scratch/{shown}"] = gain["mean"]
     return found
+
+
+def _shown(strategy: str) -> str:
+    """A strategy's name as part of a metric's, in which MLflow allows few signs."""
+    return strategy.replace(FROM, " from ")
 
 
 def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
@@ -165,7 +172,7 @@ def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
     summary = dict(report)
     keys = {metric: metric for metric in ("accuracy", lead(summary))} | {"gain": "gain_over_scratch"}
     return tuple(
-        (f"{metric}_by_labels/{name}", float(row[key]["mean"]), round(labels_a_class(summary, labels)))
+        (f"{metric}_by_labels/{_shown(name)}", float(row[key]["mean"]), round(labels_a_class(summary, labels)))
         for labels, group in budgets(summary).items()
         for name, row in group.items()
         for metric, key in keys.items()

@@ -178,3 +178,4 @@ def test_what_is_told_of_weights_holds_for_a_file_and_several_sources(project: P
     assert "imagenet" in said[".venv/bin/graft forecast"]
     assert "print" in said[".venv/bin/graft forecast"]
     assert {"fine_tune", "fine_tune@imagenet", "fine_tune@print"} <= project.metrics["strategies"].keys()
+    assert "runs recorded" in said[".venv/bin/graft run"]
