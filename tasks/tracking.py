@@ -1,4 +1,4 @@
-"""Record a result in MLflow: a run for the whole of it, with a run for every trial and for the pretraining.
+"""Record a result in MLflow: a run for the whole of it, with a run for every trial and for every source model.
 
 MLflow mirrors the files of the stages and can be filled from them again at any time. A run is found by its stage's
 key, so a stage that was not run again makes no second run; its older run is linked instead. A run that was left
@@ -8,7 +8,7 @@ none, and the worst that comes of it are doubles, which the next recording remov
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,15 @@ from tasks.records import unrecorded
 from tasks.records.mlflow_client import create_experiment, find_experiment, in_words, only_one, open_client
 from tasks.records.outcome import Outcome, Trial, read_outcome
 from tasks.records.published import Recorded
-from tasks.records.run_content import KEY, RUNS, flow_content, metrics_on_test, pretrain_content, trial_content
+from tasks.records.run_content import (
+    KEY,
+    RUNS,
+    RunContent,
+    flow_content,
+    metrics_on_test,
+    source_content,
+    trial_content,
+)
 from tasks.records.run_note import leaderboard, note, trial_table
 from tasks.records.run_store import PARENT, RunStore, is_complete
 
@@ -96,7 +104,7 @@ def record_outcome(
     if experiment_id is not None:
         mirrored = _mirrored(RunStore(client, experiment_id), outcome)
         if mirrored:
-            found = len(outcome.trials) + 2
+            found = len(_keys(outcome)) + 1
             return Recorded(settings.tracking.experiment, experiment_id, mirrored, written=0, found=found)
     with only_one(project or outcome.root, "record"):
         experiment_id = find_experiment(client, settings) or create_experiment(client, settings)
@@ -126,7 +134,7 @@ def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
     provenance = unrecorded.provenance(outcome.root)
     flow_id = flow.info.run_id if flow else store.start(flow_content(outcome), provenance)
     run_ids = {}
-    for content in (pretrain_content(outcome), *(trial_content(outcome, trial) for trial in outcome.trials)):
+    for content in _contents(outcome):
         run = below[content.name]
         if run is None:
             run_ids[content.name] = store.start(content, provenance, parent=flow_id)
@@ -144,9 +152,15 @@ def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
     return str(flow_id), len(below) + 1 - found, found
 
 
+def _contents(outcome: Outcome) -> Iterator[RunContent]:
+    """What each run below the flow's has to hold."""
+    yield from (source_content(outcome, trained) for trained in outcome.sources)
+    yield from (trial_content(outcome, trial) for trial in outcome.trials)
+
+
 def _keys(outcome: Outcome) -> dict[str, str]:
     """Name of each run below the flow's -> its stage key."""
-    return {trained.name: trained.key for trained in (outcome.pretrained, *outcome.trials)}
+    return {trained.name: trained.key for trained in (*outcome.sources, *outcome.trials)}
 
 
 def _listed(run_ids: Iterable[str]) -> str:

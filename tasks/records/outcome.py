@@ -14,6 +14,7 @@ from tasks.stage_key import lock_entries, stage_keys
 from tasks.summary_view import budgets, lead, read_summary
 from tasks.trials import SEED_METRICS
 
+FORECAST = "build/forecast/forecast.json"
 TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
 
 
@@ -58,8 +59,14 @@ class Outcome:
     """Hash of the packed test split."""
     pool_md5: str
     """Hash of the target's packed label pool."""
-    pretrained: Trained
+    sources: tuple[Trained, ...]
+    """The project's own source model, then the further ones, by name."""
     trials: tuple[Trial, ...]
+
+    @property
+    def pretrained(self) -> Trained:
+        """The project's own source model."""
+        return self.sources[0]
 
     @property
     def data_md5(self) -> str:
@@ -82,7 +89,6 @@ def read_outcome(root: Path) -> Outcome:
         (root / "reports/index.html").stat()
         report = read_summary(root)
         keys = stage_keys(root / "dvc.lock")
-        pretrained = Trained("pretrain", keys["pretrain"], *_read_network(root / "build/pretrained"))
         return Outcome(
             root=root,
             key=keys["evaluate"],
@@ -91,7 +97,7 @@ def read_outcome(root: Path) -> Outcome:
             card=_read_json(root / "build/data/card.json"),
             test_md5=_hash_in_lock(root / "dvc.lock", TEST_DATA),
             pool_md5=_hash_in_lock(root / "dvc.lock", POOL_DATA),
-            pretrained=pretrained,
+            sources=tuple(_read_sources(root, keys)),
             trials=tuple(_read_trials(root, report, keys)),
         )
     except OSError as error:
@@ -100,6 +106,14 @@ def read_outcome(root: Path) -> Outcome:
         raise GraftError(
             f"{root}: the results and dvc.lock do not fit together: {error!r}", "Run `graft run` to make them anew."
         ) from None
+
+
+def _read_sources(root: Path, keys: dict[str, str]) -> Iterator[Trained]:
+    """The source models that the forecast ranked, but for those that no stage made."""
+    yield Trained("pretrain", keys["pretrain"], *_read_network(root / "build/pretrained"))
+    for name in sorted(_read_json(root / FORECAST)["ranking"]):
+        if key := keys.get(f"source@{name}"):
+            yield Trained(f"source {name}", key, *_read_network(root / "build/sources" / name))
 
 
 def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> Iterator[Trial]:

@@ -73,9 +73,8 @@ def flow_content(outcome: Outcome) -> RunContent:
     )
 
 
-def pretrain_content(outcome: Outcome) -> RunContent:
-    """The pretraining on the source domain."""
-    trained = outcome.pretrained
+def source_content(outcome: Outcome, trained: Trained) -> RunContent:
+    """A source model: the pretraining on a source domain, or what given weights learned from it."""
     params = {name: trained.metrics.get(name) for name in ("n_train", "n_validation", "steps", "parameters")}
     finals = {f"validation/{name}": trained.metrics.get(name) for name in ("accuracy", "loss")}
     return RunContent(

@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.environment import STATE
 from tasks.files import new_folder, write_json
 from tasks.records.git_state import git_tags
-from tasks.records.outcome import Outcome
+from tasks.records.outcome import FORECAST, Outcome
 
 FOLDER = Path(STATE) / "unrecorded"
 PROVENANCE = "provenance.json"
@@ -21,8 +21,13 @@ _KEPT = (
     "reports/index.html",
     "reports/metrics.json",
     "build/data/card.json",
+    FORECAST,
     "build/evaluation/figures/*.svg",
-    *(f"build/{folder}/{name}" for folder in ("pretrained", "trials/*") for name in ("*.json", "curve.csv")),
+    *(
+        f"build/{folder}/{name}"
+        for folder in ("pretrained", "sources/*", "trials/*")
+        for name in ("*.json", "curve.csv")
+    ),
 )
 
 

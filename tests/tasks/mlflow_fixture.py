@@ -53,6 +53,7 @@ def make_project(root: Path, *, test_seed: int = 0) -> Path:
         write_split(root, split, seed)
     write_json(root / "build/data/card.json", card())
     write_network(root / "build/pretrained", network(seed=0), {"n_train": 40, "n_validation": 20, "accuracy": 0.9})
+    write_json(root / "build/forecast/forecast.json", {"ranking": ["pretrained"]})
     for strategy in STRATEGIES:
         for seed in SEEDS:
             trained = network(seed=seed, steps=0 if strategy == "scratch" else 60)
@@ -276,7 +277,7 @@ def _spread(values: list[float]) -> dict[str, Any]:
 def assert_mirrored(root: Path) -> None:
     """Every stage key of the result has one finished run, and nothing else is there."""
     outcome = read_outcome(root)
-    keys = [outcome.key, outcome.pretrained.key, *(trial.key for trial in outcome.trials)]
+    keys = [outcome.key, *(source.key for source in outcome.sources), *(trial.key for trial in outcome.trials)]
     runs = runs_of(root)
     assert Counter(run.data.tags[KEY] for run in runs) == Counter(keys)
     assert all(is_complete(run) for run in runs)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mlflow.entities import Run
 
 from tasks.executor import journal
@@ -122,6 +123,17 @@ def test_the_flow_s_run_shows_the_result_and_leads_to_its_trials(project: Path) 
         "leaderboard.json",
         "trials.json",
     ]
+    assert_mirrored(project)
+
+
+def test_each_further_source_has_a_run_of_its_own(project: Path) -> None:
+    shutil.copytree(project / "build/pretrained", project / "build/sources/other")
+    write_json(project / "build/forecast/forecast.json", {"ranking": ["other", "pretrained", "a folder of the user's"]})
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    lock["stages"]["source@other"] = {"cmd": "python -m tasks.source --name other"}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert not record(project).problem
+    assert by_name(project, "pretrain").keys() == {"pretrain", "source other"}
     assert_mirrored(project)
 
 
