@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -189,14 +189,14 @@ class Project:
             GraftError: an output is missing, or cannot be committed.
         """
         self._is_stale = True  # a command may have changed ignore files and configuration
-        with self._section():
+        with _let_go(claim), self._section():
             claim.held.close()
             self._save(claim.name, claim.stage, claim.inputs)
 
     def release(self, claim: Claim) -> None:
         """Give up a claim whose commands failed; `dvc.lock` and the run cache stay as they were."""
         self._is_stale = True
-        with self._section():
+        with _let_go(claim), self._section():
             claim.held.close()
 
     def give_up(self) -> None:
@@ -309,6 +309,17 @@ class Project:
         if changed:
             context.track_file(os.path.relpath(changed))  # staged if the project asks for it (core.autostage)
         self._stages[name] = stage
+
+
+@contextmanager
+def _let_go(claim: Claim) -> Iterator[None]:
+    """Give back what a claim holds even if DVC's lock cannot be had: the interpreter, which would give it back when it
+    ends, could not start the thread that DVC shows its waiting with, and would wait for that forever."""
+    try:
+        yield
+    finally:
+        with suppress(Exception):
+            claim.held.close()
 
 
 def _is_member(stage: Any, file: Path, name: str | None) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from dvc.repo import Repo
 
 from tasks.errors import PASSING_FAULT, GraftError
-from tasks.executor.dvc_project import Claim, Project
+from tasks.executor.dvc_project import Claim, Project, TransientError
 from tasks.executor.execution import Event, Outcome
 from tasks.executor.schedule import Job, RunFailed
 from tasks.pipeline import Pipeline
@@ -465,6 +465,25 @@ def test_claims_are_given_back_if_how_the_stage_was_run_cannot_be_noted(empty: S
     with pytest.raises(RunFailed):
         empty.run()
     assert rwlock_is_free(empty)
+
+
+@pytest.mark.parametrize("ended", ["record", "release"])
+def test_claims_are_given_back_even_if_dvc_s_lock_cannot_be_had(empty: Sandbox, ended: str) -> None:
+    """Else the process hangs when it ends: DVC waits for a thread then that cannot start any more."""
+    empty.stages(one={"cmd": "echo > one", "outs": ["one"]})
+    project = Project(empty.root)
+    project.plan()
+    claim = project.claim("one")
+    assert isinstance(claim, Claim)
+    assert not rwlock_is_free(empty)
+    with Repo(str(empty.root)) as another:
+        another.lock.lock()
+        project.give_up()
+        with pytest.raises(TransientError):
+            getattr(project, ended)(claim)
+        another.lock.unlock()
+    assert rwlock_is_free(empty)
+    project.close()
 
 
 def test_ctrl_c_while_a_job_is_handed_over_waits_for_nothing_that_will_not_come(empty: Sandbox) -> None:
