@@ -81,6 +81,9 @@ def _disturb(project: Path, api: str, number: signal.Signals, draw: random.Rando
         return "nothing: it had ended"
     except subprocess.TimeoutExpired:
         pass
+    except BaseException:  # Ctrl-C to the series
+        run.kill()
+        raise
     try:
         processes = [psutil.Process(run.pid), *psutil.Process(run.pid).children(recursive=True)]
         victim = processes[int(choice * len(processes))]
