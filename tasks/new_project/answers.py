@@ -12,7 +12,8 @@ Edit = tuple[Path_, Any]
 """A key of a YAML file, and the value that it gets."""
 
 STRATEGIES = ("scratch", "linear_probe", "fine_tune", "gradual_unfreeze", "mixed_training")
-SMALL = "convnet_"
+TEXT = "text_"
+SMALL = ("convnet_", "transformer_", TEXT)
 """How the names of the small networks of ours begin; other backbones, and weights, are for photos."""
 
 
@@ -61,7 +62,12 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 
 def _training(answers: Answers) -> Iterator[Edit]:
-    """Augmentation for pictures of any kind (the demo's is for digits), and for large networks a smaller budget."""
+    """Augmentation for pictures of any kind (the demo's is for digits), none for texts alone; and for large networks a
+    smaller budget."""
+    if answers.backbone.startswith(TEXT):
+        for section in ("pretrain", "finetune"):
+            yield (section, "training", "augmentation"), {}
+        return
     augmentation: dict[str, Any] = {"crop": max(1, answers.image_size // 16), "scale": 0.1}
     if answers.flip:
         augmentation["flip"] = 0.5
