@@ -13,8 +13,8 @@ Edit = tuple[Path_, Any]
 
 STRATEGIES = ("scratch", "linear_probe", "fine_tune", "gradual_unfreeze", "mixed_training")
 TEXT = "text_"
-SMALL = ("convnet_", "transformer_", TEXT)
-"""How the names of the small networks of ours begin; other backbones, and weights, are for photos."""
+SMALL = ("convnet_", TEXT)
+"""How the names of the small networks of ours begin; others, and weights, learn in smaller steps."""
 
 
 @dataclass(frozen=True)

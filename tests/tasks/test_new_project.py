@@ -75,6 +75,13 @@ def test_weights_are_written_where_they_are_given() -> None:
     assert keys == [True, False]
 
 
+def test_texts_begin_with_the_budget_of_a_small_network_and_no_augmentation_of_pictures(tmp_path: Path) -> None:
+    create(tmp_path, Answers("texts", backbone="text_bag"), git=False)
+    found, shipped = (yaml.safe_load((root / "params.yaml").read_text()) for root in (tmp_path, ROOT))
+    for section in ("pretrain", "finetune"):
+        assert found[section]["training"] == shipped[section]["training"] | {"augmentation": {}}
+
+
 def test_large_networks_get_a_budget_for_photos(tmp_path: Path) -> None:
     create(tmp_path, Answers("photos", backbone="torchvision:resnet18", image_size=224), git=False)
     training = yaml.safe_load((tmp_path / "params.yaml").read_text())["finetune"]["training"]
