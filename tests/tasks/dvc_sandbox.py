@@ -103,3 +103,13 @@ def new_sandbox(root: Path, runner: LocalRunner, *, git: bool = False) -> Sandbo
 def states(events: Iterable[Event], stage: str) -> list[str]:
     """The states that a stage went through."""
     return [event.state for event in events if event.stage == stage and event.line is None]
+
+
+def join(name: str, *sources: str, **more: object) -> dict[str, object]:
+    """A stage that joins files into `NAME.txt`."""
+    command = f"python join.py {name}.txt {' '.join(sources)} && echo {name} >> runs.log"
+    return {"cmd": command, "deps": ["join.py", *sources], "outs": [f"{name}.txt"], **more}
+
+
+def failing(code: int, **more: object) -> dict[str, object]:
+    return {"cmd": f"echo bad luck; exit {code}", "outs": ["never.txt"], **more}
