@@ -94,7 +94,7 @@ def _scores(forecast: dict[str, Any]) -> Table:
         table.add_row(
             str(row["labels"]),
             f"{row['source']['logme']:.2f} ({lift['logme']['mean']:+.2f})",
-            *(f"{row['source'][name]:.2f}" for name in ("h_score", "leep", "nce")),
+            *(_number(row["source"][name]) for name in ("h_score", "leep", "nce")),
             percent(row["source"]["probe"]),
             f"{points(lift['probe']['mean'])} {interval(lift['probe'])}",
         )
@@ -106,10 +106,15 @@ def _ranking(forecast: dict[str, Any]) -> Table:
     table = _table("source model", "LogME", "H-score", "LEEP", "NCE", "probe %", "lift, points")
     for name in forecast["ranking"]:
         row = forecast["models"][name]["budgets"][-1]
-        scores = [f"{row['source'][score]:.2f}" for score in ("logme", "h_score", "leep", "nce")]
+        scores = [_number(row["source"][score]) for score in ("logme", "h_score", "leep", "nce")]
         lift = row["lift"]["probe"]
         table.add_row(short(name, 24), *scores, percent(row["source"]["probe"]), points(lift["mean"]))
     return table
+
+
+def _number(value: float | None) -> str:
+    """With two decimals; a dash for what a network without a head cannot say."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _table(first: str, *others: str) -> Table:

@@ -3,6 +3,7 @@
 Legend: B batch, C channels, H W height and width, L tokens of a text, D features, K classes.
 """
 
+import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ class Description:
     backbone: str
     """A name that `graft.backbones` knows."""
     classes: tuple[str, ...]
-    """Names of the classes of the head, in the order of its outputs."""
+    """Names of the classes of the head, in the order of its outputs; none of weights without a head."""
     channels: int = 0
     """1 for grey pictures, 3 for colour, 0 for texts."""
     image_size: int = 0
@@ -95,7 +96,9 @@ class Network(nn.Module):
         super().__init__()
         self.description = description
         self.backbone, self.feature_size = build_backbone(description.backbone, description.body_reads)
-        self.head = nn.Linear(self.feature_size, len(description.classes))
+        with warnings.catch_warnings():  # of weights without a head, where there is nothing to initialise
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.head = nn.Linear(self.feature_size, len(description.classes))
         self.extras = nn.ModuleDict()
         for name in ("mean", "std"):
             values = torch.tensor(getattr(description, name), dtype=torch.float32)

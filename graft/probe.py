@@ -31,8 +31,9 @@ _SOURCE_HEAD = "source_head"
 
 
 def remember_head(network: Network) -> None:
-    """Keep the network's head beside it, until a probe has been fitted that may be kept near it."""
-    network.extras[_SOURCE_HEAD] = network.head
+    """Keep the network's head beside it, if it has one, until a probe has been fitted that may be kept near it."""
+    if network.description.classes:
+        network.extras[_SOURCE_HEAD] = network.head
 
 
 @torch.no_grad()

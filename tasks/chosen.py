@@ -25,23 +25,14 @@ def choose(project: Path, name: str) -> None:
         write_json(folder / "choice.json", {"source": name})
 
 
-def network_of(source: str) -> Path:
+def network_of(source: str = "", project: Path = Path()) -> Path:
     """The folder of a further source's network; of the one that the trials begin with, if none is named."""
-    return SOURCES / source if source else chosen_network()
-
-
-def pictures_of(source: str) -> Path:
-    """The folder of a further source's packed pictures, its own or the project's; as `network_of` otherwise."""
-    if not source:
-        return chosen_source()
-    return own if (own := SOURCES / source / DATA).exists() else SOURCE
-
-
-def chosen_network(project: Path = Path()) -> Path:
-    """The folder of the network that the trials begin with."""
+    if source:
+        return project / SOURCES / source
     return project / (CHOSEN if (project / CHOSEN / "model.json").exists() else PRETRAINED)
 
 
-def chosen_source(project: Path = Path()) -> Path:
-    """The folder of the source's packed pictures."""
-    return project / (CHOSEN / DATA if (project / CHOSEN / DATA).exists() else SOURCE)
+def pictures_of(source: str = "", project: Path = Path()) -> Path:
+    """The folder of its packed pictures: its own, or else the project's."""
+    own = project / (SOURCES / source if source else CHOSEN) / DATA
+    return own if own.exists() else project / SOURCE

@@ -24,7 +24,7 @@ from graft.projection import draw, project
 from graft.settings import Metric
 from graft.split import Split
 from tasks.artifacts import load_network, load_split, load_texts
-from tasks.chosen import chosen_network, chosen_source
+from tasks.chosen import network_of, pictures_of
 from tasks.environment import prepare_environment
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json, write_text
@@ -33,6 +33,7 @@ from tasks.forecasting import own
 from tasks.npz import save_npz
 from tasks.parameters import load_yaml, read_section
 from tasks.plan import BASELINE, FROM, Plan, read_plan, sweep
+from tasks.reading import as_read_by
 from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
@@ -42,6 +43,7 @@ from tasks.trials import Trial, choose_candidate, load_trials
 
 PARAMS = Path("params.yaml")
 DATA = Path("build/data")
+TEST = DATA / "test"
 TRIALS = Path("build/trials")
 FORECAST = Path("build/forecast/forecast.json")
 PREDICTIONS = Path("build/evaluation")
@@ -64,8 +66,8 @@ def evaluate(settings: EvaluateSettings) -> None:
     plan = read_plan(PARAMS)
     sweep(TRIALS, plan)
     trials = load_trials(TRIALS, plan)
-    test = load_split(DATA / "test")
-    probabilities = torch.stack([predict(_network(trial, trial.folder, test), test.images)[0] for trial in trials])
+    test = load_split(TEST)
+    probabilities = torch.stack([_answers(trial, trial.folder, test) for trial in trials])
     measured = [_measure(trial, found, test) for trial, found in zip(trials, probabilities, strict=True)]
     metric = _lead_metric(settings, test)
     candidate = choose_candidate(trials, plan, metric)
@@ -89,10 +91,7 @@ def evaluate(settings: EvaluateSettings) -> None:
 
 
 def _measure(trial: Trial, probabilities: Tensor, test: Split) -> Measured:
-    companions = {
-        name: score(predict(_network(trial, folder, test), test.images)[0], test.labels)
-        for name, folder in trial.companions.items()
-    }
+    companions = {name: score(_answers(trial, folder, test), test.labels) for name, folder in trial.companions.items()}
     return Measured(trial, score(probabilities, test.labels), probabilities.argmax(dim=1), companions)
 
 
@@ -101,8 +100,8 @@ def _lead_metric(settings: EvaluateSettings, test: Split) -> Metric:
     return lead_metric(None if settings.metric == "auto" else settings.metric, counts)
 
 
-def _network(trial: Trial, folder: Path, test: Split) -> Network:
-    """A network of a trial, which has to answer in the classes of the test split."""
+def _answers(trial: Trial, folder: Path, test: Split) -> Tensor:
+    """Probabilities (N, K) of a trial's network in `folder`, which has to know the classes of the test split."""
     network = load_network(folder)
     if network.description.classes != test.classes:
         raise GraftError(
@@ -110,19 +109,20 @@ def _network(trial: Trial, folder: Path, test: Split) -> Network:
             f"but the test split has {', '.join(test.classes)}",
             f"Make the trial anew: {trial.entry.command}",
         )
-    return network.to(choose_device())
+    return predict(network.to(choose_device()), as_read_by(folder, test, TEST).images)[0]
 
 
 def _source_network(test: Split) -> dict[str, Any]:
     """What the source's network is, untouched; its accuracy is known where it knows the target's classes by name."""
-    network = load_network(chosen_network()).to(choose_device())
+    folder = network_of()
+    network = load_network(folder).to(choose_device())
     known = network.description.classes
     found: dict[str, Any] = {"backbone": network.description.backbone, "accuracy": None}
     found |= {"parameters": parameters(network), "multiply_adds": multiply_adds(network)}
     reads = isinstance(network.description.reads, type(test.reads))
     if reads and set(test.classes) <= set(known):
         columns = [known.index(name) for name in test.classes]
-        right = predict(network, test.images)[0][:, columns].argmax(dim=1) == test.labels
+        right = predict(network, as_read_by(folder, test, TEST).images)[0][:, columns].argmax(dim=1) == test.labels
         found["accuracy"] = round(right.double().mean().item(), DIGITS)
     return found
 
@@ -136,7 +136,7 @@ def _evidence(
     test: Split,
     settings: EvaluateSettings,
 ) -> Evidence:
-    folders = {"source": chosen_source(), "test": DATA / "test"}
+    folders = {"source": pictures_of(), "test": TEST}
     source = load_split(folders["source"])
     compared = [i for i, found in enumerate(measured) if found.trial.entry.labels in (0, plan.budget)]
     measured, probabilities = [measured[i] for i in compared], probabilities[compared]
@@ -152,10 +152,15 @@ def _evidence(
         pool=load_split(DATA / "pool"),
         test=test,
         texts={name: texts for name, at in folders.items() if (texts := load_texts(at)) is not None},
-        embedding=_embed(network, source, test, settings.seed),
+        embedding=_embed(
+            network,
+            as_read_by(candidate.folder, source, folders["source"]),
+            as_read_by(candidate.folder, test, TEST),
+            settings.seed,
+        ),
         card=_read_json(DATA / "card.json"),
         forecast=_read_json(FORECAST),
-        pretrained=_read_json(chosen_network() / "metrics.json"),
+        pretrained=_read_json(network_of() / "metrics.json"),
         description=network.description,
         weights_sha256=hashlib.sha256((candidate.folder / "model.safetensors").read_bytes()).hexdigest(),
         settings=settings,

@@ -31,11 +31,11 @@ from tasks.artifacts import load_network, load_split, save_network
 from tasks.checkpoints import StageCheckpoints
 from tasks.chosen import network_of, pictures_of
 from tasks.curves import announce, write_curve
-from tasks.datasets.tokenizer import TOKENIZER
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.parameters import load_yaml, parse, read_section
 from tasks.plan import FROM, ORACLE, Entry, wrong_section
+from tasks.reading import as_read_by, tokenizer_of
 from tasks.search import main_knob, search
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
@@ -44,7 +44,7 @@ from tasks.stage import batch_parts, run_stage
 from tasks.stage_code import OWN_STRATEGIES
 
 PARAMS = Path("params.yaml")
-DATA = Path("build/data")
+POOL = Path("build/data/pool")
 TRIALS = Path("build/trials")
 
 
@@ -58,13 +58,14 @@ def finetune(entry: Entry) -> None:
     torch.set_num_threads(settings.threads)
     try:
         strategy = load_strategy(entry)
-        labelled = _draw(entry, settings)
-        source = load_split(pictures_of(entry.source)) if strategy.uses_source_data else None
+        given, pictures = network_of(entry.source), pictures_of(entry.source)
+        labelled = _draw(entry, as_read_by(given, load_split(POOL), POOL), settings)
+        source = as_read_by(given, load_split(pictures), pictures) if strategy.uses_source_data else None
         require_source(strategy, len(source or ()))
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        several = bool(tune.trials or strategy.companions(load_network(network_of(entry.source))))
-        trainer = _Trainer(entry, domains, several=several)
+        several = bool(tune.trials or strategy.companions(load_network(given)))
+        trainer = _Trainer(given, domains, entry.seed, several=several)
         result, searched = _search(trainer, strategy, settings.training, tune)
         strategy, fit, network = result.strategy, result.fit, result.network
         companions = dict(_companions(trainer, result, settings.training))
@@ -94,15 +95,16 @@ def finetune(entry: Entry) -> None:
         "validation": _validate(network, labelled.validation),
         "companions": {name: _validate(other, labelled.validation) for name, other in companions.items()},
     }
+    tokenizer = tokenizer_of(given, POOL)
     with new_folder(TRIALS / entry.name) as folder:
-        save_network(folder, network, DATA / "pool" / TOKENIZER)
+        save_network(folder, network, tokenizer)
         write_curve(folder / "curve.csv", fit.curve)
         write_json(folder / "metrics.json", metrics)
         if fit.source_weights is not None:
             np.save(folder / "source_weights.npy", fit.source_weights.float().numpy(), allow_pickle=False)
         for name, other in companions.items():
             (folder / "companions" / name).mkdir(parents=True)
-            save_network(folder / "companions" / name, other, DATA / "pool" / TOKENIZER)
+            save_network(folder / "companions" / name, other, tokenizer)
 
 
 def load_strategy(entry: Entry) -> Strategy:
@@ -128,10 +130,10 @@ def mean_per_class(split: Split) -> int | float:
     return round(len(split) / len(split.classes), 1) if rest else whole
 
 
-def _draw(entry: Entry, settings: FinetuneSettings) -> LabelledTarget:
+def _draw(entry: Entry, pool: Split, settings: FinetuneSettings) -> LabelledTarget:
     """The label budget; without labels to train on, validation is that of the largest budget beside it."""
     budget = entry.labels or read_label_budgets(PARAMS)[-1]
-    return draw_labels(load_split(DATA / "pool"), budget, settings.validation_for(budget), entry.seed)
+    return draw_labels(pool, budget, settings.validation_for(budget), entry.seed)
 
 
 @dataclass(frozen=True)
@@ -163,18 +165,19 @@ class _Trainer:
     """Trains one network after another on the same pictures, each of them as it would be alone.
 
     Args:
-        entry: with which source model, and which seed.
+        folder: with the source's network.
         domains: the pictures.
+        seed: of the weights that are new, the order and the augmentation.
         several: whether there is more than one: what has ended is then kept, should the stage be killed.
     """
 
-    def __init__(self, entry: Entry, domains: Domains, *, several: bool) -> None:
-        self.domains, self.seed, self.network = domains, entry.seed, network_of(entry.source)
+    def __init__(self, folder: Path, domains: Domains, seed: int, *, several: bool) -> None:
+        self.folder, self.domains, self.seed = folder, domains, seed
         self._checkpoints = StageCheckpoints.of_this_stage(several=several)
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
-        source = carried(load_network(self.network), self.domains.validation.reads, strategy)
+        source = carried(load_network(self.folder), self.domains.validation.reads, strategy)
         network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
@@ -215,7 +218,7 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
     """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
-    for name, other in result.strategy.companions(load_network(trainer.network)).items():
+    for name, other in result.strategy.companions(load_network(trainer.folder)).items():
         print(f"companion: {name}", flush=True)
         yield name, trainer(other, training).network
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -197,7 +197,7 @@ def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: Forecas
     }
 
 
-def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float]:
+def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | None]:
     """What the features say: LogME, H-score, and the accuracy of a probe on the held pictures."""
     features, held = seen.at(seen.features, cell.training), seen.at(seen.features, cell.held)
     known = labels[cell.training]
@@ -208,9 +208,11 @@ def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float]:
     }
 
 
-def _answer_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float]:
-    """What the answers of the source's head say: LEEP and NCE."""
+def _answer_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | None]:
+    """What the answers of the source's head say, if it has one: LEEP and NCE."""
     probabilities, known = seen.at(seen.probabilities, cell.training), labels[cell.training]
+    if not probabilities.shape[1]:
+        return {"leep": None, "nce": None}
     return {"leep": _short(leep(probabilities, known)), "nce": _short(nce(probabilities, known))}
 
 
@@ -229,8 +231,11 @@ def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _mean(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: _short(fmean(found[name] for found in scores)) for name in scores[0]}
+def _mean(scores: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Of each score; None where there is none."""
+    names = scores[0]
+    found = {name: [score[name] for score in scores] for name in names}
+    return {name: None if None in of else _short(fmean(cast(list[float], of))) for name, of in found.items()}
 
 
 def _short(value: float) -> float:

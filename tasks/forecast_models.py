@@ -12,11 +12,12 @@ from torch.nn.functional import interpolate
 
 from graft.device import choose_device
 from graft.network import Description, Network, at_a_time, predict
+from graft.on_disk import in_memory
 from graft.split import Split
-from tasks.artifacts import load_split, load_texts
+from tasks.artifacts import load_split
 from tasks.chosen import PRETRAINED, SOURCES
-from tasks.datasets.tokenizer import TOKENIZER, encode, load_tokenizer
 from tasks.errors import GraftError
+from tasks.reading import tokens
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.sources import source_names
 
@@ -96,12 +97,7 @@ class Packed:
             raise ValueError(f"the network reads {description.reads}, not {self.split.reads}")
         if not description.vocabulary:
             return fit_pictures(self.split.images[places], description)
-        own = tokenizer.is_file() and tokenizer.read_bytes() == (self.folder / TOKENIZER).read_bytes()
-        if own and description.reads == self.split.reads:
-            return self.split.images[places]
-        texts = load_texts(self.folder) or []
-        chosen = [texts[place] for place in places.tolist()]
-        return torch.from_numpy(encode(load_tokenizer(tokenizer), chosen, description.length)[0])
+        return in_memory(tokens(description, tokenizer, self.split, self.folder, places))
 
 
 def fit_pictures(images: Tensor, description: Description) -> Tensor:

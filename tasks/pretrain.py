@@ -6,10 +6,10 @@ Reads build/data/source, build/sources/weights and section `pretrain`; writes bu
 from pathlib import Path
 
 from tasks.artifacts import load_split
-from tasks.datasets.tokenizer import TOKENIZER
 from tasks.files import new_folder
 from tasks.given.read import read_origin
 from tasks.parameters import read_section
+from tasks.reading import as_read_by, tokenizer_of
 from tasks.settings.pretrain import PretrainSettings
 from tasks.source_training import source_model
 from tasks.stage import run_stage
@@ -21,9 +21,10 @@ OUTPUT = Path("build/pretrained")
 
 def pretrain(settings: PretrainSettings) -> None:
     """Write the source model with its curve and its metrics."""
-    model = source_model(settings, load_split(SOURCE), read_origin(WEIGHTS), "pretrain")
+    pictures = as_read_by(WEIGHTS, load_split(SOURCE), SOURCE)
+    model = source_model(settings, pictures, read_origin(WEIGHTS), "pretrain")
     with new_folder(OUTPUT) as folder:
-        model.write(folder, SOURCE / TOKENIZER)
+        model.write(folder, tokenizer_of(WEIGHTS, SOURCE))
 
 
 if __name__ == "__main__":

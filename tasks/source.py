@@ -10,13 +10,13 @@ from pathlib import Path
 
 from tasks.artifacts import load_split
 from tasks.chosen import DATA, SOURCE, SOURCES
-from tasks.datasets.tokenizer import TOKENIZER
 from tasks.environment import prepare_environment
 from tasks.files import new_folder
 from tasks.given.given import write_given
 from tasks.given.origins import origin
 from tasks.given.read import read_origin
 from tasks.prepare import prepare
+from tasks.reading import as_read_by, tokenizer_of
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.sources import read_source
 from tasks.source_training import source_model
@@ -30,8 +30,9 @@ def source(project: Path, name: str) -> None:
         pictures = _pack(project, data, folder) if data else project / SOURCE
         given = folder / "given"
         write_given(given, settings.weights, settings.weights_sha256, origin(settings.weights, project))
-        model = source_model(settings, load_split(pictures), read_origin(given), f"sources.{name}")
-        model.write(folder, pictures / TOKENIZER)
+        read = as_read_by(given, load_split(pictures), pictures)
+        model = source_model(settings, read, read_origin(given), f"sources.{name}")
+        model.write(folder, tokenizer_of(given, pictures))
         shutil.rmtree(given)
 
 

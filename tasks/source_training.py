@@ -94,7 +94,7 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
     for fault in seen.faults if seen else []:
         print(f"warning: the input statistics do not fit the weights' normalisation: {fault}", flush=True)
     if origin and settings.learn == "nothing":
-        if not network.description.classes:
+        if len(source) and not network.description.classes:
             raise GraftError(f"{where}.learn: {origin.weights} have no head, so they have to learn one: learn: head")
         return SourceModel(network, None, 0, validation, origin, seen)
     if settings.learn != "all" and not origin:

@@ -45,6 +45,8 @@ class CoTuning(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head; the old one stays beside it."""
+        if not source.description.classes:
+            raise ValueError("co_tuning teaches the source's head on, and the source's weights have none")
         source.extras["source_head"] = source.head
         source.extras["softmax"] = Softmax(self.temperature or source.description.temperature or 1.0)
         fresh_head(source, classes)

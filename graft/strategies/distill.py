@@ -22,9 +22,9 @@ class Distill(Strategy):
     logits over T, the first part on labelled and the second on `pictures`, s falling linearly from `teacher_share` to 0
     (soft labels: Hinton, Vinyals & Dean 2015, 'Distilling the knowledge in a neural network'; features: Romero et al.
     2015, 'FitNets: Hints for Thin Deep Nets'; P where their numbers differ). Soft labels are over the target's classes
-    where the source has them all, else over the source's, through a second head. The teacher stays as it was
-    pretrained. It fails where a small network cannot hold what the target asks for, or where the teacher is wrong about
-    the target: the student learns that as well.
+    where the source has them all, else over the source's, through a second head; there are none where the source's
+    weights have no head. The teacher stays as it was pretrained. It fails where a small network cannot hold what the
+    target asks for, or where the teacher is wrong about the target: the student learns that as well.
     """
 
     teacher_share: Annotated[Fraction, Searched(0.1, 0.9)] = 0.5
@@ -54,9 +54,11 @@ class Distill(Strategy):
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The student, with its teacher and what brings it to the teacher's classes and features."""
         known = source.description.classes
+        if not (known or self.hint):
+            raise ValueError("distill has nothing to teach: the source's weights have no head, and its hint is 0")
         student = Network(replace(source.description.with_classes(classes), backbone=self.student))
         student.extras["teacher"] = Frozen(source)
-        if not set(classes) <= set(known):
+        if known and not set(classes) <= set(known):
             student.extras["source_head"] = nn.Linear(student.feature_size, len(known))
         if self.hint and student.feature_size != source.feature_size:
             student.extras["projection"] = nn.Linear(student.feature_size, source.feature_size)
@@ -85,16 +87,17 @@ class Distill(Strategy):
     def _distance(self, network: Network, images: Tensor, features: Tensor) -> Tensor:
         """From what the student makes of images (B, C, H, W), with features (B, D), to what the teacher does."""
         teacher = cast(Network, network.extras["teacher"].module)
+        known = teacher.description.classes
         with torch.no_grad():
             wanted = teacher.features(images)
             logits = teacher.head(wanted)
+        distance = features.new_zeros(())
         if "source_head" in network.extras:
-            soft = soft_label_loss(network.extras["source_head"](features), logits, self.temperature)
-        else:
-            known = teacher.description.classes
+            distance += soft_label_loss(network.extras["source_head"](features), logits, self.temperature)
+        elif known:
             chosen = [known.index(name) for name in network.description.classes]
-            soft = soft_label_loss(network.head(features), logits, self.temperature, chosen)
-        if not self.hint:
-            return soft
-        projected = network.extras["projection"](features) if "projection" in network.extras else features
-        return soft + self.hint * hint_loss(projected, wanted)
+            distance += soft_label_loss(network.head(features), logits, self.temperature, chosen)
+        if self.hint:
+            projected = network.extras["projection"](features) if "projection" in network.extras else features
+            distance += self.hint * hint_loss(projected, wanted)
+        return distance

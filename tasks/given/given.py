@@ -7,7 +7,8 @@ from pathlib import Path
 
 from graft.network import Description, Network
 from graft.state_dicts import Named, load_into
-from tasks.artifacts import save_network
+from tasks.artifacts import load_network, save_network
+from tasks.datasets.tokenizer import TOKENIZER, vocabulary_size
 from tasks.errors import GraftError
 from tasks.files import new_folder, write_json
 from tasks.given.read import ORIGIN
@@ -21,6 +22,28 @@ class Given:
     network: Network
     version: str
     """Which weights of that name these are, as precisely as their origin tells."""
+    tokenizer: bytes | None = None
+    """The tokenizer of a network that reads texts, as its file holds it."""
+
+
+def as_saved(folder: Path, version: str) -> Given:
+    """A network that Graft saved, with its tokenizer where it reads texts.
+
+    Raises:
+        GraftError: it cannot be read, or its tokenizer is missing or not its own.
+    """
+    network = load_network(folder)
+    wanted = network.description.vocabulary
+    if not wanted:
+        return Given(network, version)
+    tokenizer = folder / TOKENIZER
+    try:
+        found = vocabulary_size(tokenizer)
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{folder}: the network reads texts, but its {TOKENIZER} cannot be read: {error}") from None
+    if found != wanted:
+        raise GraftError(f"{tokenizer}: makes {found} tokens, but the network beside it knows {wanted}")
+    return Given(network, version, tokenizer.read_bytes())
 
 
 def network_of(description: Description, named: Named, where: str) -> Network:
@@ -49,6 +72,8 @@ def write_given(folder: Path, weights: str, sha256: str, get: Callable[[], Given
             return
         given = get()
         save_network(beside, given.network)
+        if given.tokenizer is not None:
+            (beside / TOKENIZER).write_bytes(given.tokenizer)
         found = hashlib.sha256((beside / "model.safetensors").read_bytes()).hexdigest()
         if sha256 and found != sha256.strip().lower():
             raise GraftError(

@@ -15,9 +15,8 @@ from graft import efficientnet_lite
 from graft.backbones import EFFICIENTNET_LITE0
 from graft.network import Description
 from graft.state_dicts import Named, in_our_names, published_lite0, unwrap, without_prefix
-from tasks.artifacts import load_network
 from tasks.errors import GraftError
-from tasks.given.given import Given, network_of
+from tasks.given.given import Given, as_saved, network_of
 from tasks.given.libraries import numbered
 from tasks.parameters import load_yaml, parse
 
@@ -67,7 +66,7 @@ def from_file(weights: str, project: Path) -> Given:
     """
     path = _inside(weights, project)
     if path.is_dir():
-        return Given(load_network(path), "as Graft saved it")
+        return as_saved(path, "as Graft saved it")
     try:
         state = unwrap(_read(path))
     except ValueError as error:

@@ -5,10 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from graft.network import Network
-from tasks.artifacts import load_network
 from tasks.errors import AwayError, GraftError
-from tasks.given.given import Given
+from tasks.given.given import Given, as_saved
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.records.mlflow_client import default_server, in_words, open_client
 
@@ -34,7 +32,7 @@ def from_registry(weights: str, project: Path) -> Given:
         client = open_client(project, settings)
         version = version or _version(client, name, alias)
         with default_server(settings.tracking.uri), tempfile.TemporaryDirectory() as folder:
-            return Given(_network(f"{MODELS}{name}/{version}", Path(folder)), f"version {version}")
+            return as_saved(_downloaded(f"{MODELS}{name}/{version}", Path(folder)), f"version {version}")
     except GraftError:
         raise
     except Exception as error:  # MLflow's, its store's and its client's errors have no common kind
@@ -56,12 +54,12 @@ def _version(client: "MlflowClient", name: str, alias: str) -> str:
     return str(aliases[alias])
 
 
-def _network(address: str, folder: Path) -> Network:
-    """What the model keeps of its network."""
+def _downloaded(address: str, folder: Path) -> Path:
+    """The folder below `folder` with what the model keeps of its network."""
     import mlflow.artifacts
 
     mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
     found = next((path.parent for path in sorted(folder.rglob("model.json"))), None)
     if found is None:
         raise GraftError(f"{address}: holds no model.json: it is no model that Graft registered")
-    return load_network(found)
+    return found

@@ -98,6 +98,25 @@ def test_other_target_classes_work_or_are_refused_with_the_reason(name: str, pre
 
 
 @every_strategy
+def test_weights_without_a_head_work_or_are_refused_with_the_reason(name: str) -> None:
+    strategy = strategy_class(name)(**({"pictures": "labelled"} if name == "distill" else {}))
+    if strategy.uses_source_data:
+        pytest.skip("it needs source data, with which weights learn a head first")
+    try:
+        network = run(strategy, tiny_network(classes=()))
+    except ValueError as error:
+        assert re.search(r"weights have none|does not know these target classes", str(error))
+    else:
+        assert network.description.classes == CLASSES
+        assert network.eval()(bars(4).images).isfinite().all()
+
+
+def test_a_teacher_without_a_head_has_to_give_hints() -> None:
+    with pytest.raises(ValueError, match=r"distill has nothing to teach"):
+        adapted(strategy_class("distill")(hint=0.0), tiny_network(classes=()))
+
+
+@every_strategy
 def test_colour_pictures_of_another_size_work_like_grey_ones(name: str) -> None:
     def colour(split: Split) -> Split:
         return Split(torch.cat([split.images, 255 - split.images, split.images // 2], dim=1), split.labels, CLASSES)

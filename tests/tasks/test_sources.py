@@ -11,7 +11,7 @@ import torch
 
 from graft.network import Description, Network
 from tasks.artifacts import load_network, load_split, save_network
-from tasks.chosen import chosen_network, chosen_source
+from tasks.chosen import network_of, pictures_of
 from tasks.errors import GraftError
 from tasks.finetune import TRIALS, finetune
 from tasks.forecast import write_forecast
@@ -82,25 +82,25 @@ def test_the_forecast_ranks_them_and_the_best_stands_before_the_trials(project: 
 
 def test_a_source_that_is_named_is_used_with_its_pictures(project: Path) -> None:
     assert forecast(project, "other")["chosen"] == "other"
-    chosen = load_network(chosen_network(project))
+    chosen = load_network(network_of(project=project))
     expected = load_network(project / "build/sources/other")
     assert all(torch.equal(a, b) for a, b in zip(chosen.parameters(), expected.parameters(), strict=True))
     assert torch.equal(
-        load_split(chosen_source(project)).images, load_split(project / "build/sources/other/data").images
+        load_split(pictures_of(project=project)).images, load_split(project / "build/sources/other/data").images
     )
 
 
 def test_a_source_without_pictures_of_its_own_has_those_of_the_project(project: Path) -> None:
     forecast(project, "idle")
-    assert chosen_network(project) == project / "build/chosen"
-    assert chosen_source(project) == project / "build/data/source"
+    assert network_of(project=project) == project / "build/chosen"
+    assert pictures_of(project=project) == project / "build/data/source"
 
 
 def test_the_own_model_is_used_where_nothing_else_is_said(project: Path) -> None:
     assert forecast(project, "pretrained")["chosen"] == "pretrained"
     assert [path.name for path in (project / "build/chosen").iterdir()] == ["choice.json"]
-    assert chosen_network(project) == project / "build/pretrained"
-    assert chosen_source(project) == project / "build/data/source"
+    assert network_of(project=project) == project / "build/pretrained"
+    assert pictures_of(project=project) == project / "build/data/source"
 
 
 def test_a_strategy_begins_with_every_further_source_and_each_is_a_trial_of_its_own(

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ import yaml
 
 from tasks import evaluate, finetune, pretrain
 from tasks.artifacts import load_network, load_texts
-from tasks.datasets.tokenizer import TOKENIZER
+from tasks.datasets.tokenizer import TOKENIZER, train_tokenizer, vocabulary_size
+from tasks.errors import GraftError
 from tasks.forecast import write_forecast
+from tasks.given.local import from_file
+from tasks.given.registered import from_registry
 from tasks.in_use import measure
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.parameters import read_section
@@ -32,7 +36,7 @@ from tasks.settings.pretrain import PretrainSettings
 from tasks.tracking import record
 from tasks.weights import weights
 from tests.tasks.mlflow_fixture import client_of
-from tests.tasks.text_data import CLASSES, sentences, text_project
+from tests.tasks.text_data import CLASSES, save_jsonl, sentences, text_project
 
 TRAINING = {"steps": 40, "batch_size": 16, "learning_rate": 0.02, "evaluations": 2}
 PARAMS = {
@@ -123,6 +127,59 @@ def test_networks_that_read_texts_are_measured_in_use(finished: Path) -> None:
     assert next(one.name for one in measure(finished)) == "pretrained"
 
 
+def other_project(root: Path, given: Path) -> Path:
+    """A project of other texts, whose source model is a given network as it is; the current folder."""
+    text_project(root)
+    shuffled = [(label, " ".join(reversed(text.split()))) for label, text in sentences(400, seed=9)]
+    save_jsonl(root / "data/source/all.jsonl", shuffled)
+    shutil.copytree(given, root / "weights/given")
+    pretrain_settings = {"weights": "weights/given", "learn": "nothing"}
+    (root / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"pretrain": pretrain_settings}))
+    prepare(root, read_section(root / "params.yaml", "prepare", PrepareSettings))
+    return root
+
+
+def test_given_weights_read_texts_by_their_own_tokenizer_in_every_stage(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = other_project(tmp_path, finished / "build/trials/fine_tune-4-0")
+    monkeypatch.chdir(root)
+    own, packed = (root / "weights/given" / TOKENIZER).read_bytes(), (root / "build/data/pool" / TOKENIZER).read_bytes()
+    assert own != packed
+    assert vocabulary_size(root / "weights/given" / TOKENIZER) == vocabulary_size(root / "build/data/pool" / TOKENIZER)
+    weights(root)
+    pretrain.pretrain(read_section(root / "params.yaml", "pretrain", PretrainSettings))
+    write_forecast(root)
+    entries = [Entry(name, 4, seed) for name in ("scratch", "fine_tune", "adaptive_sampling") for seed in (0, 1)]
+    for entry in [*entries, *(Entry("source_only", 0, seed) for seed in (0, 1))]:
+        finetune.finetune(entry)
+        assert (root / "build/trials" / entry.name / TOKENIZER).read_bytes() == own
+    evaluate.evaluate(read_section(root / "params.yaml", "evaluate", EvaluateSettings))
+    found = result(root)
+    # What the given network knows of these words it knows under its own tokens alone.
+    assert found["source"]["accuracy"] > 0.95
+    assert found["strategies"]["source_only"]["accuracy"]["mean"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (Path.unlink, r"the network reads texts, but its tokenizer.json cannot be read"),
+        (
+            lambda path: train_tokenizer(["a"], 257, lowercase=True).save(str(path)),
+            r"makes 257 tokens, but .* knows 300",
+        ),
+    ],
+)
+def test_weights_for_texts_without_their_tokenizer_are_refused(
+    finished: Path, tmp_path: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    shutil.copytree(finished / "build/pretrained", tmp_path / "weights/given")
+    spoil(tmp_path / "weights/given" / TOKENIZER)
+    with pytest.raises(GraftError, match=said):
+        from_file("weights/given", tmp_path)
+
+
 def test_the_registered_model_takes_texts_and_answers_as_it_was_evaluated(finished: Path) -> None:
     recorded = record(finished)
     assert not recorded.problem
@@ -136,6 +193,8 @@ def test_the_registered_model_takes_texts_and_answers_as_it_was_evaluated(finish
     stored = np.load(finished / "build/evaluation/predictions.npz")
     expected = stored["probabilities"][list(stored["trials"]).index(outcome.candidate.name)]
     np.testing.assert_allclose(pd.DataFrame(answers["probabilities"].tolist())[list(CLASSES)], expected, atol=1e-5)
+    given = from_registry(f"models:/graft/{registration.version}", finished)
+    assert given.tokenizer == (outcome.candidate.folder / TOKENIZER).read_bytes()
     version = client.get_model_version("graft", registration.version)
     client.delete_model_version_tag("graft", registration.version, f"graft.scores.{outcome.test_md5}")
     version = client.get_model_version("graft", registration.version)
@@ -145,8 +204,6 @@ def test_the_registered_model_takes_texts_and_answers_as_it_was_evaluated(finish
 
 
 def test_a_source_of_pictures_says_that_nothing_can_be_forecast(finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     import torch
 
     from graft.network import Description, Network

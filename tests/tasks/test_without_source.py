@@ -1,13 +1,17 @@
 """A target and given weights, without a source: the stages make do, and what needs source data says so."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
+from safetensors.torch import save_file
 
+from flows.forecast import forecast_view
 from graft.network import Description, Network
 from tasks.artifacts import load_network, load_split, save_network
 from tasks.errors import GraftError
@@ -88,6 +92,35 @@ def test_all_stages_run_on_a_target_and_weights_alone(project: Path) -> None:
     page = Path("reports/index.html").read_text()
     assert "There is no source but the weights that were given." in page
     assert "Nothing was learned from the source" in page
+
+
+def test_weights_without_a_head_are_taken_as_they_are(project: Path) -> None:
+    body = load_network(project / "weights/given").backbone.state_dict()
+    save_file(body, project / "weights/body.safetensors")
+    stated = {"backbone": "convnet_tiny", "image_size": 8, "mean": [0.3], "std": [0.3], "channels": 1}
+    (project / "weights/body.yaml").write_text(yaml.safe_dump(stated))
+    strategies = {"scratch": {}, "fine_tune": {"head": "probe"}, "co_tuning": {}}
+    params = PARAMS | {"pretrain": {"weights": "weights/body.safetensors", "learn": "nothing"}}
+    write(params | {"strategies": strategies})
+    until_pretrained(project)
+    assert load_network(Path("build/pretrained")).description.classes == ()
+    with pytest.raises(GraftError, match=r"strategies.co_tuning: .* the source's weights have none"):
+        check_suitability(project)
+    del strategies["co_tuning"]
+    write(params | {"strategies": strategies})
+    check_suitability(project)
+    write_forecast(project)
+    found = json.loads(Path("build/forecast/forecast.json").read_text())
+    scores = found["models"]["pretrained"]["budgets"][0]["source"]
+    assert (scores["leep"], scores["nce"]) == (None, None)
+    assert scores["logme"] is not None
+    console = Console(record=True, width=100)
+    console.print(forecast_view(found, None))
+    assert re.search(r"^ *4 .* – +– ", console.export_text(), re.MULTILINE)
+    for name in strategies:
+        finetune(Entry(name, 4, 0))
+    evaluate(parse(load_yaml(Path("params.yaml"))["evaluate"], EvaluateSettings, where="evaluate"))
+    assert "<td>–</td>" in Path("reports/index.html").read_text()
 
 
 def test_a_normalisation_that_does_not_fit_the_target_is_warned_of(project: Path, capsys) -> None:
