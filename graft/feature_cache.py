@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graft.augment import augment
-from graft.network import Network, as_read, at_a_time
+from graft.network import Network, as_read, at_a_time, channels_last
 from graft.on_disk import in_memory
 from graft.settings import Augmentation
 from graft.split import Domains, Split
@@ -34,11 +34,9 @@ def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lam
     """Features for pictures, in evaluation mode."""
     network.eval()
     found = []
-    for part in split.images.split(at_a_time(split.images)):
-        read = vary(as_read(part))
-        if read.ndim == 4:
-            read = read.contiguous(memory_format=torch.channels_last)
-        found.append(network.features(read).float())
+    for part in split.images.split(at_a_time(split.images)):  # not by the device: what varies is the same on all
+        read = channels_last(vary(as_read(part)))
+        found += [network.features(some).float() for some in read.split(at_a_time(read, read.device))]
     return replace(split, images=torch.cat(found))
 
 

@@ -17,7 +17,7 @@ from graft.augment import augment
 from graft.checkpoint import NEVER, Checkpoints, random_states, set_random_states
 from graft.feature_cache import cache_features
 from graft.keeper import Keeper
-from graft.network import Network, as_read, predict
+from graft.network import Network, as_read, channels_last, predict
 from graft.on_disk import OnDisk
 from graft.sampling import Batches
 from graft.selection import Evaluation
@@ -235,7 +235,7 @@ class _Stream:
         self._images, self._labels, self._training = split.images, split.labels, training
         self._balance = class_weights(split) if balanced else None
         if isinstance(self._images, Tensor):
-            self._images = _channels_last(self._images)
+            self._images = channels_last(self._images)
         drawn = None if weights is None else weights.cpu()
         self._order = Batches(len(split), training.batch_size, self._generator, drawn)
 
@@ -288,7 +288,7 @@ class _ReadAhead(_Stream):
         return chosen, pictures.result()
 
     def _read(self, chosen: Tensor) -> Tensor:
-        return _channels_last(self._images[chosen])
+        return channels_last(self._images[chosen])
 
     def state(self) -> dict[str, Tensor]:
         """Of before the batch that is waiting was drawn."""
@@ -298,10 +298,6 @@ class _ReadAhead(_Stream):
         """What is waiting is not what comes next."""
         self._waiting = self._before = None
         super().set_state(state)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def class_weights(split: Split) -> Tensor:

@@ -16,6 +16,9 @@ from graft.on_disk import Images
 
 _MOST_VALUES = 2**23
 """Of the pictures that pass at a time; what a body keeps of them on the way takes some fifty times their memory."""
+_MOST_ON_CPU = 2**20
+"""The same on a CPU, where what a layer makes has to be in its caches when the next one reads it: at 224 px bodies of
+photos take half the time to a third of it."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +160,16 @@ def as_read(batch: Tensor) -> Tensor:
     return batch.float() / 255 if batch.dtype == torch.uint8 else batch
 
 
-def at_a_time(images: Images) -> int:
+def channels_last(images: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) with their channels side by side in memory, as convolutions like them best."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def at_a_time(images: Images, device: torch.device | None = None) -> int:
     """How many pictures (N, C, H, W) or texts (N, L) may pass together: fewer the larger they are, so that memory stays
-    bounded."""
-    return max(1, min(512, _MOST_VALUES // max(1, images.shape[1:].numel())))
+    bounded; with `device`, so many that they pass quickly there."""
+    most = _MOST_ON_CPU if device is not None and device.type == "cpu" else _MOST_VALUES
+    return max(1, min(512, most // max(1, images.shape[1:].numel())))
 
 
 @torch.no_grad()
@@ -169,11 +178,11 @@ def predict(network: Network, images: Images, batch_size: int | None = None) -> 
 
     `images` may also be features that were computed before (N, D).
     """
-    network.eval()
+    network.eval().to(memory_format=torch.channels_last)
     device = next(network.parameters()).device
     probabilities, features = [], []
-    for batch in images.split(batch_size or at_a_time(images)):
-        found = network.features(batch.to(device)).float()
+    for batch in images.split(batch_size or at_a_time(images, device)):
+        found = network.features(channels_last(batch.to(device))).float()
         features.append(found.cpu())
         probabilities.append(network.head(found).softmax(dim=1).cpu())
     return torch.cat(probabilities), torch.cat(features)
