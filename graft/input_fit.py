@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from graft.network import Network, as_read, at_a_time
+from graft.network import Network, as_read, at_a_time, channels_last
 from graft.on_disk import Images
 
 PICTURES = 256
@@ -75,15 +75,33 @@ def _spread(network: Network, pictures: Tensor) -> float | None:
     norm = next((module for module in network.backbone.modules() if isinstance(module, nn.BatchNorm2d)), None)
     if norm is None or norm.running_var is None:
         return None
-    seen: list[Tensor] = []
-    hook = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].double().transpose(0, 1).flatten(1)))
     sums = torch.zeros(3, norm.num_features, dtype=torch.double)
     for batch in pictures.split(min(32, at_a_time(pictures))):
-        network.features(batch.to(network.mean.device))
-        values = seen.pop().cpu()
+        values = _what_reaches(norm, network, batch).double().transpose(0, 1).flatten(1).cpu()
         sums += torch.stack([torch.full((len(values),), float(values.shape[1])), values.sum(1), values.square().sum(1)])
-    hook.remove()
     count, total, squares = sums
     variance = squares / count - (total / count) ** 2
     held = norm.running_var.double().cpu() + norm.eps
     return float(((variance + norm.eps) / held).sqrt().median())
+
+
+class _Reached(Exception):  # noqa: N818  (no error, but a way out)
+    """Ends a forward pass where what is wanted of it is there."""
+
+
+def _what_reaches(layer: nn.Module, network: Network, batch: Tensor) -> Tensor:
+    """A layer's input, for a batch of pictures (B, C, H, W); what comes after the layer is not computed."""
+    seen: list[Tensor] = []
+
+    def stop(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        seen.append(inputs[0])
+        raise _Reached
+
+    hook = layer.register_forward_pre_hook(stop)
+    try:
+        network.features(channels_last(batch.to(network.mean.device)))
+    except _Reached:
+        pass
+    finally:
+        hook.remove()
+    return seen[0]

@@ -63,6 +63,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     from tasks.report.build import build_figures, build_report
     from tasks.report.svg import standalone
 
+    torch.set_num_threads(settings.threads)
     plan = read_plan(PARAMS)
     sweep(TRIALS, plan)
     trials = load_trials(TRIALS, plan)

@@ -63,7 +63,7 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 def _training(answers: Answers) -> Iterator[Edit]:
     """Augmentation for pictures of any kind (the demo's is for digits), none for texts alone; and for large networks a
-    smaller budget."""
+    smaller budget, and threads for the stages that nothing runs beside."""
     if answers.backbone.startswith(TEXT):
         for section in ("pretrain", "finetune"):
             yield (section, "training", "augmentation"), {}
@@ -77,6 +77,8 @@ def _training(answers: Answers) -> Iterator[Edit]:
             yield (section, "training", "batch_size"), 16
             yield (section, "training", "learning_rate"), 0.001
             yield (section, "training", "steps"), 200 if section == "pretrain" else 40
+    if is_large(answers.backbone, answers.weights):
+        yield from (((section, "threads"), 2) for section in ("pretrain", "forecast", "evaluate"))
 
 
 def _by_section(strategies: tuple[str, ...]) -> dict[str, list[str]]:

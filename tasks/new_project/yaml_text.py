@@ -50,4 +50,5 @@ def _written(value: Any, node: yaml.Node) -> str:
 
 
 def _inline(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False).removesuffix("...\n").strip()
+    """In one line, quoted so that it may also stand in a list."""
+    return yaml.safe_dump([value], default_flow_style=True, width=10_000, sort_keys=False).strip()[1:-1]

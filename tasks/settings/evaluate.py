@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from graft.settings import Metric, Seed
+from graft.settings import Count, Metric, Seed
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,5 @@ class EvaluateSettings:
     """Of the paired bootstrap; fewer than a thousand leave its percentiles to chance."""
     seed: Seed = 0
     """Of the bootstrap, and of the dots and the start of the embedding."""
+    threads: Count = 1
+    """CPU threads of the stage; with another number the last bits of the predictions differ."""

@@ -47,6 +47,7 @@ def test_a_value_is_changed_wherever_it_stands_and_nothing_else(data: st.DataObj
 def test_comments_stay_and_a_key_that_is_not_there_is_put_in() -> None:
     text = "# top\na:\n  # of b\n  b: 1 # one\n  c: {d: 2}\n\n# of e\ne: 3\n"
     assert with_value(text, ("a", "b"), "x: y") == text.replace("1 # one", "'x: y' # one")
+    assert yaml.safe_load(with_value("a: [1, 2]\n", ("a", 0), "-]")) == {"a": ["-]", 2]}
     assert with_value(text, ("a", "new"), [1]) == text.replace("  b: 1", "  new: [1]\n  b: 1")
     with pytest.raises(KeyError):
         with_value(text, ("nowhere", "b"), 1)
