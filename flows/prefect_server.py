@@ -37,14 +37,19 @@ def prefect_server(root: Path) -> Iterator[Callable[[], None]]:
     os.environ["PREFECT_API_URL"] = f"{server.url}/api"
     try:
         with started(server) as process:
-            yield lambda: wait_until_it_answers(server, process, lambda _: None)
-            _flush()
+            try:
+                yield lambda: wait_until_it_answers(server, process, lambda _: None)
+            finally:
+                _flush()
     finally:
         del os.environ["PREFECT_API_URL"]
 
 
 def _flush() -> None:
-    """Let Prefect send what it still holds of logs and events, which it does in the background."""
+    """Let Prefect send what it still holds of logs and events, which it does in the background; without a server it
+    would try to for minutes as the interpreter ends."""
+    if "prefect" not in sys.modules:
+        return
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from graft.network import Network, at_a_time
-from graft.on_disk import Images
+from graft.on_disk import Images, taken
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
@@ -36,7 +36,11 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def estimate_statistics(network: Network, images: Images, batch_size: int | None = None) -> None:
-    """Replace the running statistics by the mean over batches, alike in size, of pictures (N, C, H, W)."""
+    """Replace the running statistics by the mean over batches, alike in size, of pictures (N, C, H, W).
+
+    The pictures are shuffled, always alike: as they are stored, class by class, a batch would hold one class or two,
+    and what lies between classes would be missing from the variance.
+    """
     layers = batch_norms(network.backbone)
     before = [layer.momentum for layer in layers]
     network.eval()  # dropout and the like stay off
@@ -45,7 +49,8 @@ def estimate_statistics(network: Network, images: Images, batch_size: int | None
         layer.momentum = None  # torch's sign for a cumulative mean
         layer.train()
     device = next(network.parameters()).device
-    for batch in images.tensor_split(-(-len(images) // (batch_size or at_a_time(images)))):
+    shuffled = taken(images, torch.randperm(len(images), generator=torch.Generator().manual_seed(0)))
+    for batch in shuffled.tensor_split(-(-len(images) // (batch_size or at_a_time(images)))):
         network.features(batch.to(device))
     for layer, momentum in zip(layers, before, strict=True):
         layer.momentum = momentum

@@ -37,7 +37,7 @@ from tasks.reading import as_read_by
 from tasks.report.evidence import Embedding, Evidence
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.stage import run_stage
-from tasks.summary import DIGITS, Measured, summarise
+from tasks.summary import DIGITS, Measured, Said, summarise
 from tasks.summary_view import METRICS
 from tasks.trials import Trial, choose_candidate, load_trials
 
@@ -92,8 +92,12 @@ def evaluate(settings: EvaluateSettings) -> None:
 
 
 def _measure(trial: Trial, probabilities: Tensor, test: Split) -> Measured:
-    companions = {name: score(_answers(trial, folder, test), test.labels) for name, folder in trial.companions.items()}
-    return Measured(trial, score(probabilities, test.labels), probabilities.argmax(dim=1), companions)
+    def said(found: Tensor) -> Said:
+        return Said(score(found, test.labels), found.argmax(dim=1))
+
+    companions = {name: said(_answers(trial, folder, test)) for name, folder in trial.companions.items()}
+    own = said(probabilities)
+    return Measured(own.scores, own.predictions, trial, companions)
 
 
 def _lead_metric(settings: EvaluateSettings, test: Split) -> Metric:

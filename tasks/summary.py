@@ -25,7 +25,7 @@ from graft.lead_metric import Answers
 from graft.metrics import Scores
 from graft.settings import Metric
 from graft.split import Split
-from tasks.plan import BASELINE, Entry, Plan
+from tasks.plan import BASELINE, ORACLE, Entry, Plan
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.summary_view import metric_in_words
 from tasks.trials import SEED_METRICS, Trial
@@ -35,15 +35,21 @@ CONTROL = "source_only"
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A trial on the test split."""
+class Said:
+    """What a network says of the test split."""
 
-    trial: Trial
     scores: Scores
     predictions: Tensor
     """(N,), the class that it names for each picture."""
-    companions: Mapping[str, Scores]
-    """Of the networks that were trained beside it only to be measured."""
+
+
+@dataclass(frozen=True)
+class Measured(Said):
+    """A trial on the test split."""
+
+    trial: Trial
+    companions: Mapping[str, Said]
+    """The networks that were trained beside it only to be measured."""
 
 
 def summarise(
@@ -78,7 +84,7 @@ def summarise(
         },
         "strategies": rows[plan.budget],
         "smaller_budgets": {str(budget): rows[budget] for budget in plan.budgets[:-1]},
-        "companions": _companions(measured, metric, settings),
+        "companions": _companions(measured, test, metric, settings),
     }
 
 
@@ -155,20 +161,23 @@ def _gains(names: list[str], answers: Answers, baseline: str, settings: Evaluate
     return {name: gain.rounded(DIGITS) for name, gain in zip(names, gains, strict=True)}
 
 
-def _companions(measured: list[Measured], metric: Metric, settings: EvaluateSettings) -> dict[str, Any]:
-    """By strategy, label budget and name: the lead metric of networks that were only trained to be measured."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+def _companions(measured: list[Measured], test: Split, metric: Metric, settings: EvaluateSettings) -> dict[str, Any]:
+    """By strategy, label budget and name: the lead metric of networks that were only trained to be measured, and the
+    strategy's gain over them; not over an oracle, which knows labels that the strategy must not."""
+    groups: dict[tuple[str, Labels], list[Measured]] = {}
     for one in measured:
-        for name, scores in one.companions.items():
-            budgets = found.setdefault(one.trial.strategy, {}).setdefault(str(one.trial.entry.labels), {})
-            budgets.setdefault(name, []).append(getattr(scores, metric))
-    return {
-        strategy: {
-            budget: {name: _over_seeds(values, settings) for name, values in names.items()}
-            for budget, names in budgets.items()
-        }
-        for strategy, budgets in found.items()
-    }
+        groups.setdefault((one.trial.strategy, one.trial.entry.labels), []).append(one)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (strategy, labels), group in groups.items():
+        for name in group[0].companions:
+            beside = [one.companions[name] for one in group]
+            row = _over_seeds([getattr(one.scores, metric) for one in beside], settings)
+            if name != ORACLE:
+                pair = torch.stack([torch.stack([one.predictions for one in of]) for of in (group, beside)])
+                gain = _gains([strategy, name], Answers(pair, test.labels, len(test.classes), metric), name, settings)
+                row |= {"gain_over_it": _plain(gain[strategy]), "verdict_over_it": verdict(gain[strategy])}
+            found.setdefault(strategy, {}).setdefault(str(labels), {})[name] = row
+    return found
 
 
 def _over_seeds(values: list[float], settings: EvaluateSettings) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def main() -> None:
                 found["ended as an undisturbed run"] += not faults
                 for fault in faults:
                     console.print(f"kill {place} ({hit}): {fault}", highlight=False)
-        finally:  # also of a series that is ended early
+        except KeyboardInterrupt:
+            console.print(f"Ended early; go on with --first {place}.")
+        finally:
             for what, times in sorted(found.items()):
                 console.print(f"{times:4} {what}", highlight=False)
     sys.exit(0 if found["ended as an undisturbed run"] == given.kills else 1)

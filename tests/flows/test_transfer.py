@@ -295,9 +295,10 @@ def test_a_trial_nobody_asked_for_is_put_away_and_invalidates_nothing(project: P
     assert project.lock == lock
 
 
-def test_ctrl_c_ends_a_run_at_once_and_the_next_one_goes_on(project: Project, prefect_api: str) -> None:
+@pytest.mark.parametrize("server", ["configured", "temporary"])
+def test_ctrl_c_ends_a_run_at_once_and_the_next_one_goes_on(project: Project, prefect_api: str, server: str) -> None:
     project.edit(pretrain={"training": {"steps": 100_000, "batch_size": 64}})
-    run = project.start("run", env={"PREFECT_API_URL": prefect_api})
+    run = project.start("run", env={"PREFECT_API_URL": prefect_api} if server == "configured" else None)
     assert run.stdout is not None
     for line in run.stdout:
         if line.startswith(("✓ prepare", "– prepare")):

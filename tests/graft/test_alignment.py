@@ -292,10 +292,21 @@ def test_estimated_statistics_are_those_of_the_pictures() -> None:
         inputs = first[1](first[0]((images.float() / 255 - network.mean) / network.std)).double().numpy()
     estimate_statistics(network, images, batch_size=20)
     np.testing.assert_allclose(first[2].running_mean, inputs.mean(axis=(0, 2, 3)), atol=1e-5)
-    halves = [inputs[part].var(axis=(0, 2, 3), ddof=1) for part in (slice(20), slice(20, 40))]
+    shuffled = inputs[torch.randperm(40, generator=torch.Generator().manual_seed(0)).numpy()]
+    halves = [part.var(axis=(0, 2, 3), ddof=1) for part in (shuffled[:20], shuffled[20:])]
     np.testing.assert_allclose(first[2].running_var, np.mean(halves, axis=0), rtol=1e-4)
     assert first[2].momentum == 0.1
     assert not network.training
+
+
+def test_statistics_do_not_depend_on_pictures_coming_class_by_class(pretrained: Network) -> None:
+    images = bars(60, seed=5).images.float()
+    images[:30] *= 0.2  # the first half is dark: in batches of one half the variance would be too small
+    network, whole = copy.deepcopy(pretrained), copy.deepcopy(pretrained)
+    estimate_statistics(network, images / 255, batch_size=20)
+    estimate_statistics(whole, images / 255, batch_size=60)
+    for found, expected in zip(batch_norms(network), batch_norms(whole), strict=True):
+        torch.testing.assert_close(found.running_var, expected.running_var, rtol=0.1, atol=0)
 
 
 def test_adabn_repairs_a_change_of_brightness(pretrained: Network) -> None:

@@ -145,6 +145,17 @@ def test_an_oracle_is_shown_as_one_and_is_no_result(page: Path) -> None:
     assert "oracle" not in found["strategies"]
 
 
+def test_a_companion_is_compared_with_its_strategy_on_the_same_pictures(page: Path) -> None:
+    found = json.loads((page.parent / "metrics.json").read_text())
+    variant = found["companions"]["fine_tune"]["4"]["a variant"]  # the network of scratch
+    assert variant["gain_over_it"] == found["strategies"]["fine_tune"]["gain_over_scratch"]
+    assert variant["verdict_over_it"] == found["strategies"]["fine_tune"]["verdict"] == "positive"
+    assert "gain_over_it" not in found["companions"]["source_only"]["0"]["oracle"]
+    row = re.search(r"a variant</td><td>4</td>.*?</tr>", page.read_text(), re.DOTALL)
+    assert row is not None
+    assert f"+{100 * variant['gain_over_it']['mean']:.1f} <small>[" in row.group()
+
+
 def test_the_page_shows_what_was_drawn_and_how_deep_to_transfer(page: Path) -> None:
     text = page.read_text()
     assert "Which source pictures adaptive_sampling chose" in text

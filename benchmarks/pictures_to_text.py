@@ -1,0 +1,93 @@
+"""Do pictures help texts? A transformer that learned pictures is carried to texts, beside its controls.
+
+    python -m benchmarks.pictures_to_text --pictures FOLDER --texts FOLDER ... [--modes tuned norms aligned] [--seeds 5]
+
+Each target and each way to carry the body is a project as `graft init` makes it, run once. Beside `cross_modal`
+stand `scratch`, the same network from random weights, and a random body that is carried over in the same way: what
+`cross_modal` has over the latter is due to the pictures. Gains are with their 95 % intervals over seeds and test texts.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.projects import graft, run
+from tasks.report.words import SYMBOLS, interval, percent, points, spread
+
+LABELS = ("20", "all")
+SETTINGS = (
+    "prepare.text_length=64",
+    "pretrain.training.steps=1000",
+    "pretrain.training.batch_size=64",
+    "pretrain.training.learning_rate=0.002",
+    "finetune.training.steps=300",
+    "finetune.validation_fraction=0.1",
+)
+
+
+def main() -> None:
+    """Run all, a row a label budget as it ends."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=Path, required=True, help="grey pictures, the source")
+    parser.add_argument("--texts", type=Path, required=True, nargs="+", help="each a target")
+    parser.add_argument("--modes", nargs="+", default=["tuned", "norms", "aligned"])
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    table = Table(
+        "texts", "mode", "labels", "metric", "cross_modal", "random body", "scratch", "over it", "over scratch"
+    )
+    console = Console(width=160)
+    with tempfile.TemporaryDirectory() as name:
+        for texts in given.texts:
+            for mode in given.modes:
+                found = _result(Path(name), given.pictures.resolve(), texts.resolve(), mode, given.seeds)
+                for row in _rows(found):
+                    table.add_row(texts.name, mode, *row)
+                    console.print(texts.name, mode, *row, highlight=False)
+    console.print(table)
+
+
+def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) -> dict[str, Any]:
+    """What reports/metrics.json of such a project says."""
+    project = folder / f"{texts.name}-{mode}"
+    settings = [part for setting in SETTINGS for part in ("--set", setting)]
+    options = ["--backbone", "transformer_tiny", "--image-size", "16", "--channels", "1", "--no-flip"]
+    trials = ["--labels", ",".join(LABELS), "--seeds", ",".join(map(str, range(seeds))), "--strategies", "cross_modal"]
+    how = ["--set", f"strategies.cross_modal={{mode: {mode}}}"]
+    run(
+        folder, sys.executable, "-m", "flows.cli", "init", str(project), "--yes", "--schedule", "none",
+        *options, *trials, *settings, *how,
+    )  # fmt: skip
+    for domain, path in (("source", pictures), ("target", texts)):
+        graft(project, "data", "add", domain, str(path))
+    graft(project, "run")
+    found: dict[str, Any] = json.loads((project / "reports/metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Of each label budget: labels, the metric, its means and the two gains."""
+    metric = found["metric"]["name"]
+    for labels, strategies in (*found["smaller_budgets"].items(), (LABELS[-1], found["strategies"])):
+        carried, scratch = strategies["cross_modal"], strategies["scratch"]
+        control = found["companions"]["cross_modal"][labels]["random body"]
+        means = [f"{percent(of['mean'])} {spread(of)}" for of in (carried[metric], control, scratch[metric])]
+        gains = [
+            f"{SYMBOLS[verdict]} {points(gain['mean'])} {interval(gain)}"
+            for gain, verdict in (
+                (control["gain_over_it"], control["verdict_over_it"]),
+                (carried["gain_over_scratch"], carried["verdict"]),
+            )
+        ]
+        yield labels, metric, *means, *gains
+
+
+if __name__ == "__main__":
+    main()
