@@ -149,10 +149,11 @@ def leads_in_words(summary: dict[str, Any]) -> str:
         return f"{name} leads, as evaluate.metric in params.yaml asks."
     fewest, most = metric["fewest_of_a_class"], metric["most_of_a_class"]
     spread = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    things = summary["test"]["kind"]
     if metric["name"] == "accuracy":
-        return f"{name} leads: the classes are about equally frequent among the test pictures ({spread} a class)."
+        return f"{name} leads: the classes are about equally frequent among the test {things} ({spread} a class)."
     return (
-        f"{name} leads, in which each class counts alike: among the test pictures one class is more than "
+        f"{name} leads, in which each class counts alike: among the test {things} one class is more than "
         f"{MOST_UNEQUAL:g} times as frequent as another ({spread} a class)."
     )
 

@@ -103,7 +103,7 @@ class TestLeaderboard:
             "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
             "candidate": {"trial": "adaptive_sampling-10-1", "strategy": "adaptive_sampling"},
             "budget": {"labels_per_class": 10, "validation_per_class": 5, "seeds": [0, 1, 2]},
-            "test": {"n": 600},
+            "test": {"n": 600, "kind": "pictures"},
             "strategies": strategies,
             "smaller_budgets": {"1": few},
             "companions": {"dann": {"0": {"oracle": {"mean": 0.91, "low": 0.9, "high": 0.92}}}},

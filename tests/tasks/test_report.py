@@ -153,6 +153,7 @@ def test_a_companion_is_compared_with_its_strategy_on_the_same_pictures(page: Pa
     assert "gain_over_it" not in found["companions"]["source_only"]["0"]["oracle"]
     row = re.search(r"a variant</td><td>4</td>.*?</tr>", page.read_text(), re.DOTALL)
     assert row is not None
+    assert row.group().count(f"▲ +{100 * variant['gain_over_it']['mean']:.1f}") == 1, "beside it, on a narrow page"
     assert f"+{100 * variant['gain_over_it']['mean']:.1f} <small>[" in row.group()
 
 

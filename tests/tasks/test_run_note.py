@@ -36,7 +36,7 @@ def outcome() -> Outcome:
         "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
         "candidate": {"strategy": "fine_tune", "chosen_by": "mean validation accuracy"},
         "budget": {"labels_per_class": 10, "validation_per_class": 5},
-        "test": {"n": 600},
+        "test": {"n": 600, "kind": "pictures"},
         "strategies": rows(10, 0.9),
         "smaller_budgets": {"1": rows(1, 0.6)},
     }
