@@ -9,7 +9,6 @@ stand `scratch`, the same network from random weights, and a random body that is
 
 import argparse
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.projects import graft, run
+from benchmarks.projects import graft
 from tasks.report.words import SYMBOLS, interval, percent, points, spread
 
 LABELS = ("20", "all")
@@ -61,10 +60,7 @@ def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) ->
     options = ["--backbone", "transformer_tiny", "--image-size", "16", "--channels", "1", "--no-flip"]
     trials = ["--labels", ",".join(LABELS), "--seeds", ",".join(map(str, range(seeds))), "--strategies", "cross_modal"]
     how = ["--set", f"strategies.cross_modal={{mode: {mode}}}"]
-    run(
-        folder, sys.executable, "-m", "flows.cli", "init", str(project), "--yes", "--schedule", "none",
-        *options, *trials, *settings, *how,
-    )  # fmt: skip
+    graft(folder, "init", str(project), "--yes", "--schedule", "none", *options, *trials, *settings, *how)
     for domain, path in (("source", pictures), ("target", texts)):
         graft(project, "data", "add", domain, str(path))
     graft(project, "run")
