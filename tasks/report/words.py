@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 from graft.label_budget import ALL, Labels
 from graft.settings import MOST_UNEQUAL
 from tasks.plan import BASELINE
-from tasks.summary_view import heading, lead, metric_in_words, ranked
+from tasks.summary_view import heading, lead, metric_in_words, ranked, things
 
 SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
 """Beside the word, so that a verdict does not depend on seeing its colour."""
@@ -149,11 +149,11 @@ def leads_in_words(summary: dict[str, Any]) -> str:
         return f"{name} leads, as evaluate.metric in params.yaml asks."
     fewest, most = metric["fewest_of_a_class"], metric["most_of_a_class"]
     spread = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    things = summary["test"]["kind"]
+    tested = things(summary)
     if metric["name"] == "accuracy":
-        return f"{name} leads: the classes are about equally frequent among the test {things} ({spread} a class)."
+        return f"{name} leads: the classes are about equally frequent among the test {tested} ({spread} a class)."
     return (
-        f"{name} leads, in which each class counts alike: among the test {things} one class is more than "
+        f"{name} leads, in which each class counts alike: among the test {tested} one class is more than "
         f"{MOST_UNEQUAL:g} times as frequent as another ({spread} a class)."
     )
 
