@@ -10,6 +10,7 @@ from rich.text import Text
 from flows.display import progress
 from flows.prefect_server import prefect_server
 from flows.stage_view import stages_view, to_come
+from tasks.datasets.dvc_data import POINTER
 from tasks.errors import GraftError
 from tasks.executor import warm
 from tasks.executor.devices import find_devices
@@ -115,8 +116,9 @@ def show_status(root: Path, console: Console) -> None:
         GraftError: params.yaml, mlflow.yaml or the pipeline cannot be used.
     """
     check_files(root)
-    data = data_status(root)
     found = _look(root)
+    is_as_recorded = any(stage.name == POINTER and stage.state == "up_to_date" for stage in found)
+    data = DataStatus("unchanged") if is_as_recorded else data_status(root)
     console.print(status_view(data, found, console.width), soft_wrap=True)
 
 

@@ -50,9 +50,13 @@ def compare(root: Path) -> Literal["unchanged", "not in cache"] | Changes:
     Raises:
         GraftError: data.dvc cannot be read, this is no DVC project, or DVC is busy.
     """
+    from tasks.executor.dvc_folders import untouched_folders
+
     with _repository(root) as repo:
-        if not repo.status(targets=[str(root / POINTER)]):
-            return "unchanged"
+        (stage,) = repo.stage.load_file(str(root / POINTER))
+        with untouched_folders([stage]):
+            if not stage.status():
+                return "unchanged"
         # That status says "not in cache" of changed data too; this one tells the two apart.
         if not _is_of_data(repo.data_status()["uncommitted"]):
             return "not in cache"

@@ -35,6 +35,7 @@ from tasks.executor import dvc_faults, dvc_stage
 from tasks.executor.dvc_claims import mend_claims
 from tasks.executor.dvc_faults import problems
 from tasks.executor.dvc_files import DvcFiles
+from tasks.executor.dvc_folders import untouched_folders
 from tasks.executor.dvc_lock import wait_for_lock
 from tasks.executor.dvc_stage import PIPELINE_FILE
 from tasks.executor.gitignore import GitIgnores
@@ -134,12 +135,14 @@ class Project:
 
     def is_changed(self, name: str) -> bool:
         """Whether `dvc repro` would do anything for this stage, judged on what is on disk now."""
-        with self._section():
-            return bool(self._stages[name].changed())
+        stage = self._stages[name]
+        with self._section(), untouched_folders([stage]):
+            return bool(stage.changed())
 
     def changes(self) -> dict[str, list[str]]:
         """What makes each stage of the plan changed, for people; empty for one that is up to date."""
-        with self._section(), dvc_stage.read_locked(self._repo, self._stages.values()):
+        stages = self._stages.values()
+        with self._section(), dvc_stage.read_locked(self._repo, stages), untouched_folders(stages):
             return {name: dvc_stage.changes(stage) for name, stage in self._stages.items()}
 
     def can_restore(self, name: str) -> bool:
