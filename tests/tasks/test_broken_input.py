@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.fuzz import GOOD, KINDS, judge, make_project
+from benchmarks.breaking import KINDS, make_project
+from benchmarks.fuzz import GOOD, judge
 from tasks.datasets import pictures
 from tasks.datasets.arrays import read_idx, read_npz
 from tasks.datasets.layouts.recognise import open_domain
