@@ -93,22 +93,34 @@ def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tens
     if 2 * len(held) > len(groups):
         raise ValueError(
             f"the groups to choose by hold {len(held)} of {len(groups)} pictures, more than there are to learn from: "
-            "`all` needs smaller groups, or more of them"
+            "smaller groups are needed, or more of them"
         )
     return held
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """(training, validation): a share of each class, at least one picture of it, is held out."""
+    """(training, validation): a share of each class, at least one picture of it, is held out; of groups whole ones.
+
+    Raises:
+        ValueError: groups are so large that a class, or half of all, would be held out.
+    """
     generator = torch.Generator().manual_seed(seed)
-    kept, held = [], []
+    orders = []
     for label in split.labels.unique():
         members = (split.labels == label).nonzero().flatten()
-        order = members[torch.randperm(len(members), generator=generator)]
-        cut = max(1, round(len(order) * fraction))
-        held.append(order[:cut])
-        kept.append(order[cut:])
-    return split.take(torch.cat(kept)), split.take(torch.cat(held))
+        orders.append(members[torch.randperm(len(members), generator=generator)])
+    if split.groups is None:
+        cuts = [max(1, round(len(order) * fraction)) for order in orders]
+        kept = torch.cat([order[cut:] for order, cut in zip(orders, cuts, strict=True)])
+        held = torch.cat([order[:cut] for order, cut in zip(orders, cuts, strict=True)])
+        return split.take(kept), split.take(held)
+    held = _whole_groups(split.groups, orders, fraction)
+    order = torch.cat(orders)
+    kept = order[~torch.isin(order, held)]
+    for label in split.labels.unique().tolist():
+        if not (split.labels[kept] == label).any():
+            raise ValueError(f"all pictures of class {split.classes[label]!r} are in the groups that are held out")
+    return split.take(kept), split.take(held)
 
 
 class Batches:

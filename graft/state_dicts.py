@@ -68,7 +68,8 @@ class Named:
     @property
     def classes(self) -> int:
         """How many classes the head tells apart; 0 where the file has none."""
-        return len(self.state["head.weight"]) if "head.weight" in self.state else 0
+        weight = self.state.get("head.weight")
+        return len(weight) if weight is not None and weight.ndim else 0
 
     def theirs(self, name: str) -> str:
         """What the file calls a weight of ours, or would."""
@@ -99,7 +100,8 @@ def load_into(network: Network, named: Named) -> None:
     """Put the weights into the network; a file without a head leaves the head as it is.
 
     Raises:
-        ValueError: weights are missing, unexpected, or of another shape: all of them, with what would fit.
+        ValueError: weights are missing, unexpected, of another shape, or no plain numbers: all of them, with what would
+            fit.
     """
     wanted = {name: value.shape for name, value in network.own_state().items()}
     if not named.classes:
@@ -107,7 +109,8 @@ def load_into(network: Network, named: Named) -> None:
     missing = [name for name in wanted if name not in named.state and not name.endswith(_BEGUN)]
     unexpected = [name for name in named.state if name not in wanted]
     shapes = [name for name in wanted if name in named.state and named.state[name].shape != wanted[name]]
-    if missing or unexpected or shapes:
+    odd = [name for name in wanted if name in named.state and not _is_plain(named.state[name])]
+    if missing or unexpected or shapes or odd:
         backbone = network.description.backbone
         raise ValueError(
             "; ".join(
@@ -116,11 +119,16 @@ def load_into(network: Network, named: Named) -> None:
                     *_listed("missing", [named.theirs(name) for name in missing]),
                     *_listed("unexpected", [named.names[name] for name in unexpected]),
                     *_listed("of another shape", [_shapes(named, name, wanted[name]) for name in shapes]),
+                    *_listed("complex, sparse or quantised", [named.theirs(name) for name in odd]),
                     *_hints(named, wanted, backbone),
                 ]
             )
         )
     network.load_state_dict(named.state, strict=False)
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.layout == torch.strided and not value.is_quantized and not value.is_complex()
 
 
 def _listed(what: str, names: list[str]) -> list[str]:

@@ -87,7 +87,7 @@ def _finish(folder: Path, found: Examined, name: str, of_texts: dict[str, Any] |
     part = found.parts[name]
     np.save(folder / "labels.npy", part.labels, allow_pickle=False)
     write_json(folder / "classes.json", part.domain.classes)
-    if part.groups and name == "pool":
+    if part.groups and name != "test":
         groups = np.unique(part.groups, return_inverse=True)[1]
         np.save(folder / "groups.npy", groups.astype(np.int64), allow_pickle=False)
     nothing = {"n": 0, "classes": {}, "duplicates": 0}

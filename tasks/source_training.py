@@ -86,7 +86,10 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
         )
     training = validation = source
     if len(source):
-        training, validation = hold_out(source, settings.validation_fraction, settings.seed)
+        try:
+            training, validation = hold_out(source, settings.validation_fraction, settings.seed)
+        except ValueError as error:
+            raise GraftError(f"{where}.validation_fraction: {error}") from None
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     network = _given(origin, training, where) if origin else new_network(settings.backbone, training, where)

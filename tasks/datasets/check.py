@@ -135,7 +135,7 @@ def examine(
     _add_target(found, target, settings, keeper)
     for name, part in found.parts.items():
         found.faults += _class_faults(name, part)
-    found.faults += [*_leaks(found.parts), *_budget_faults(found.parts, budget)]
+    found.faults += [*_leaks(found.parts, settings), *_budget_faults(found.parts, budget)]
     return found
 
 
@@ -180,12 +180,18 @@ def _add_part(
 
 
 def _open(project: Path, settings: PrepareSettings, places: Mapping[str, Path | None]) -> tuple[Domain, Domain]:
-    columns = Columns(settings.source_domain, settings.source_label_column, "", settings.source_text_column)
+    group = settings.source_group_column or (settings.target_group_column if _is_one_folder(settings) else "")
+    columns = Columns(settings.source_domain, settings.source_label_column, group, settings.source_text_column)
     place, target_place = places.get("source", project), places.get("target", project)
     source = open_domain(place, settings.source, columns) if place else Domain(settings.source)
     target = _open_target(target_place, settings) if target_place else Domain(settings.target)
     rename_classes(source, read_class_map(project, settings.class_map), target.classes)
     return source, target
+
+
+def _is_one_folder(settings: PrepareSettings) -> bool:
+    """Whether both domains lie in one folder, so that a group of one can be a group of the other."""
+    return PurePosixPath(settings.source) == PurePosixPath(settings.target)
 
 
 def _open_target(project: Path, settings: PrepareSettings) -> Domain:
@@ -302,14 +308,15 @@ def _class_faults(name: str, part: Part) -> Iterator[Fault]:
         yield Fault("class", where, problem)
 
 
-def _leaks(parts: dict[str, Part]) -> Iterator[Fault]:
+def _leaks(parts: dict[str, Part], settings: PrepareSettings) -> Iterator[Fault]:
     """The same picture or text among those that train, of either domain, and those that test; or the same group."""
     if "test" not in parts:
         return
-    if "pool" in parts:
-        shared = set(parts["test"].groups or ()) & set(parts["pool"].groups or ())
+    learned = {"pool": "training"} | ({"source": "source's training"} if _is_one_folder(settings) else {})
+    for name, split in learned.items():
+        shared = set(parts["test"].groups or ()) & set(parts[name].groups or () if name in parts else ())
         for group in sorted(shared):
-            yield Fault("leak", parts["test"].domain.path, f"group {group!r} is in the training and the test split")
+            yield Fault("leak", parts["test"].domain.path, f"group {group!r} is in the {split} and the test split")
     trained = {
         digest_: (name, path)
         for name in ("source", "pool")

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from tasks.datasets.layouts.domain import hidden, split_of
-from tasks.errors import GraftError
+from tasks.errors import GraftError, of_the_disk
 
 
 def copy_in(origin: Path, target: Path) -> None:
@@ -13,10 +13,18 @@ def copy_in(origin: Path, target: Path) -> None:
     An array file that is not named after a split becomes the training split.
 
     Raises:
-        GraftError: there is nothing to copy, it holds the project itself, or links in it lead round in a circle.
+        GraftError: there is nothing to copy, it holds the project itself, links in it lead round in a circle, or a file
+            cannot be read or written.
     """
-    origin = origin.expanduser()
-    if not origin.exists():
+    try:
+        _copy_in(origin.expanduser(), target)
+    except OSError as error:
+        where = error.filename or origin
+        raise GraftError(f"{where}: {error.strerror or error}", of_the_disk(error)) from None
+
+
+def _copy_in(origin: Path, target: Path) -> None:
+    if not _exists(origin):
         raise GraftError(f"{origin}: there is no such file or folder")
     if target.resolve().is_relative_to(origin.resolve()):
         raise GraftError(f"{origin} holds this project itself", "Name the folder of the data alone.")
@@ -34,8 +42,8 @@ def _copy_folder(origin: Path, target: Path, above: tuple[Path, ...]) -> None:
     for entry in sorted(origin.iterdir()):
         if hidden(entry.name):
             continue
-        if not entry.exists():
-            raise GraftError(f"{entry}: a link to {entry.resolve()}, which does not exist")
+        if not _exists(entry):
+            raise GraftError(f"{entry}: a link to {entry.readlink()}, which does not exist or leads back to itself")
         if not entry.is_dir():
             _require_file(entry)
             shutil.copy2(entry, target / entry.name)
@@ -43,6 +51,15 @@ def _copy_folder(origin: Path, target: Path, above: tuple[Path, ...]) -> None:
             raise GraftError(f"{entry}: a link to a folder that it lies in")
         else:
             _copy_folder(entry, target / entry.name, (*above, entry.resolve()))
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is something at the end of all links."""
+    try:
+        path.resolve(strict=True)
+    except (FileNotFoundError, RuntimeError):  # the latter of a link that leads to itself
+        return False
+    return True
 
 
 def _require_file(path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from graft.heads import some_of
 from graft.network import Description, Network
 from graft.state_dicts import Named, load_into
 from tasks.artifacts import load_network, save_network
@@ -64,13 +65,15 @@ def write_given(folder: Path, weights: str, sha256: str, get: Callable[[], Given
     """Write the network with its origin into `folder`, or the origin `none` alone.
 
     Raises:
-        GraftError: the weights cannot be had, or are not those of the hash that is asked for.
+        GraftError: the weights cannot be had, are no numbers, or are not those of the hash that is asked for.
     """
     with new_folder(folder) as beside:
         if weights == NONE:
             write_json(beside / ORIGIN, {"weights": NONE})
             return
         given = get()
+        if broken := [name for name, value in given.network.own_state().items() if not value.isfinite().all()]:
+            raise GraftError(f"{weights}: weights that are no number or infinite: {some_of(broken)}")
         save_network(beside, given.network)
         if given.tokenizer is not None:
             (beside / TOKENIZER).write_bytes(given.tokenizer)

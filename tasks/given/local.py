@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -29,17 +29,21 @@ _EXAMPLE = (
 )
 
 
+MOST_PIXELS, MOST = 1024, 255.0
+"""Of a side; and of a mean or a standard deviation, so that infinities and what is no number are refused."""
+
+
 @dataclass(frozen=True)
 class Stated:
     """What a description beside a file of weights says; the same for `.yaml` and `.json`."""
 
     backbone: str
     """A name that `graft.backbones` knows."""
-    image_size: Annotated[int, Ge(8)]
+    image_size: Annotated[int, Ge(8), Le(MOST_PIXELS)]
     """Pixels."""
-    mean: Annotated[list[float], MinLen(1)]
+    mean: Annotated[list[Annotated[float, Ge(-MOST), Le(MOST)]], MinLen(1)]
     """Of each channel (or one for all) of a picture in [0, 1]."""
-    std: Annotated[list[Annotated[float, Gt(0.0)]], MinLen(1)]
+    std: Annotated[list[Annotated[float, Gt(0.0), Le(MOST)]], MinLen(1)]
     """Of each channel (or one for all) of a picture in [0, 1]."""
     channels: Literal[1, 3] = 3
     """1 grey, 3 colour."""
@@ -135,13 +139,12 @@ def _stated(path: Path, weights: str, state: Iterable[str]) -> Stated:
     if beside:
         stated: Stated = parse(load_yaml(beside[0]), Stated, where=f"{Path(weights).parent / beside[0].name}")
         wrong = [key for key in ("mean", "std") if len(getattr(stated, key)) not in (1, stated.channels)]
-        if wrong:
-            raise GraftError(
-                [
-                    f"{beside[0].name}: {key}: one value, or one a channel ({stated.channels}), is needed"
-                    for key in wrong
-                ]
-            )
+        names = stated.classes or []
+        twice = sorted({name for name in names if names.count(name) > 1})
+        faults = [f"{key}: one value, or one a channel ({stated.channels}), is needed" for key in wrong]
+        faults += [f"classes: there twice: {', '.join(twice)}"] if twice else []
+        if faults:
+            raise GraftError([f"{beside[0].name}: {fault}" for fault in faults])
         return stated
     if published_lite0(dict.fromkeys(state, torch.empty(0))):
         return LITE0

@@ -32,7 +32,10 @@ class PrepareSettings:
     target_text_column: str = ""
     """The same of the target."""
     target_group_column: str = ""
-    """Column of what is never divided between training, validation and test, such as a patient or a video."""
+    """Column of what is never divided between training, validation and test, such as a patient or a video. Where both
+    domains come from one folder it holds for the source too, of which then none may be among those that test."""
+    source_group_column: str = ""
+    """The same of a source from a folder of its own: none is divided between learning and what is held out of it."""
     class_map: dict[str, str] | str = field(default_factory=dict)
     """Which class of the source is which of the target, where they are called otherwise: SOURCE: TARGET; or the path of
     a table with the columns source and target."""

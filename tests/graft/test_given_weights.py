@@ -1,6 +1,7 @@
 """Weights of other hands: named, checked, and adapted to other pictures than they were made for."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -112,6 +113,18 @@ class TestNames:
             "of another shape (1): head.weight 3x7 instead of 3x32",
         ):
             assert part in str(said.value)
+
+    @pytest.mark.parametrize("odd", [lambda w: w.to_sparse(), lambda w: w.to(torch.complex64)])
+    def test_what_is_no_plain_number_is_refused(self, odd: Callable[[Tensor], Tensor]) -> None:
+        state = tiny_network().own_state()
+        state["head.weight"] = odd(state["head.weight"])
+        with pytest.raises(ValueError, match=r"complex, sparse or quantised \(1\): head\.weight"):
+            load_into(tiny_network(), in_our_names("convnet_tiny", state))
+
+    def test_a_head_that_is_a_number_is_none(self) -> None:
+        state = tiny_network().own_state() | {"head.weight": torch.tensor(1.0)}
+        with pytest.raises(ValueError, match=r"unexpected \(2\): head\.weight, head\.bias"):
+            load_into(tiny_network(), in_our_names("convnet_tiny", state))
 
     def test_counters_that_old_files_lack_are_no_fault(self) -> None:
         state = {k: v for k, v in tiny_network(seed=2).own_state().items() if "num_batches" not in k}

@@ -192,6 +192,24 @@ def test_hold_out_takes_its_share_of_each_class(pool: Split) -> None:
     assert not indices(training) & indices(validation)
 
 
+def test_hold_out_takes_whole_groups(pool: Split) -> None:
+    grouped = replace(pool, groups=torch.arange(120) // 6)
+    training, validation = hold_out(grouped, 0.25, 0)
+    assert training.groups is not None
+    assert validation.groups is not None
+    assert not set(training.groups.tolist()) & set(validation.groups.tolist())
+    assert indices(training) | indices(validation) == set(range(120))
+    assert 20 <= len(validation) <= 40
+    assert torch.bincount(training.labels).min() > 0
+
+
+def test_hold_out_says_where_groups_leave_nothing_to_learn_from() -> None:
+    labels = torch.tensor([0] * 9 + [1] * 3)
+    split = Split(torch.arange(12).view(-1, 1, 1, 1), labels, ("a", "b"), torch.tensor([*range(9), 9, 9, 9]))
+    with pytest.raises(ValueError, match="all pictures of class 'b' are in the groups that are held out"):
+        hold_out(split, 0.2, 0)
+
+
 @given(size=st.integers(1, 40), batch_size=st.integers(1, 50), batches=st.integers(1, 20))
 def test_batches_are_full_and_see_every_picture_equally_often(size: int, batch_size: int, batches: int) -> None:
     stream = Batches(size, batch_size, torch.Generator().manual_seed(0))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 
@@ -112,6 +113,35 @@ def test_bad_data_is_refused_with_all_faults_and_changes_nothing(root: Path, pho
     assert "data/target/test/two/001.png: this picture of the test split is in the source split too" in said
     assert "on_error: skip" in caught.value.hint
     assert snapshot(root) == before
+
+
+@pytest.mark.parametrize(
+    ("lay", "told"),
+    [
+        (
+            lambda folder: (folder / "a.png").symlink_to("a.png"),
+            "a.png: a link to a.png, which does not exist or leads",
+        ),
+        (lambda folder: (folder / "a.png").symlink_to("no.png"), "a.png: a link to no.png, which does not exist"),
+        (lambda folder: (folder / "up").symlink_to(".."), "up: a link to a folder that it lies in"),
+        (lambda folder: os.mkfifo(folder / "pipe"), "pipe: neither a file nor a folder"),
+    ],
+)
+def test_what_cannot_be_copied_is_told_and_nothing_is_left(
+    root: Path, tmp_path: Path, lay: Callable[[Path], object], told: str
+) -> None:
+    save_pictures(tmp_path / "given", {"one": pictures(4), "two": pictures(4, seed=1)})
+    lay(tmp_path / "given/one")
+    before = snapshot(root)
+    with pytest.raises(GraftError) as caught:
+        take(root, "target", tmp_path / "given")
+    assert told in str(caught.value)
+    assert snapshot(root) == before
+
+
+def test_a_path_that_is_too_long_is_told(root: Path) -> None:
+    with pytest.raises(GraftError, match="File name too long"):
+        take(root, "target", Path("x" * 300))
 
 
 def test_what_is_there_is_not_replaced_and_edits_are_not_versioned_along(root: Path, photos: Path) -> None:

@@ -120,6 +120,24 @@ def test_a_group_on_both_sides_of_a_given_split_is_a_leak(root: Path) -> None:
     assert faults(root, target="data/other") == ""
 
 
+def test_a_group_of_the_source_is_not_tested_where_both_domains_are_in_one_table(root: Path) -> None:
+    save_pictures(root / "data/all", {"all": pictures(16, seed=5)})
+
+    def write(groups: int) -> None:
+        rows = [
+            f"all/{n:03}.png,{'ab'[n % 2]},{'xy'[n // 8]},{'train' if n % 8 < 4 else 'test'},v{n % groups}"
+            for n in range(16)
+        ]
+        (root / "data/all/list.csv").write_text("\n".join(["path,label,domain,split,video", *rows]))
+
+    both = {"source": "data/all", "target": "data/all", "source_domain": "x", "target_domain": "y"}
+    write(groups=16)
+    assert faults(root, **both, target_group_column="video") == ""
+    write(groups=12)  # the last four of the target, which test, are of the videos of the source's first
+    said = faults(root, **both, target_group_column="video").splitlines()
+    assert said == [f"data/all: group 'v{n}' is in the source's training and the test split" for n in range(4)]
+
+
 def test_one_folder_for_both_domains_is_refused(root: Path) -> None:
     with pytest.raises(GraftError, match="both 'data/source'"):
         check_data(root, PrepareSettings(target="data/source"))

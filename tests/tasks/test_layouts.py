@@ -14,6 +14,7 @@ from PIL import Image
 
 from tasks.datasets.arrays import read_idx, read_npz
 from tasks.datasets.layouts.domain import Domain
+from tasks.datasets.layouts.manifest import Columns
 from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest, fit, read_picture
 from tasks.errors import GraftError
@@ -30,6 +31,11 @@ def grey(domain: Domain, split: str) -> np.ndarray:
 
 def faults(root: Path, path: str = "raw") -> str:
     return "\n".join(map(str, open_domain(root, path).faults))
+
+
+def asked(root: Path, **columns: str) -> str:
+    """What is wrong where some column, or a domain, is asked for."""
+    return "\n".join(map(str, open_domain(root, "raw", Columns(**columns)).faults))
 
 
 class TestTheSamePicturesInEveryLayout:
@@ -187,6 +193,26 @@ class TestFoldersThatAreLittered:
 
 
 class TestWhatIsMissing:
+    def test_splits_of_which_none_is_for_training_are_no_classes(self, tmp_path: Path) -> None:
+        save_pictures(tmp_path / "raw", {"val/a": DRAWN[:1], "test/a": DRAWN[1:2]})
+        assert faults(tmp_path) == "raw: no training split, train/CLASS/…, beside test, val"
+
+    def test_folders_beside_domains_make_no_classes_of_them(self, tmp_path: Path) -> None:
+        save_pictures(tmp_path / "raw", {"x/train/a": DRAWN[:1], "x/train/b": DRAWN[1:2], "y/test/a": DRAWN[2:3]})
+        assert "raw: y: no training split there, so no domain; domains are x; say which" in faults(tmp_path)
+        assert "raw: y: no training split there" in asked(tmp_path, domain="y")
+        assert "raw: no domain 'z' there: x; say which" in asked(tmp_path, domain="z")
+        assert asked(tmp_path, domain="x") == ""
+
+    @pytest.mark.parametrize("key", ["label", "group", "text"])
+    def test_a_column_of_what_is_no_table(self, tmp_path: Path, key: str) -> None:
+        save_pictures(tmp_path / "raw", {"a": DRAWN[:2], "b": DRAWN[2:4]})
+        expected = f"raw: no table there, so no column 'patient' (prepare.*_{key}_column)"
+        assert asked(tmp_path, **{key: "patient"}) == expected
+        shutil.rmtree(tmp_path / "raw")
+        save_npz(tmp_path / "raw/train.npz", DRAWN)
+        assert asked(tmp_path, **{key: "patient"}) == expected
+
     def test_a_missing_folder(self, tmp_path: Path) -> None:
         assert "raw: there is no such folder; expected train.npz" in faults(tmp_path)
 

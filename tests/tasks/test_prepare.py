@@ -95,6 +95,20 @@ def test_what_belongs_together_is_never_divided(root: Path) -> None:
     assert pool.groups.tolist() == found
 
 
+def test_what_belongs_together_in_the_source_is_told_to_those_that_learn_from_it(root: Path) -> None:
+    shutil.rmtree(root / "data/source")
+    save_pictures(root / "data/source", {"all": pictures(12, seed=5)})
+    rows = [f"all/{place:03}.png,{'ab'[place % 2]},p{place // 4}" for place in range(12)]
+    (root / "data/source/list.csv").write_text("\n".join(["path,label,patient", *rows]))
+    prepare(root, PrepareSettings(image_size=8, source_group_column="patient"))
+    source = load_split(root / "build/data/source")
+    assert source.groups is not None
+    drawn = [bytes(picture) for picture in pictures(12, seed=5)]
+    assert source.groups.tolist() == [drawn.index(bytes(picture)) // 4 for picture in source.images[:, 0].numpy()]
+    prepare(root, PrepareSettings(image_size=8))
+    assert load_split(root / "build/data/source").groups is None
+
+
 def test_the_sources_classes_take_the_targets_names(root: Path) -> None:
     prepare(root, PrepareSettings(image_size=8, class_map={"zero": "two"}))
     found = card(root)["classes"]

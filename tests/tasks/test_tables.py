@@ -95,7 +95,17 @@ class TestManifests:
         assert "no column for the label (label or class or category); there are file, Diagnosis, patient" in faults(
             root
         )
-        assert "no column 'who' (prepare.target_group_column)" in faults(root, Columns("", "Diagnosis", "who"))
+        assert "no column 'who' (prepare.*_group_column)" in faults(root, Columns("", "Diagnosis", "who"))
+        (root / "raw/all.csv").write_text(text.replace(",q\n", ",\n", 1))
+        assert faults(root, Columns("", "Diagnosis", "patient")) == "raw/all.csv:4: no patient"
+
+    def test_files_that_no_table_mentions_are_counted(self, root: Path) -> None:
+        (root / "raw/all.csv").write_text(rows(*listed(range(6))).replace("pictures/000", "./pictures/000"))
+        domain = open_domain(root, "raw")
+        assert (domain.faults, domain.ignored) == ([], 2)
+        domains = rows(*listed(domain=["x", "y"] * 4))
+        (root / "raw/all.csv").write_text(domains)
+        assert open_domain(root, "raw", Columns(domain="x")).ignored == 0, "the others are of another domain"
 
     def test_all_that_is_wrong_with_its_rows_is_told_with_the_lines(self, root: Path) -> None:
         (root / "secret.png").write_bytes((root / "raw/pictures/000.png").read_bytes())
@@ -208,6 +218,24 @@ class TestParquet:
         np.testing.assert_array_equal(grey(domain, "train"), DRAWN[1::2])
         assert domain.splits["train"].groups == ["0", "0", "1", "1"]
         assert "no row's domain is 'z'" in faults(tmp_path, Columns("z"))
+        save_parquet(tmp_path / "raw/train.parquet", range(8), domain=domains, patient=["1", None] * 4)
+        assert "4 rows without patient, first row 1" in faults(tmp_path, Columns("y", "", "patient"))
+        assert not open_domain(tmp_path, "raw", Columns("x", "", "patient")).faults
+
+    @pytest.mark.parametrize("name", ["data/{}-00000-of-00001-0123456789abcdef.parquet", "{}/0000.parquet"])
+    def test_names_that_the_hub_gives(self, tmp_path: Path, name: str) -> None:
+        save_parquet(tmp_path / "raw" / name.format("train"), range(5))
+        save_parquet(tmp_path / "raw" / name.format("test"), range(5, 8))
+        domain = open_domain(tmp_path, "raw")
+        assert not domain.faults
+        np.testing.assert_array_equal(grey(domain, "train"), DRAWN[:5])
+        np.testing.assert_array_equal(grey(domain, "test"), DRAWN[5:])
+
+    def test_a_folder_of_a_split_that_is_a_link_is_refused(self, tmp_path: Path) -> None:
+        save_parquet(tmp_path / "elsewhere/0000.parquet", range(8))
+        (tmp_path / "raw").mkdir()
+        (tmp_path / "raw/train").symlink_to(tmp_path / "elsewhere")
+        assert "raw/train: a link to" in faults(tmp_path)
 
     def test_a_table_of_others_with_labels_in_words(self, tmp_path: Path) -> None:
         (tmp_path / "raw").mkdir()

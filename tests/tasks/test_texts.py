@@ -64,7 +64,9 @@ class TestLayouts:
         ]
         assert domain.splits["train"].groups == ["0", "1", "2"]
         assert "several domains: x, y; say which" in faults(tmp_path)
-        assert "no column 'who' (prepare.target_group_column)" in faults(tmp_path, Columns("y", "", "who"))
+        assert "no column 'who' (prepare.*_group_column)" in faults(tmp_path, Columns("y", "", "who"))
+        path.write_text("label,text,thread\nham,one,t1\nspam,two,\n")
+        assert faults(tmp_path, Columns("", "", "thread")) == "raw/all.csv:3: no thread"
 
     def test_json_lines_and_columns_of_other_names(self, tmp_path: Path) -> None:
         (tmp_path / "raw").mkdir()

@@ -174,6 +174,22 @@ class TestFiles:
         name = write(project, "x.pth", tiny().own_state(), **{**TINY, "mean": [0.1, 0.2]})
         assert "x.yaml: mean: one value, or one a channel (1)" in self.refused(project, name)
 
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [("mean", [float("nan")]), ("std", [float("inf")]), ("image_size", 10**6), ("classes", ["a", "a", "b"])],
+    )
+    def test_a_description_that_nothing_can_be_is_refused(self, project: Path, key: str, value: object) -> None:
+        name = write(project, "x.pth", tiny().own_state(), **{**TINY, key: value})
+        said = self.refused(project, name)
+        assert "x.yaml" in said
+        assert key in said
+
+    def test_weights_that_are_no_number_are_refused(self, project: Path) -> None:
+        state = {name: value.clone() for name, value in tiny().own_state().items()}
+        state["head.weight"][0, 0] = torch.nan
+        with pytest.raises(GraftError, match=r"weights/x\.pth: weights that are no number or infinite: head\.weight"):
+            run(project, weights=write(project, "x.pth", state, **TINY), learn="nothing")
+
     def test_names_that_do_not_match_the_head_are_refused(self, project: Path) -> None:
         name = write(project, "x.pth", tiny().own_state(), **TINY, classes=["a", "b"])
         assert "classes: 2 names are stated, the head has 3" in self.refused(project, name)

@@ -22,8 +22,12 @@ from tasks.datasets.pictures import read_picture
 def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
     """Read the pictures below `folders`, which are splits if one of them is `train` and holds folders itself."""
     domain.layout = "folders"
-    trains = [name for name in folders if split_of(name) == TRAIN]
-    if any(entry.is_dir() for name in trains for entry in (folder / name).iterdir()):
+    splits = [name for name in folders if split_of(name) and any(e.is_dir() for e in (folder / name).iterdir())]
+    has_training = any(split_of(name) == TRAIN for name in splits)
+    if splits and not has_training and len(splits) == len(folders):
+        domain.add_fault(domain.path, f"no training split, train/CLASS/…, beside {', '.join(splits)}")
+        return
+    if has_training:
         roots: dict[str, Path] = {}
         for name in folders:
             split = split_of(name)

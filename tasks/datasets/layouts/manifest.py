@@ -1,5 +1,6 @@
 """Domains in a table of files: CSV or TSV with the columns path and label, and maybe split, domain and a group."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -9,7 +10,6 @@ import numpy as np
 from tasks.datasets.layouts.domain import (
     TRAIN,
     Domain,
-    Fault,
     Pictures,
     Texts,
     enter_listed,
@@ -67,8 +67,10 @@ def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: C
             f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split",
         )
         return
-    listed = listed_in(domain, folder, found, lambda name: _listed(domain, folder, name, columns))
+    mentioned: set[str] = set(found)
+    listed = listed_in(domain, folder, found, lambda name: _listed(domain, folder, name, columns, mentioned))
     if not domain.faults:
+        domain.ignored += _files_beside(folder, mentioned)
         enter(domain, listed, lambda files, labels, groups: _pictures(domain, folder, files, labels, groups), columns)
 
 
@@ -86,11 +88,19 @@ def listed_in(domain: Domain, folder: Path, names: Sequence[str], read: Callable
     return listed
 
 
-def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[Listed]:
+def _files_beside(folder: Path, mentioned: set[str]) -> int:
+    """How many files of a folder no table mentions."""
+    inside = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sum(path.relative_to(folder).as_posix() not in mentioned for path in inside)
+
+
+def _listed(domain: Domain, folder: Path, name: str, columns: Columns, mentioned: set[str]) -> list[Listed]:
+    """The rows that are meant; all files that the table names, of other domains too, are `mentioned` then."""
     headings, rows = read_table(folder / name)
     path, label = pick(headings, "", PATHS, "path"), pick(headings, columns.label, LABELS, "label")
     if columns.group and columns.group not in headings:
-        raise GraftError(f"no column {columns.group!r} (prepare.target_group_column); there are {', '.join(headings)}")
+        raise GraftError(f"no column {columns.group!r} (prepare.*_group_column); there are {', '.join(headings)}")
+    mentioned |= {PurePosixPath(row.cells[path]).as_posix() for row in rows}
     rows = of_domain(headings, rows, columns.domain)
     of_file = split_of(Path(name).stem) or TRAIN
     found: list[Listed] = []
@@ -98,28 +108,28 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
     for row in rows:
         where, file = f"{domain.path}/{name}:{row.line}", row.cells[path]
         split = (split_of(row.cells[SPLIT]) or "") if SPLIT in headings else of_file
-        for kind, problem in _row_problems(domain, folder, row, file, row.cells[label], split):
-            domain.faults.append(Fault(kind, where, problem))
+        for problem in _row_problems(domain, folder, row, file, row.cells[label], split):
+            domain.add_fault(where, problem)
+        if columns.group and not row.cells[columns.group]:
+            domain.add_fault(where, f"no {columns.group}")
         if file in seen:
-            domain.faults.append(Fault("layout", where, f"{file} is in line {seen[file]} too"))
+            domain.add_fault(where, f"{file} is in line {seen[file]} too")
         seen.setdefault(file, row.line)
         found.append(Listed(file, row.cells[label], split, row.cells.get(columns.group, ""), where))
     return found
 
 
-def _row_problems(
-    domain: Domain, folder: Path, row: Row, file: str, label: str, split: str
-) -> Iterator[tuple[str, str]]:
+def _row_problems(domain: Domain, folder: Path, row: Row, file: str, label: str, split: str) -> Iterator[str]:
     if not label:
-        yield "layout", "no label"
+        yield "no label"
     if not split:
-        yield "layout", f"{row.cells[SPLIT]!r} is not a split; valid: train, val, test"
+        yield f"{row.cells[SPLIT]!r} is not a split; valid: train, val, test"
     if not file:
-        yield "layout", "no path"
+        yield "no path"
     elif "\\" in file or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-        yield "layout", f"{file!r} is not a path below {domain.path}, such as pictures/one.jpg"
+        yield f"{file!r} is not a path below {domain.path}, such as pictures/one.jpg"
     elif not is_inside(folder, folder / file):
-        yield "layout", f"{file} is a link out of {domain.path}: copy the file in"
+        yield f"{file} is a link out of {domain.path}: copy the file in"
 
 
 def pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) -> str:

@@ -24,25 +24,29 @@ from tasks.datasets.limits import MOST_ARRAY, MOST_PICTURES, too_large
 from tasks.datasets.pictures import UnreadableError, read_picture
 from tasks.errors import GraftError
 
-_NAME = re.compile(r"(?:(?P<split>[a-zA-Z]+)(?:-\d+-of-\d+)?|\d+)\.parquet")
+_NAME = re.compile(r"(?:(?P<split>[a-zA-Z]+)(?:-\d+-of-\d+(?:-[0-9a-f]{16})?)?|\d+)\.parquet")
+"""The 16 digits are a hash of the content that older versions of `datasets` gave files on the hub."""
 _KEPT_GROUPS = 8
 """Row groups whose pictures are kept, for the threads that decode them."""
 
 
 def is_parquet(folder: Path, names: Sequence[str]) -> bool:
-    """Whether a folder with files of these names is such a domain; the files may lie in `data/`."""
+    """Whether a folder with files of these names is such a domain; the files may lie in `data/` or `SPLIT/`."""
     return bool(_files(folder, names))
 
 
 def open_parquet(domain: Domain, folder: Path, columns: Columns) -> None:
-    """Read all `SPLIT-00000-of-00001.parquet`; one without a split's name is training data."""
+    """Read all `SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`; what names no split is training data."""
     domain.layout = "parquet"
     files: dict[str, list[_File]] = {}
-    for path in _files(folder, sorted(entry.name for entry in folder.iterdir())):
+    paths = _files(folder, sorted(entry.name for entry in folder.iterdir()))
+    inner = sorted({path.parent for path in paths} - {folder})
+    refused = [place for place in inner if not usable(domain, folder, place)]
+    for path in paths:
         name = f"{domain.path}/{path.relative_to(folder).as_posix()}"
         match = _NAME.fullmatch(path.name)
-        split = split_of((match and match["split"]) or TRAIN)
-        if not usable(domain, folder, path):
+        split = split_of(match["split"]) if match and match["split"] else split_of(path.parent.name) or TRAIN
+        if path.parent in refused or not usable(domain, folder, path):
             continue
         if not match or split is None:
             domain.add_fault(name, "not a split; valid: train-….parquet, validation-….parquet, test-….parquet")
@@ -73,7 +77,7 @@ class _File:
             features = _features(schema)
             self._picture = _picture_column(schema, features)
             label = _label_column(schema, features, columns.label)
-            for asked, key in ((columns.group, "target_group_column"), (columns.domain and DOMAIN, "*_domain")):
+            for asked, key in ((columns.group, "*_group_column"), (columns.domain and DOMAIN, "*_domain")):
                 if asked and asked not in schema.names:
                     raise GraftError(f"no column {asked!r} (prepare.{key}); there are {', '.join(schema.names)}")
             wanted = [label, *filter(None, [columns.group, columns.domain and DOMAIN])]
@@ -81,11 +85,14 @@ class _File:
         except (ArrowException, OSError, ValueError, MemoryError) as error:
             raise GraftError(f"cannot be read as Parquet, so truncated or damaged: {_short(error)}") from None
         self.labels = _labels(table.column(label), features.get(label, {}).get("names"))
-        self.groups = [str(value) for value in table.column(columns.group).to_pylist()] if columns.group else []
         domains = table.column(DOMAIN).to_pylist() if columns.domain else None
         self.rows = [row for row in range(len(self.labels)) if not domains or str(domains[row]) == columns.domain]
-        groups = range(self._file.num_row_groups)
-        self._ends = [*accumulate(self._file.metadata.row_group(group).num_rows for group in groups)]
+        groups = table.column(columns.group).to_pylist() if columns.group else []
+        if groups and (missing := [row for row in self.rows if groups[row] in (None, "")]):
+            raise GraftError(f"{len(missing):,} rows without {columns.group}, first row {missing[0]}")
+        self.groups = [str(value) for value in groups]
+        sizes = (self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups))
+        self._ends = [*accumulate(sizes)]
 
     def read(self, row: int, channels: int) -> Image.Image:
         """Decode a row's picture."""
@@ -113,7 +120,8 @@ class _File:
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path]:
     here = [folder / name for name in names if name.endswith(".parquet")]
-    return here or sorted((folder / "data").glob("*.parquet"))
+    inside = [name for name in names if name == "data" or split_of(name)]
+    return here or [path for name in inside for path in sorted((folder / name).glob("*.parquet"))]
 
 
 def _claims(metadata: Any) -> Iterator[str]:

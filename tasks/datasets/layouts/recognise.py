@@ -14,8 +14,8 @@ EXPECTED = (
     "train-….parquet [test-….parquet]; a table (.csv, .tsv) with the columns path and label; pictures in train/CLASS/ "
     "[val/CLASS/, test/CLASS/] or in CLASS/; or texts (.tsv, .csv, .jsonl) with the columns label and text"
 )
-_WITH_DOMAINS = ("manifest", "parquet", "texts")
-"""Layouts that may have a column `domain`."""
+_WITH_COLUMNS = ("manifest", "parquet", "texts")
+"""Layouts of which a column may be asked for."""
 
 
 def open_domain(project: Path, path: str, columns: Columns | None = None) -> Domain:
@@ -30,18 +30,38 @@ def open_domain(project: Path, path: str, columns: Columns | None = None) -> Dom
     if several := _domains(folder, folders):
         if columns.domain in several:
             return open_domain(project, f"{path}/{columns.domain}", columns._replace(domain=""))
-        domain, asked = Domain(path), f"no domain {columns.domain!r} there" if columns.domain else "several domains"
-        domain.add_fault(
-            path, f"{asked}: {', '.join(several)}; say which: prepare.source_domain and prepare.target_domain"
-        )
-        return domain
+        return _of_several(path, several, [name for name in folders if name not in several], columns.domain)
     domain = _open(path, folder, names, folders, columns)
-    if columns.domain and domain.layout and domain.layout not in _WITH_DOMAINS and not domain.faults:
-        domain.add_fault(path, f"no domains there, so no {columns.domain!r}; leave prepare's *_domain empty")
+    if not domain.faults:
+        _require_columns(domain, columns)
     domain.settle_validation()
     if domain.layout and TRAIN not in domain.splits and not domain.faults:
         domain.add_fault(path, f"no training {domain.things}; expected {EXPECTED}")
     return domain
+
+
+def _of_several(path: str, several: list[str], others: list[str], asked: str) -> Domain:
+    """A folder of domains of which none is meant, or of one that is none."""
+    domain, there = Domain(path), f"{', '.join(several)}; say which: prepare.source_domain and prepare.target_domain"
+    if asked in others or (not asked and others):
+        what = ", ".join([asked] if asked else others)
+        domain.add_fault(path, f"{what}: no training split there, so no domain; domains are {there}")
+    else:
+        domain.add_fault(path, f"{f'no domain {asked!r} there' if asked else 'several domains'}: {there}")
+    return domain
+
+
+def _require_columns(domain: Domain, columns: Columns) -> None:
+    """What is asked of a table is a fault where there is none, or none that has such a thing."""
+    if domain.layout in ("manifest", "parquet") and columns.text:
+        domain.add_fault(domain.path, f"pictures, so no column {columns.text!r} of texts (prepare.*_text_column)")
+    if not domain.layout or domain.layout.startswith(_WITH_COLUMNS):
+        return
+    if columns.domain:
+        domain.add_fault(domain.path, f"no domains there, so no {columns.domain!r}; leave prepare's *_domain empty")
+    for key in ("label", "group", "text"):
+        if asked := getattr(columns, key):
+            domain.add_fault(domain.path, f"no table there, so no column {asked!r} (prepare.*_{key}_column)")
 
 
 def _open(path: str, folder: Path, names: list[str], folders: list[str], columns: Columns) -> Domain:
@@ -65,13 +85,11 @@ def _open(path: str, folder: Path, names: list[str], folders: list[str], columns
 
 def _domains(folder: Path, folders: list[str]) -> list[str]:
     """The domains of DOMAIN/SPLIT/CLASS/FILE, or of DOMAIN/SPLIT.tsv and its like; none if that is not how it lies."""
-    if not folders or any(split_of(name) for name in folders):
+    if any(split_of(name) for name in folders):
         return []
-    if all(has_training_texts(folder / name) for name in folders):
-        return sorted(folders)
-    inner = {name: [entry for entry in (folder / name).iterdir() if entry.is_dir()] for name in folders}
-    are_domains = all(
-        any(split_of(entry.name) == TRAIN and any(e.is_dir() for e in entry.iterdir()) for entry in entries)
-        for entries in inner.values()
-    )
-    return sorted(inner) if are_domains else []
+    return [name for name in folders if has_training_texts(folder / name) or _has_training_folders(folder / name)]
+
+
+def _has_training_folders(folder: Path) -> bool:
+    splits = [entry for entry in folder.iterdir() if entry.is_dir() and split_of(entry.name) == TRAIN]
+    return any(entry.is_dir() for split in splits for entry in split.iterdir())

@@ -65,7 +65,7 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
         return []
     text, label = pick(headings, columns.text, TEXTS, "text"), pick(headings, columns.label, LABELS, "label")
     if columns.group and columns.group not in headings:
-        raise GraftError(f"no column {columns.group!r} (prepare.target_group_column); there are {', '.join(headings)}")
+        raise GraftError(f"no column {columns.group!r} (prepare.*_group_column); there are {', '.join(headings)}")
     of_file = split_of(Path(name).stem) or TRAIN
     found: list[Listed] = []
     for row in of_domain(headings, rows, columns.domain):
@@ -75,5 +75,7 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
             domain.add_fault(where, "no label")
         if not split:
             domain.add_fault(where, f"{row.cells.get(SPLIT, '')!r} is not a split; valid: train, val, test")
+        if columns.group and not row.cells.get(columns.group):
+            domain.add_fault(where, f"no {columns.group}")
         found.append(Listed(row.cells.get(text, ""), kind, split or "", row.cells.get(columns.group, ""), where))
     return found
