@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import os
 import random
 import shutil
@@ -353,6 +354,127 @@ def settings_value_broken(root: Path, chance: random.Random) -> None:
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
 
 
+def texts_broken(root: Path, chance: random.Random) -> None:
+    """Texts in a table or in JSON lines: damaged, in another encoding, or with odd rows."""
+    folder, form = emptied(root), chance.choice(("tsv", "csv", "jsonl"))
+    rows: list[list[Any]] = [[("no", "yes")[n % 2], f"word {n} and some more"] for n in range(24)]
+    odd = (
+        None,
+        "",
+        "nan",
+        1e999,
+        -1,
+        True,
+        [],
+        {},
+        "\0",
+        "\ud800",
+        '"',
+        "a\tb",
+        "x" * 2_000_000,
+        "\u202e",
+        ["a"],
+        10**400,
+    )
+    for _ in range(chance.choice((0, 1, 3))):
+        chance.choice(rows)[chance.randrange(2)] = chance.choice(odd)
+    if form == "jsonl":
+        keys = chance.choice((("label", "text"), ("label", "text"), ("label", "label"), ("kind", "body")))
+        lines = [json.dumps(dict(zip(keys, row, strict=True))) for row in rows]
+        lines.insert(3, chance.choice((lines[0], "{", "[1]", "null", "[" * 100_000, '{"label": 1, "label": 2}', "NaN")))
+    else:
+        mark = "\t" if form == "tsv" else ","
+        lines = [f"label{mark}text"] * chance.choice((0, 1)) + [mark.join(map(str, row)) for row in rows]
+        lines.insert(3, chance.choice((lines[0], "a", mark * 5, '"open', "", "\r\r", mark)))
+    encoding = chance.choice(("utf-8", "utf-8", "utf-8-sig", "utf-16", "cp037"))
+    content = "\n".join(lines).encode(encoding, "replace")
+    name = chance.choice((f"train.{form}", f"all.{form}", f"odd.{form}"))
+    (folder / name).write_bytes(damaged(content, chance) if chance.random() < 0.4 else content)
+
+
+def weights_broken(root: Path, chance: random.Random) -> None:
+    """A file of weights, or what is said of it beside it: damaged, of other shapes and kinds, or no weights at all."""
+    import torch
+    from safetensors.torch import save_file
+
+    from graft.network import Description, Network
+
+    said: dict[str, Any] = {"backbone": "convnet_tiny", "channels": 1, "image_size": 8, "mean": [0.5], "std": [0.5]}
+    state: dict[str, Any] = dict(Network(Description("convnet_tiny", ("one", "two"), 1, 8)).state_dict())
+    key, how = chance.choice(sorted(state)), chance.randrange(6)
+    file = io.BytesIO()
+    if how == 0:
+        wrong = (torch.zeros(0), torch.tensor(1.0), torch.full((2, 64), torch.nan), state[key].to(torch.complex64),
+                 state[key].to_sparse(), state[key].to(torch.int8), torch.zeros(3, 3), "text", None, [1])  # fmt: skip
+        state[key] = chance.choice(wrong)
+    elif how == 1:
+        state.pop(key)
+        state[chance.choice(("", "head", "more.weight", "backbone."))] = torch.zeros(2)
+    elif how == 2:
+        values = (
+            None,
+            "",
+            "resnet",
+            -1,
+            0,
+            10**9,
+            1.5,
+            [],
+            [float("nan")],
+            [float("inf")],
+            [0.1] * 3,
+            ["a", "a"],
+            {},
+            "x" * 9,
+        )
+        said[chance.choice((*said, "classes", "prefix", "unknown"))] = chance.choice(values)
+    elif how == 3:
+        said.pop(chance.choice(sorted(said)))
+    content: Any = chance.choice((state, {"state_dict": state}, state, [state], {"model": {"epoch": 1}}, Path("/")))
+    suffix = chance.choice((".pth", ".safetensors"))
+    if suffix == ".safetensors" and all(isinstance(v, torch.Tensor) and not v.is_sparse for v in state.values()):
+        save_file({name: value.contiguous() for name, value in state.items()}, root / "weights.tmp")
+        file.write((root / "weights.tmp").read_bytes())
+    else:
+        torch.save(content, file)
+    (root / "weights").mkdir()
+    stream = file.getvalue()
+    (root / f"weights/given{suffix}").write_bytes(damaged(stream, chance) if how > 3 else stream)
+    if chance.random() < 0.9:
+        text = yaml.safe_dump(said).encode()
+        beside = root / f"weights/given{chance.choice(('.yaml', '.yaml', '.json'))}"
+        beside.write_bytes(damaged(text, chance) if chance.random() < 0.2 else text)
+    _set(root, "pretrain", weights=f"weights/given{suffix}", learn="nothing")
+
+
+def class_map_broken(root: Path, chance: random.Random) -> None:
+    """A table of which class is which: elsewhere, damaged, or of classes that there are not."""
+    places = (
+        "data/classes.csv",
+        "data/classes.csv",
+        "data/classes.csv",
+        "../x.csv",
+        "/etc/passwd",
+        "data",
+        "data/no.csv",
+    )
+    lines = ["source,target", "one,two", "two,one"]
+    lines[chance.randrange(3)] = chance.choice(
+        ("", "one", "one,two,three", "one,nobody", "nobody,one", "two,two", ",", "\0,")
+    )
+    content = "\n".join(lines).encode(chance.choice(("utf-8", "utf-8", "utf-16")))
+    (root / "data/classes.csv").write_bytes(damaged(content, chance) if chance.random() < 0.3 else content)
+    _set(root, "prepare", class_map=chance.choice(places))
+
+
+def _set(root: Path, section: str, **values: Any) -> None:
+    """Change some values of a section of params.yaml."""
+    path = root / "params.yaml"
+    content = load_yaml(path)
+    content[section] |= values
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
 KINDS: dict[str, tuple[int, Break]] = {
     "picture, damaged": (10, picture_damaged),
     "picture, wrong type": (4, picture_of_wrong_type),
@@ -364,7 +486,10 @@ KINDS: dict[str, tuple[int, Break]] = {
     "IDX, damaged, huge or a bomb": (8, idx_broken),
     "table": (12, manifest_broken),
     "Parquet": (10, parquet_broken),
+    "texts": (10, texts_broken),
     "folders": (6, folders_broken),
+    "weights": (8, weights_broken),
+    "class map": (4, class_map_broken),
     "settings, text": (10, settings_text_broken),
     "settings, values": (12, settings_value_broken),
 }

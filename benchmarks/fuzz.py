@@ -30,20 +30,26 @@ from rich.table import Table
 
 from benchmarks.breaking import KINDS, ROOT, make_project
 from tasks.errors import GraftError
+from tasks.given.given import write_given
+from tasks.given.origins import origin
 from tasks.mlflow_settings import read_mlflow_settings
 from tasks.parameters import read_section
 from tasks.prefect_settings import read_deployments
 from tasks.prepare import prepare
 from tasks.settings.check_parameters import check_parameters
 from tasks.settings.prepare import PrepareSettings
+from tasks.settings.pretrain import PretrainSettings
 
 MOST_SECONDS, MOST_BYTES = 60, 2_000_000_000
 GOOD = ("told", "skipped", "harmless")
+ESCAPED = (Path("/tmp/escaped.txt"), Path("/escaped.txt"))
+"""What some archives try to write."""
 _CHUNK = 50
 
 
 def judge(root: Path, *, skip: bool) -> tuple[str, str]:
     """What became of a broken project: one of `GOOD`, or what was wrong; and what a person was told."""
+    finished: list[str] = []
     try:
         for check in (lambda: check_parameters(root), lambda: read_mlflow_settings(root, {})):
             check()
@@ -51,10 +57,13 @@ def judge(root: Path, *, skip: bool) -> tuple[str, str]:
         settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
         values = vars(settings) | {"on_error": "skip" if skip else "fail", "image_size": 8}
         prepare(root, PrepareSettings(**values))
+        finished.append("data")
+        given = read_section(root / "params.yaml", "pretrain", PretrainSettings).weights
+        write_given(root / "build/given", given, "", origin(given, root))
     except GraftError as error:
-        left = [path.name for path in (root / "build").glob("*")] if (root / "build").exists() else []
+        left = {path.name for path in (root / "build").glob("*")} - {*finished}
         text = str(error)
-        named = re.search(r"(data/|\.yaml|data\.dvc)", text)
+        named = re.search(r"(data/|weights/|\.yaml|data\.dvc|given\.)", text)
         text.encode()
         return ("half-made output" if left else "told" if named and len(text) < 40_000 else "told badly"), text
     except MemoryError as error:
@@ -86,6 +95,8 @@ def examine(root: Path, seed: int, kind: str) -> dict[str, Any]:
     memory = int(peak[1]) * 1024 if peak else 0
     if memory > MOST_BYTES:
         outcome = "too much memory"
+    if any(path.exists() for path in ESCAPED) or list(root.parent.glob("escaped*")):
+        outcome = "a file outside the project"
     seconds = time.perf_counter() - begin
     shutil.rmtree(root)
     return {"seed": seed, "kind": kind, "outcome": outcome, "text": text[:500], "memory": memory, "seconds": seconds}

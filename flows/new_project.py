@@ -115,7 +115,8 @@ def next_steps(folder: Path) -> list[str]:
         return [*first, f"{graft} data check", f"{graft} run --update-data"]
     params = folder / "params.yaml"
     settings = read_section(params, "prepare", PrepareSettings) if params.exists() else PrepareSettings()
-    source = [] if settings.source == NO_SOURCE else [f"{graft} data add source PATH"]
+    alone = settings.source in (NO_SOURCE, settings.target)  # both domains come in one folder, or there is no source
+    source = [] if alone else [f"{graft} data add source PATH"]
     return [*first, *source, f"{graft} data add target PATH", f"{graft} run"]
 
 

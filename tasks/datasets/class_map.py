@@ -33,7 +33,7 @@ def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]
                 raise GraftError(f"line {row.line}: class {row.cells['source']!r} is there twice")
             found[row.cells["source"]] = row.cells["target"]
     except GraftError as error:
-        raise GraftError([f"{given}: {problem}" for problem in error.problems]) from None
+        raise GraftError([f"{KEY}: {given}: {problem}" for problem in error.problems]) from None
     return found
 
 
