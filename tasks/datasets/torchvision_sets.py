@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tasks.datasets.limits import MOST_ARRAY
 from tasks.errors import AwayError, GraftError
 from tasks.parameters import suggest
 from tasks.versioning import OnLine
 
 PREFIX = "torchvision:"
 TRAIN, TEST = "train", "test"
-MOST_BYTES = 1 << 30
-"""Of a split's pictures, for arrays: they are held in memory while they are gathered."""
+MOST_BYTES = MOST_ARRAY
+"""Of a split's pictures, for arrays: larger ones are not read again."""
 QUALITY = 95
 _NO_SETS = {"ImageFolder", "DatasetFolder", "VisionDataset"}
 

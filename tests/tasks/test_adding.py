@@ -1,5 +1,6 @@
 """`graft data add` takes good data in, whole, and leaves everything as it was where the data is bad."""
 
+import bz2
 import os
 import shutil
 from collections.abc import Callable
@@ -267,6 +268,20 @@ class TestTorchvision:
         with Image.open(root / "data/target/train/3 - three/000003.jpg") as image:
             difference = np.asarray(image.convert("L")).astype(int) - pictures(30, seed=30, size=28)[3]
         assert np.abs(difference).mean() < 4
+
+    def test_usps_is_read_from_the_files_that_torchvision_downloads(self, root: Path, tmp_path: Path) -> None:
+        drawn = pictures(20, seed=5, size=16)
+        for name in ("usps.bz2", "usps.t.bz2"):
+            lines = [
+                f"{number % 10 + 1} " + " ".join(f"{k}:{v / 127.5 - 1:.6f}" for k, v in enumerate(picture.flatten(), 1))
+                for number, picture in enumerate(drawn if name == "usps.bz2" else 255 - drawn)
+            ]
+            (tmp_path / name).write_bytes(bz2.compress("\n".join(lines).encode()))
+        card = take(root, "source", "torchvision:USPS", downloads=tmp_path)
+        assert card.parts["source"].classes == dict.fromkeys(map(str, range(10)), 2)
+        found = np.load(root / "data/source/train.npz")
+        assert np.abs(found["images"].astype(int) - drawn).max() <= 1, "torchvision rounds down"
+        np.testing.assert_array_equal(found["labels"], labels(20, 10))
 
     def test_an_unknown_name_is_told_the_near_one(self, root: Path) -> None:
         with pytest.raises(GraftError, match="no such data set; did you mean 'USPS'"):
