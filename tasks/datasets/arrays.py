@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.datasets.limits import MOST_ARRAY, MOST_PICTURES, too_large
+from tasks.datasets.limits import MOST_ARRAY, MOST_LABEL, MOST_PICTURES, too_large
 from tasks.errors import GraftError
 
 KEYS = ("images", "labels", "class_names")
@@ -93,6 +93,8 @@ def _image_problems(images: np.ndarray) -> Iterator[str]:
 def _name_problems(names: np.ndarray) -> Iterator[str]:
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
         yield f"class_names: {names.dtype} of shape {names.shape}, must be the classes' names, (K,) str"
+    elif (longest := max(map(len, names.tolist()))) > MOST_LABEL:
+        yield too_large("class_names: characters of one", longest, MOST_LABEL)
     elif len(set(names.tolist())) < len(names):
         yield f"class_names: {names.tolist()}, a name is given twice"
 

@@ -20,6 +20,9 @@ MOST_PICTURES = 1 << 21
 MOST_TABLE = 1 << 26
 """Bytes of a table (CSV, TSV), 64 MB: its rows take ten times that."""
 
+MOST_LABEL = 200
+"""Characters of a class's name; a longer one is a text in the wrong column."""
+
 MOST_DEPTH = 32
 """Folders within one another below a class."""
 

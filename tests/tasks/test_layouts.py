@@ -246,6 +246,7 @@ class TestWhatIsMissing:
         ({"labels": labels(7)}, "labels: shape (7,), must be (8,)"),
         ({"labels": labels(8).astype(float)}, "labels: dtype float64, must be integers"),
         ({"labels": labels(8) + 1}, "labels: 4 out of range, first 2 at [1]; valid: 0 to 1"),
+        ({"class_names": np.array(["a", "b" * 201])}, "class_names: characters of one: 201, at most 200"),
         ({"class_names": np.array(["a", "a"])}, "class_names: ['a', 'a'], a name is given twice"),
         ({"class_names": np.array([1, 2])}, "class_names: int64 of shape (2,), must be the classes' names"),
     ],

@@ -65,6 +65,11 @@ class TestLayouts:
         assert domain.splits["train"].groups == ["0", "1", "2"]
         assert "several domains: x, y; say which" in faults(tmp_path)
         assert "no column 'who' (prepare.*_group_column)" in faults(tmp_path, Columns("y", "", "who"))
+        path.write_text("label,text\nham,one\nspam,two\n" + "x" * 201 + ",three\n")
+        expected = (
+            "raw: characters of a label, 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'…: 201, at most 200; is it the column of"
+        )
+        assert expected in faults(tmp_path)
         path.write_text("label,text,thread\nham,one,t1\nspam,two,\n")
         assert faults(tmp_path, Columns("", "", "thread")) == "raw/all.csv:3: no thread"
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.limits import MOST_DEPTH
+from tasks.datasets.limits import MOST_DEPTH, MOST_LABEL, too_large
 from tasks.datasets.pictures import UnreadableError, convert
 
 One = TypeVar("One")
@@ -145,6 +145,11 @@ def enter_listed(
 
     `label` tells the class of one of them, `build` makes a split of several, with their labels (N,).
     """
+    labels = {label(one) for of_split in listed.values() for one in of_split}
+    if long := sorted(name for name in labels if len(name) > MOST_LABEL):
+        what = f"characters of a label, {long[0][:30]!r}…"
+        domain.add_fault(domain.path, too_large(what, len(long[0]), MOST_LABEL, "is it the column of the texts?"))
+        return
     domain.classes = sorted({label(one) for one in listed.get(TRAIN, [])})
     index = {name: place for place, name in enumerate(domain.classes)}
     for split, of_split in listed.items():
