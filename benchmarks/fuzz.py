@@ -42,7 +42,7 @@ from tasks.settings.pretrain import PretrainSettings
 
 MOST_SECONDS, MOST_BYTES = 60, 2_000_000_000
 GOOD = ("told", "skipped", "harmless")
-ESCAPED = (Path("/tmp/escaped.txt"), Path("/escaped.txt"))
+ESCAPED = Path("/tmp/escaped.txt")
 """What some archives try to write."""
 _CHUNK = 50
 
@@ -95,7 +95,7 @@ def examine(root: Path, seed: int, kind: str) -> dict[str, Any]:
     memory = int(peak[1]) * 1024 if peak else 0
     if memory > MOST_BYTES:
         outcome = "too much memory"
-    if any(path.exists() for path in ESCAPED) or list(root.parent.glob("escaped*")):
+    if ESCAPED.exists() or list(root.parent.rglob("escaped*")):
         outcome = "a file outside the project"
     seconds = time.perf_counter() - begin
     shutil.rmtree(root)

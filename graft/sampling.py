@@ -99,7 +99,8 @@ def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tens
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """(training, validation): a share of each class, at least one picture of it, is held out; of groups whole ones.
+    """(training, validation): a share of each class, at least one picture of it, is held out; of groups whole ones, and
+    half of all pictures at most.
 
     Raises:
         ValueError: groups are so large that a class, or half of all, would be held out.

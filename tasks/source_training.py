@@ -87,9 +87,11 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
     training = validation = source
     if len(source):
         try:
-            training, validation = hold_out(source, settings.validation_fraction, settings.seed)
+            whole = replace(source, groups=None) if settings.learn == "nothing" else source
+            training, validation = hold_out(whole, settings.validation_fraction, settings.seed)
         except ValueError as error:
-            raise GraftError(f"{where}.validation_fraction: {error}") from None
+            what = f"{where}.validation_fraction: {settings.validation_fraction:g} of the source cannot be held out"
+            raise GraftError(f"{what}: {error}", "See prepare.source_group_column in params.yaml.") from None
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     network = _given(origin, training, where) if origin else new_network(settings.backbone, training, where)

@@ -4,7 +4,7 @@ The prepare stage takes the decoded pictures from the same pass; `graft data che
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -135,7 +135,7 @@ def examine(
     _add_target(found, target, settings, keeper)
     for name, part in found.parts.items():
         found.faults += _class_faults(name, part)
-    found.faults += [*_leaks(found.parts, settings), *_budget_faults(found.parts, budget)]
+    found.faults += [*_leaks(found.parts, _groups_of_source(found, settings)), *_budget_faults(found.parts, budget)]
     return found
 
 
@@ -160,7 +160,9 @@ def _add_target(found: Examined, target: Domain, settings: PrepareSettings, keep
     _add_part(found, "test", target, TEST, settings, keeper)
     if "pool" in found.parts and "test" not in found.parts and not target.faults:
         pool = found.parts["pool"]
-        held = hold_out(pool.labels, together(pool.digests, pool.groups), settings.test_fraction, settings.seed)
+        leaders, learned = together(pool.digests, pool.groups), _groups_of_source(found, settings)
+        barred = {leader for leader, group in zip(leaders, pool.groups or (), strict=False) if group in learned}
+        held = hold_out(pool.labels, leaders, settings.test_fraction, settings.seed, barred)
         found.parts |= {"pool": pool.take(~held), "test": pool.take(held)}
         found.has_made_test = True
 
@@ -180,18 +182,23 @@ def _add_part(
 
 
 def _open(project: Path, settings: PrepareSettings, places: Mapping[str, Path | None]) -> tuple[Domain, Domain]:
-    group = settings.source_group_column or (settings.target_group_column if _is_one_folder(settings) else "")
-    columns = Columns(settings.source_domain, settings.source_label_column, group, settings.source_text_column)
     place, target_place = places.get("source", project), places.get("target", project)
+    group, of_source = settings.source_group_column, bool(settings.source_group_column)
+    if not group and place and _is_one_table(place, settings):
+        group = settings.target_group_column
+    columns = Columns(
+        settings.source_domain, settings.source_label_column, group, settings.source_text_column, every_group=of_source
+    )
     source = open_domain(place, settings.source, columns) if place else Domain(settings.source)
     target = _open_target(target_place, settings) if target_place else Domain(settings.target)
     rename_classes(source, read_class_map(project, settings.class_map), target.classes)
     return source, target
 
 
-def _is_one_folder(settings: PrepareSettings) -> bool:
-    """Whether both domains lie in one folder, so that a group of one can be a group of the other."""
-    return PurePosixPath(settings.source) == PurePosixPath(settings.target)
+def _is_one_table(place: Path, settings: PrepareSettings) -> bool:
+    """Whether both domains are rows of one table, so that a group of one is the same in the other."""
+    folder = PurePosixPath(settings.source)
+    return folder == PurePosixPath(settings.target) and not (place / folder / settings.source_domain).is_dir()
 
 
 def _open_target(project: Path, settings: PrepareSettings) -> Domain:
@@ -283,8 +290,10 @@ def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
     return [find(place) for place in range(len(digests))]
 
 
-def hold_out(labels: np.ndarray, leaders: list[int], fraction: float, seed: int) -> np.ndarray:
-    """Which pictures (N,) bool become the test split: `fraction` of each class, drawn by `seed`.
+def hold_out(
+    labels: np.ndarray, leaders: list[int], fraction: float, seed: int, barred: Collection[int] = ()
+) -> np.ndarray:
+    """Which pictures (N,) bool become the test split: `fraction` of each class, drawn by `seed` from all not `barred`.
 
     Pictures of one leader (see `together`) stay together, so that the split makes no leak; they count as of the class
     of the first. A class keeps at least one of them on either side if it can.
@@ -295,7 +304,8 @@ def hold_out(labels: np.ndarray, leaders: list[int], fraction: float, seed: int)
     for label in np.unique(labels):
         members = firsts[labels[firsts] == label]
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        chosen[random.permutation(members)[: max(count, 0)]] = True
+        free = [member for member in random.permutation(members).tolist() if member not in barred]
+        chosen[free[: max(count, 0)]] = True
     return chosen[leaders]
 
 
@@ -308,14 +318,21 @@ def _class_faults(name: str, part: Part) -> Iterator[Fault]:
         yield Fault("class", where, problem)
 
 
-def _leaks(parts: dict[str, Part], settings: PrepareSettings) -> Iterator[Fault]:
+def _groups_of_source(found: Examined, settings: PrepareSettings) -> set[str]:
+    """Groups of the source, where they may be the target's: named by one column of one folder."""
+    is_one = settings.source_group_column in ("", settings.target_group_column)
+    is_one = is_one and PurePosixPath(settings.source) == PurePosixPath(settings.target)
+    source = found.parts.get("source")
+    return set(source.groups or ()) if source and is_one else set()
+
+
+def _leaks(parts: dict[str, Part], of_source: set[str]) -> Iterator[Fault]:
     """The same picture or text among those that train, of either domain, and those that test; or the same group."""
     if "test" not in parts:
         return
-    learned = {"pool": "training"} | ({"source": "source's training"} if _is_one_folder(settings) else {})
-    for name, split in learned.items():
-        shared = set(parts["test"].groups or ()) & set(parts[name].groups or () if name in parts else ())
-        for group in sorted(shared):
+    of_pool = set(parts["pool"].groups or ()) if "pool" in parts else set()
+    for learned, split in ((of_pool, "training"), (of_source, "source's training")):
+        for group in sorted(learned & set(parts["test"].groups or ())):
             yield Fault("leak", parts["test"].domain.path, f"group {group!r} is in the {split} and the test split")
     trained = {
         digest_: (name, path)

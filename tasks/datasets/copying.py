@@ -57,7 +57,7 @@ def _exists(path: Path) -> bool:
     """Whether there is something at the end of all links."""
     try:
         path.resolve(strict=True)
-    except (FileNotFoundError, RuntimeError):  # the latter of a link that leads to itself
+    except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):  # of a link to itself; of a null byte
         return False
     return True
 

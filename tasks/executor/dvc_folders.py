@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -57,39 +57,45 @@ def _hash(file: Any, known: dict[tuple[str, str], Any]) -> Any:
 
 def _noted_hash(file: Any) -> Any:
     state, listed = file.repo.state, _listed(Path(file.fs_path), Path(file.repo.root_dir))
-    if listed is None:
-        return type(file).get_hash(file)
-    _, noted = state.get(file.fs_path, file.fs, info=listed)
+    _, noted = state.get(file.fs_path, file.fs, info=listed) if listed else (None, None)
     if noted and noted.name == file.hash_name:
         return noted
+    file.repo.__dict__.pop("dvcignore", None)  # what it read of `.dvcignore` may be older than what was listed
     found = type(file).get_hash(file)
-    state.save(file.fs_path, file.fs, found, info=listed)
+    if listed:
+        with suppress(Exception):  # a note alone: what a full disk endangers is told elsewhere
+            state.save(file.fs_path, file.fs, found, info=listed)
     return found
 
 
 def _listed(folder: Path, project: Path) -> dict[str, Any] | None:
     """A folder as DVC's database knows a file, with a hash over all that lies in it for its time; None if it cannot be
-    known so. What `.dvcignore` says above it may hide some of it, and counts too."""
+    known so. What `.dvcignore` says above it may hide some of it, and counts too.
+
+    The times of folders are among it: what comes and goes while DVC looks makes the note one of a time that is past.
+    """
     content, size = hashlib.md5(usedforsecurity=False), 0
     try:
         for above in itertools.takewhile(lambda parent: parent != project.parent, folder.parents):
             ignored = above / ".dvcignore"
-            content.update(ignored.read_bytes() if ignored.exists() else b"-")
+            content.update(repr((str(above), ignored.read_bytes() if ignored.exists() else None)).encode())
+        about = folder.stat()
+        content.update(repr(about.st_mtime_ns).encode())
         todo = [str(folder)]
         while todo:
             with os.scandir(todo.pop()) as entries:
                 found = sorted(entries, key=attrgetter("name"))
             lines = []
             for entry in found:
-                about = entry.stat()
-                lines.append((entry.path, about.st_ino, about.st_size, about.st_mtime_ns))
-                size += about.st_size
-                if stat.S_ISDIR(about.st_mode):
+                of_entry = entry.stat()
+                lines.append((entry.path, of_entry.st_ino, of_entry.st_size, of_entry.st_mtime_ns))
+                size += of_entry.st_size
+                if stat.S_ISDIR(of_entry.st_mode):
                     if entry.is_symlink():  # it may lead anywhere, back into the folder too
                         return None
                     todo.append(entry.path)
             content.update(repr(lines).encode())
-        return {"type": "directory", "ino": folder.stat().st_ino, "mtime": content.hexdigest(), "size": size}
+        return {"type": "directory", "ino": about.st_ino, "mtime": content.hexdigest(), "size": size}
     except OSError:
         return None
 

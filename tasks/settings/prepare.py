@@ -33,9 +33,9 @@ class PrepareSettings:
     """The same of the target."""
     target_group_column: str = ""
     """Column of what is never divided between training, validation and test, such as a patient or a video. Where both
-    domains come from one folder it holds for the source too, of which then none may be among those that test."""
+    domains are rows of one table, none of the source's is tested either."""
     source_group_column: str = ""
-    """The same of a source from a folder of its own: none is divided between learning and what is held out of it."""
+    """Column of what is never divided between what the source teaches and what is held out of it."""
     class_map: dict[str, str] | str = field(default_factory=dict)
     """Which class of the source is which of the target, where they are called otherwise: SOURCE: TARGET; or the path of
     a table with the columns source and target."""

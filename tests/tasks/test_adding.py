@@ -140,9 +140,13 @@ def test_what_cannot_be_copied_is_told_and_nothing_is_left(
     assert snapshot(root) == before
 
 
-def test_a_path_that_is_too_long_is_told(root: Path) -> None:
-    with pytest.raises(GraftError, match="File name too long"):
-        take(root, "target", Path("x" * 300))
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("x" * 300, "File name too long"), ("data.dvc/x", "no such file or folder"), ("a\0b", "no such file or folder")],
+)
+def test_a_path_to_nothing_is_told(root: Path, path: str, told: str) -> None:
+    with pytest.raises(GraftError, match=told):
+        take(root, "target", root / path)
 
 
 def test_what_is_there_is_not_replaced_and_edits_are_not_versioned_along(root: Path, photos: Path) -> None:

@@ -1,6 +1,8 @@
 """Every fault of the data is told, all in one go, with the files' paths."""
 
+import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -120,22 +122,55 @@ def test_a_group_on_both_sides_of_a_given_split_is_a_leak(root: Path) -> None:
     assert faults(root, target="data/other") == ""
 
 
-def test_a_group_of_the_source_is_not_tested_where_both_domains_are_in_one_table(root: Path) -> None:
-    save_pictures(root / "data/all", {"all": pictures(16, seed=5)})
+class TestGroupsOfTheSource:
+    """Eight pictures of domain x, which is the source, and eight of y, in one folder."""
 
-    def write(groups: int) -> None:
-        rows = [
-            f"all/{n:03}.png,{'ab'[n % 2]},{'xy'[n // 8]},{'train' if n % 8 < 4 else 'test'},v{n % groups}"
-            for n in range(16)
-        ]
-        (root / "data/all/list.csv").write_text("\n".join(["path,label,domain,split,video", *rows]))
+    BOTH: ClassVar = {"source": "data/all", "target": "data/all", "source_domain": "x", "target_domain": "y"}
 
-    both = {"source": "data/all", "target": "data/all", "source_domain": "x", "target_domain": "y"}
-    write(groups=16)
-    assert faults(root, **both, target_group_column="video") == ""
-    write(groups=12)  # the last four of the target, which test, are of the videos of the source's first
-    said = faults(root, **both, target_group_column="video").splitlines()
-    assert said == [f"data/all: group 'v{n}' is in the source's training and the test split" for n in range(4)]
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        save_pictures(tmp_path / "data/all", {"all": pictures(16, seed=5)})
+        return tmp_path
+
+    def write(self, root: Path, videos: list[str], *, has_test: bool = True) -> None:
+        splits = [("train" if n % 8 < 4 or n < 8 or not has_test else "test") for n in range(16)]
+        rows = [f"all/{n:03}.png,{'ab'[n % 2]},{'xy'[n // 8]},{splits[n]},{videos[n]},h" for n in range(16)]
+        (root / "data/all/list.csv").write_text("\n".join(["path,label,domain,split,video,house", *rows]))
+
+    def test_in_one_table_none_is_tested(self, root: Path) -> None:
+        self.write(root, [f"v{n}" for n in range(16)])
+        assert faults(root, **self.BOTH, target_group_column="video") == ""
+        self.write(root, [f"v{n % 12}" for n in range(16)])  # the last four, which test, are of the source's first
+        said = faults(root, **self.BOTH, target_group_column="video").splitlines()
+        assert said == [f"data/all: group 'v{n}' is in the source's training and the test split" for n in range(4)]
+
+    def test_a_row_of_the_source_may_lack_one_unless_its_own_column_is_asked_for(self, root: Path) -> None:
+        self.write(root, ["", "", *(f"v{n}" for n in range(2, 16))])
+        assert faults(root, **self.BOTH, target_group_column="video") == ""
+        asked = faults(root, **self.BOTH, target_group_column="video", source_group_column="video")
+        assert asked.splitlines() == ["data/all/list.csv:2: no video", "data/all/list.csv:3: no video"]
+
+    def test_values_of_another_column_are_others(self, root: Path) -> None:
+        self.write(root, ["h", *(f"v{n}" for n in range(1, 15)), "h"])
+        assert faults(root, **self.BOTH, target_group_column="video", source_group_column="house") == ""
+
+    def test_a_split_that_is_made_tests_none(self, root: Path) -> None:
+        self.write(root, [f"v{n % 10}" for n in range(16)], has_test=False)  # the target's last six are the source's
+        for seed in range(4):
+            assert faults(root, **self.BOTH, target_group_column="video", test_fraction=0.3, seed=seed) == ""
+
+    def test_domains_in_tables_of_their_own_number_as_they_like(self, root: Path) -> None:
+        for name in "xy":
+            for split in ("train", "test"):
+                number = 0 if split == "train" else 4
+                rows = [f"{'ab'[n % 2]}\tword {name} {n}\tv{n}" for n in range(number, number + 4)]
+                path = root / f"data/all/{name}/{split}.tsv"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text("\n".join(["label\ttext\tvideo", *rows]))
+        shutil.rmtree(root / "data/all/all")
+        assert faults(root, **self.BOTH, target_group_column="video") == ""
+        (root / "data/all/x/train.tsv").write_text("a\tword one\nb\tword two\na\tword three\nb\tword four\n")
+        assert faults(root, **self.BOTH, target_group_column="video") == ""
 
 
 def test_one_folder_for_both_domains_is_refused(root: Path) -> None:

@@ -195,14 +195,45 @@ class TestFoldersThatAreLittered:
 class TestWhatIsMissing:
     def test_splits_of_which_none_is_for_training_are_no_classes(self, tmp_path: Path) -> None:
         save_pictures(tmp_path / "raw", {"val/a": DRAWN[:1], "test/a": DRAWN[1:2]})
-        assert faults(tmp_path) == "raw: no training split, train/CLASS/…, beside test, val"
+        assert faults(tmp_path) == (
+            "raw: no training split, train/CLASS/…, beside test, val (classes? Call them otherwise)"
+        )
 
     def test_folders_beside_domains_make_no_classes_of_them(self, tmp_path: Path) -> None:
         save_pictures(tmp_path / "raw", {"x/train/a": DRAWN[:1], "x/train/b": DRAWN[1:2], "y/test/a": DRAWN[2:3]})
-        assert "raw: y: no training split there, so no domain; domains are x; say which" in faults(tmp_path)
-        assert "raw: y: no training split there" in asked(tmp_path, domain="y")
+        told = "raw: y: no training split (train/CLASS/… or train.tsv) there; domains are x; say which"
+        assert told in faults(tmp_path)
+        assert told in asked(tmp_path, domain="y")
         assert "raw: no domain 'z' there: x; say which" in asked(tmp_path, domain="z")
         assert asked(tmp_path, domain="x") == ""
+        (tmp_path / "raw/notes").mkdir()
+        assert asked(tmp_path, domain="x") == ""
+
+    @pytest.mark.parametrize(
+        ("also", "layout"),
+        [
+            ("vehicle/train/steam/x.png", "folders"),
+            ("a/train.csv", "folders"),
+            ("b/.ipynb_checkpoints/x.png", "folders"),
+        ],
+    )
+    def test_a_class_may_hold_what_is_called_as_a_split_is(self, tmp_path: Path, also: str, layout: str) -> None:
+        save_pictures(tmp_path / "raw", {"a": DRAWN[:2], "b": DRAWN[2:4]})
+        (tmp_path / "raw" / also).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / "raw/a/000.png", tmp_path / "raw" / also)
+        domain = open_domain(tmp_path, "raw")
+        assert (domain.layout, domain.faults) == (layout, [])
+        assert {"a", "b"} <= set(domain.classes)
+
+    def test_classes_called_as_splits_are_stay_classes_where_they_hold_pictures(self, tmp_path: Path) -> None:
+        save_pictures(tmp_path / "raw", {"test": DRAWN[:2], "val": DRAWN[2:4]})
+        (tmp_path / "raw/test/.ipynb_checkpoints").mkdir()
+        assert open_domain(tmp_path, "raw").classes == ["test", "val"]
+
+    def test_folders_beside_a_file_that_holds_all_are_no_domains(self, tmp_path: Path) -> None:
+        save_npz(tmp_path / "raw/train.npz", DRAWN)
+        save_pictures(tmp_path / "raw", {"old/train/a": DRAWN[:1], "older/train/a": DRAWN[:1]})
+        assert (open_domain(tmp_path, "raw").layout, faults(tmp_path)) == ("npz", "")
 
     @pytest.mark.parametrize("key", ["label", "group", "text"])
     def test_a_column_of_what_is_no_table(self, tmp_path: Path, key: str) -> None:

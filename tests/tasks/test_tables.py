@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,23 @@ class TestParquet:
         assert not domain.faults
         np.testing.assert_array_equal(grey(domain, "train"), DRAWN[:5])
         np.testing.assert_array_equal(grey(domain, "test"), DRAWN[5:])
+
+    def test_of_the_file_and_its_folder_the_folder_says_the_split(self, tmp_path: Path) -> None:
+        save_parquet(tmp_path / "raw/train/train.parquet", range(5))
+        save_parquet(tmp_path / "raw/test/train.parquet", range(5, 8))
+        (tmp_path / "raw/test/.hidden.parquet").write_bytes(b"")
+        domain = open_domain(tmp_path, "raw")
+        assert not domain.faults
+        np.testing.assert_array_equal(grey(domain, "test"), DRAWN[5:])
+        (tmp_path / "raw").rename(tmp_path / "dev")
+        shutil.rmtree(tmp_path / "dev/test")
+        (tmp_path / "dev/train/train.parquet").rename(tmp_path / "dev/0000.parquet")
+        assert list(open_domain(tmp_path, "dev").splits) == ["train"], "the folder of a domain may be called so"
+
+    def test_a_parquet_beside_folders_of_classes_is_no_domain(self, tmp_path: Path) -> None:
+        save_pictures(tmp_path / "raw", {"train/a": DRAWN[:2], "train/b": DRAWN[2:4]})
+        save_parquet(tmp_path / "raw/train/metadata.parquet", range(4))
+        assert open_domain(tmp_path, "raw").layout == "folders"
 
     def test_a_folder_of_a_split_that_is_a_link_is_refused(self, tmp_path: Path) -> None:
         save_parquet(tmp_path / "elsewhere/0000.parquet", range(8))

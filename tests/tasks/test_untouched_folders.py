@@ -12,6 +12,7 @@ from dvc.repo import Repo
 
 from tasks.datasets.dvc_data import Changes, compare
 from tasks.executor import dvc_folders
+from tasks.executor.dvc_project import Project
 from tests.tasks.dvc_sandbox import Sandbox
 
 
@@ -107,6 +108,39 @@ def test_whatever_changes_a_folder_is_seen_as_dvc_sees_it(folders: Sandbox, chan
     stock = set(folders.status())
     assert look(folders) == look(folders) == stock
     assert stock or change in (edit_in_disguise, link_a_folder)  # DVC is deceived by such a time, and follows no link
+
+
+def test_what_is_written_while_dvc_looks_is_not_taken_for_what_it_saw(
+    folders: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A temporary file beside the data; its folder is as before when DVC has ended."""
+    build = dvc.output.build
+
+    def build_beside_a_file(odb: object, path: str, *more: object, **options: object) -> object:
+        beside = Path(path, "beside.part")
+        beside.touch()
+        try:
+            return build(odb, path, *more, **options)
+        finally:
+            beside.unlink()
+
+    os.utime(folders.root / "data/a")
+    with monkeypatch.context() as patched:
+        patched.setattr(dvc.output, "build", build_beside_a_file)
+        assert compare(folders.root) != "unchanged"
+    assert (look(folders), compare(folders.root)) == (set(), "unchanged")
+
+
+def test_an_ignore_file_that_changes_between_two_looks_of_a_project_counts(folders: Sandbox) -> None:
+    project = Project(folders.root)
+    try:
+        project.plan()
+        assert not any(project.changes().values())
+        folders.write(".dvcignore", "d\n")
+        assert project.changes()["data.dvc"]
+    finally:
+        project.close()
+    assert look(folders) == set(folders.status()) == {"data.dvc", "read"}
 
 
 def test_what_changed_is_told_file_by_file(folders: Sandbox) -> None:

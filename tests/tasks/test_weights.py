@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -128,6 +129,13 @@ class TestStages:
             run(project, weights=given, learn="nothing")
         run(project, weights=given, learn="head", training=TRAINING)
         assert load_network(project / OUTPUT).description.classes == tuple(CLASSES)
+
+    def test_groups_of_the_source_that_are_too_large_are_told_where_something_is_learned(self, project: Path) -> None:
+        np.save(project / "build/data/source/groups.npy", np.zeros(80, dtype=np.int64))
+        weights = write(project, "x.pth", tiny().own_state(), **TINY)
+        with pytest.raises(GraftError, match=r"0\.1 of the source cannot be held out: the groups to choose by hold 80"):
+            run(project, weights=weights, learn="head")
+        assert run(project, weights=weights, learn="nothing")["n_train"] == 0
 
     def test_a_head_alone_cannot_be_learned_without_weights(self, project: Path) -> None:
         with pytest.raises(GraftError, match=r"pretrain\.learn: 'head' needs weights"):

@@ -22,10 +22,13 @@ from tasks.datasets.pictures import read_picture
 def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
     """Read the pictures below `folders`, which are splits if one of them is `train` and holds folders itself."""
     domain.layout = "folders"
-    splits = [name for name in folders if split_of(name) and any(e.is_dir() for e in (folder / name).iterdir())]
+    splits = [name for name in folders if split_of(name) and _holds_folders(folder / name)]
     has_training = any(split_of(name) == TRAIN for name in splits)
     if splits and not has_training and len(splits) == len(folders):
-        domain.add_fault(domain.path, f"no training split, train/CLASS/…, beside {', '.join(splits)}")
+        there = ", ".join(splits)
+        domain.add_fault(
+            domain.path, f"no training split, train/CLASS/…, beside {there} (classes? Call them otherwise)"
+        )
         return
     if has_training:
         roots: dict[str, Path] = {}
@@ -48,6 +51,10 @@ def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
         by_label = [by_class.get(name, []) for name in domain.classes]
         labels = np.repeat(np.arange(len(by_label)), [len(files) for files in by_label])
         domain.splits[split] = file_pictures(domain.path, folder, list(chain(*by_label)), labels)
+
+
+def _holds_folders(folder: Path) -> bool:
+    return any(entry.is_dir() and not hidden(entry.name) for entry in folder.iterdir())
 
 
 def file_pictures(

@@ -37,6 +37,8 @@ class Columns(NamedTuple):
     """The column of what may not be divided between training and test."""
     text: str = ""
     """The column of the texts."""
+    every_group: bool = True
+    """Whether a row that says no group is a fault, and not a group of its own."""
 
 
 class Listed(NamedTuple):
@@ -110,7 +112,7 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns, mentioned
         split = (split_of(row.cells[SPLIT]) or "") if SPLIT in headings else of_file
         for problem in _row_problems(domain, folder, row, file, row.cells[label], split):
             domain.add_fault(where, problem)
-        if columns.group and not row.cells[columns.group]:
+        if columns.group and columns.every_group and not row.cells[columns.group]:
             domain.add_fault(where, f"no {columns.group}")
         if file in seen:
             domain.add_fault(where, f"{file} is in line {seen[file]} too")
@@ -175,7 +177,7 @@ def enter(
         by_split.setdefault(one.split, []).append(one)
 
     def built(kept: list[Listed], labels: np.ndarray) -> Pictures | Texts:
-        return build(kept, labels, [one.group for one in kept] if columns.group else None)
+        return build(kept, labels, [one.group or one.name for one in kept] if columns.group else None)
 
     enter_listed(domain, by_split, lambda one: one.label, built)
 

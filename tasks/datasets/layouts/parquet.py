@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.layouts.domain import TRAIN, Domain, Pictures, enter_listed, split_of, usable
+from tasks.datasets.layouts.domain import TRAIN, Domain, Pictures, enter_listed, hidden, split_of, usable
 from tasks.datasets.layouts.manifest import DOMAIN, LABELS, Columns
 from tasks.datasets.limits import MOST_ARRAY, MOST_PICTURES, too_large
 from tasks.datasets.pictures import UnreadableError, read_picture
@@ -45,10 +45,11 @@ def open_parquet(domain: Domain, folder: Path, columns: Columns) -> None:
     for path in paths:
         name = f"{domain.path}/{path.relative_to(folder).as_posix()}"
         match = _NAME.fullmatch(path.name)
-        split = split_of(match["split"]) if match and match["split"] else split_of(path.parent.name) or TRAIN
+        of_folder = None if path.parent == folder else split_of(path.parent.name)
+        split = of_folder or split_of((match and match["split"]) or TRAIN)
         if path.parent in refused or not usable(domain, folder, path):
             continue
-        if not match or split is None:
+        if split is None or not (match or of_folder):
             domain.add_fault(name, "not a split; valid: train-….parquet, validation-….parquet, test-….parquet")
             continue
         try:
@@ -88,9 +89,10 @@ class _File:
         domains = table.column(DOMAIN).to_pylist() if columns.domain else None
         self.rows = [row for row in range(len(self.labels)) if not domains or str(domains[row]) == columns.domain]
         groups = table.column(columns.group).to_pylist() if columns.group else []
-        if groups and (missing := [row for row in self.rows if groups[row] in (None, "")]):
+        missing = [row for row in self.rows if groups[row] in (None, "")] if groups else []
+        if missing and columns.every_group:
             raise GraftError(f"{len(missing):,} rows without {columns.group}, first row {missing[0]}")
-        self.groups = [str(value) for value in groups]
+        self.groups = [f"{name}[{row}]" if value in (None, "") else str(value) for row, value in enumerate(groups)]
         sizes = (self._file.metadata.row_group(group).num_rows for group in range(self._file.num_row_groups))
         self._ends = [*accumulate(sizes)]
 
@@ -120,8 +122,16 @@ class _File:
 
 def _files(folder: Path, names: Sequence[str]) -> list[Path]:
     here = [folder / name for name in names if name.endswith(".parquet")]
-    inside = [name for name in names if name == "data" or split_of(name)]
-    return here or [path for name in inside for path in sorted((folder / name).glob("*.parquet"))]
+    splits = [path for name in names if split_of(name) for path in _alone_in(folder / name)]
+    return here + splits or _alone_in(folder / "data")
+
+
+def _alone_in(folder: Path) -> list[Path]:
+    """The Parquet files of a folder without folders: beside those of classes they are no pictures."""
+    if not folder.is_dir():
+        return []
+    entries = sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
+    return [] if any(entry.is_dir() for entry in entries) else [e for e in entries if e.suffix == ".parquet"]
 
 
 def _claims(metadata: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from tasks.datasets.layouts.folders import open_folders
 from tasks.datasets.layouts.manifest import Columns, is_manifest, open_manifest
 from tasks.datasets.layouts.packed import is_idx, is_npz, open_idx, open_npz
 from tasks.datasets.layouts.parquet import is_parquet, open_parquet
-from tasks.datasets.layouts.texts import has_training_texts, is_texts, open_texts
+from tasks.datasets.layouts.texts import is_texts, open_texts, text_splits
 
 EXPECTED = (
     "train.npz [val.npz, test.npz]; train-images-idx3-ubyte and train-labels-idx1-ubyte [t10k-…] (.gz or not); "
@@ -27,11 +27,17 @@ def open_domain(project: Path, path: str, columns: Columns | None = None) -> Dom
         return domain
     names = sorted(entry.name for entry in folder.iterdir() if not hidden(entry.name))
     folders = [name for name in names if (folder / name).is_dir()]
-    if several := _domains(folder, folders):
-        if columns.domain in several:
-            return open_domain(project, f"{path}/{columns.domain}", columns._replace(domain=""))
-        return _of_several(path, several, [name for name in folders if name not in several], columns.domain)
-    domain = _open(path, folder, names, folders, columns)
+    of_files = _open_files(path, folder, names, folders, columns)
+    several, others = ([], []) if of_files else _domains(folder, folders, columns.domain)
+    if columns.domain in several:
+        return open_domain(project, f"{path}/{columns.domain}", columns._replace(domain=""))
+    if several:
+        return _of_several(path, several, others, columns.domain)
+    domain = of_files or Domain(path)
+    if not of_files and folders:
+        open_folders(domain, folder, folders)
+    elif not of_files:
+        domain.add_fault(path, f"no data in a known layout; expected {EXPECTED}")
     if not domain.faults:
         _require_columns(domain, columns)
     domain.settle_validation()
@@ -45,7 +51,7 @@ def _of_several(path: str, several: list[str], others: list[str], asked: str) ->
     domain, there = Domain(path), f"{', '.join(several)}; say which: prepare.source_domain and prepare.target_domain"
     if asked in others or (not asked and others):
         what = ", ".join([asked] if asked else others)
-        domain.add_fault(path, f"{what}: no training split there, so no domain; domains are {there}")
+        domain.add_fault(path, f"{what}: no training split (train/CLASS/… or train.tsv) there; domains are {there}")
     else:
         domain.add_fault(path, f"{f'no domain {asked!r} there' if asked else 'several domains'}: {there}")
     return domain
@@ -64,7 +70,8 @@ def _require_columns(domain: Domain, columns: Columns) -> None:
             domain.add_fault(domain.path, f"no table there, so no column {asked!r} (prepare.*_{key}_column)")
 
 
-def _open(path: str, folder: Path, names: list[str], folders: list[str], columns: Columns) -> Domain:
+def _open_files(path: str, folder: Path, names: list[str], folders: list[str], columns: Columns) -> Domain | None:
+    """The domain of which files in the folder itself tell; None if there are none such."""
     domain = Domain(path)
     if is_npz(names):
         open_npz(domain, folder, names)
@@ -76,20 +83,28 @@ def _open(path: str, folder: Path, names: list[str], folders: list[str], columns
         open_manifest(domain, folder, names, columns)
     elif is_texts(folder, names, columns, alone=not folders):
         open_texts(domain, folder, names, columns)
-    elif folders:
-        open_folders(domain, folder, folders)
     else:
-        domain.add_fault(path, f"no data in a known layout; expected {EXPECTED}")
+        return None
     return domain
 
 
-def _domains(folder: Path, folders: list[str]) -> list[str]:
-    """The domains of DOMAIN/SPLIT/CLASS/FILE, or of DOMAIN/SPLIT.tsv and its like; none if that is not how it lies."""
+def _domains(folder: Path, folders: list[str], asked: str) -> tuple[list[str], list[str]]:
+    """The domains of DOMAIN/SPLIT/CLASS/FILE, or of DOMAIN/SPLIT.tsv and its like, and the folders beside them.
+
+    None if that is not how it lies: a class may hold a folder `train` too, so one alone that is not asked for makes no
+    domains of others.
+    """
     if any(split_of(name) for name in folders):
-        return []
-    return [name for name in folders if has_training_texts(folder / name) or _has_training_folders(folder / name)]
+        return [], []
+    splits = {name: _splits(folder / name) for name in folders}
+    domains = [name for name in folders if TRAIN in splits[name]]
+    others = [name for name in folders if name not in domains]
+    are_domains = asked in domains or len(domains) > 1 or all(splits[name] for name in others)
+    return (domains, others) if are_domains else ([], [])
 
 
-def _has_training_folders(folder: Path) -> bool:
-    splits = [entry for entry in folder.iterdir() if entry.is_dir() and split_of(entry.name) == TRAIN]
-    return any(entry.is_dir() for split in splits for entry in split.iterdir())
+def _splits(folder: Path) -> set[str | None]:
+    """The splits in a folder: in folders of classes, or in files of texts."""
+    inner = [entry for entry in folder.iterdir() if split_of(entry.name) and entry.is_dir()]
+    in_folders = {split_of(entry.name) for entry in inner if any(e.is_dir() for e in entry.iterdir())}
+    return in_folders | text_splits(folder)

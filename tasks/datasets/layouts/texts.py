@@ -21,9 +21,10 @@ def is_texts(folder: Path, names: Sequence[str], columns: Columns, *, alone: boo
     return any(_has_texts(folder / name, columns) or alone for name in names if name.endswith(SUFFIXES))
 
 
-def has_training_texts(folder: Path) -> bool:
-    """Whether a folder holds a file of texts that is called as a training split is."""
-    return any(path.suffix in SUFFIXES and split_of(path.stem) == TRAIN for path in folder.iterdir() if path.is_file())
+def text_splits(folder: Path) -> set[str | None]:
+    """The splits as which files of texts in a folder are called."""
+    files = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()]
+    return {split_of(path.stem) for path in files} - {None}
 
 
 def open_texts(domain: Domain, folder: Path, names: Sequence[str], columns: Columns) -> None:
@@ -75,7 +76,7 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
             domain.add_fault(where, "no label")
         if not split:
             domain.add_fault(where, f"{row.cells.get(SPLIT, '')!r} is not a split; valid: train, val, test")
-        if columns.group and not row.cells.get(columns.group):
+        if columns.group and columns.every_group and not row.cells.get(columns.group):
             domain.add_fault(where, f"no {columns.group}")
         found.append(Listed(row.cells.get(text, ""), kind, split or "", row.cells.get(columns.group, ""), where))
     return found
