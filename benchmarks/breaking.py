@@ -17,9 +17,9 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from benchmarks.projects import ROOT, set_parameters
 from tasks.parameters import load_yaml
 
-ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = ("params.yaml", "mlflow.yaml", "prefect.yaml")
 HUGE = (1 << 31) - 1
 
@@ -444,7 +444,7 @@ def weights_broken(root: Path, chance: random.Random) -> None:
         text = yaml.safe_dump(said).encode()
         beside = root / f"weights/given{chance.choice(('.yaml', '.yaml', '.json'))}"
         beside.write_bytes(damaged(text, chance) if chance.random() < 0.2 else text)
-    _set(root, "pretrain", weights=f"weights/given{suffix}", learn="nothing")
+    set_parameters(root, pretrain={"weights": f"weights/given{suffix}", "learn": "nothing"})
 
 
 def class_map_broken(root: Path, chance: random.Random) -> None:
@@ -464,15 +464,7 @@ def class_map_broken(root: Path, chance: random.Random) -> None:
     )
     content = "\n".join(lines).encode(chance.choice(("utf-8", "utf-8", "utf-16")))
     (root / "data/classes.csv").write_bytes(damaged(content, chance) if chance.random() < 0.3 else content)
-    _set(root, "prepare", class_map=chance.choice(places))
-
-
-def _set(root: Path, section: str, **values: Any) -> None:
-    """Change some values of a section of params.yaml."""
-    path = root / "params.yaml"
-    content = load_yaml(path)
-    content[section] |= values
-    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    set_parameters(root, prepare={"class_map": chance.choice(places)})
 
 
 KINDS: dict[str, tuple[int, Break]] = {

@@ -28,7 +28,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.breaking import KINDS, ROOT, make_project
+from benchmarks.breaking import KINDS, make_project
+from benchmarks.projects import ROOT
 from tasks.errors import GraftError
 from tasks.given.given import write_given
 from tasks.given.origins import origin

@@ -111,17 +111,15 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
         members = (split.labels == label).nonzero().flatten()
         orders.append(members[torch.randperm(len(members), generator=generator)])
     if split.groups is None:
-        cuts = [max(1, round(len(order) * fraction)) for order in orders]
-        kept = torch.cat([order[cut:] for order, cut in zip(orders, cuts, strict=True)])
-        held = torch.cat([order[:cut] for order, cut in zip(orders, cuts, strict=True)])
-        return split.take(kept), split.take(held)
-    held = _whole_groups(split.groups, orders, fraction)
+        held = torch.cat([order[: max(1, round(len(order) * fraction))] for order in orders])
+    else:
+        held = _whole_groups(split.groups, orders, fraction)
+        for order in orders:
+            if torch.isin(order, held).all():
+                name = split.classes[int(split.labels[order[0]])]
+                raise ValueError(f"all pictures of class {name!r} are in the groups that are held out")
     order = torch.cat(orders)
-    kept = order[~torch.isin(order, held)]
-    for label in split.labels.unique().tolist():
-        if not (split.labels[kept] == label).any():
-            raise ValueError(f"all pictures of class {split.classes[label]!r} are in the groups that are held out")
-    return split.take(kept), split.take(held)
+    return split.take(order[~torch.isin(order, held)]), split.take(held)
 
 
 class Batches:

@@ -197,8 +197,11 @@ def _open(project: Path, settings: PrepareSettings, places: Mapping[str, Path | 
 
 def _is_one_table(place: Path, settings: PrepareSettings) -> bool:
     """Whether both domains are rows of one table, so that a group of one is the same in the other."""
-    folder = PurePosixPath(settings.source)
-    return folder == PurePosixPath(settings.target) and not (place / folder / settings.source_domain).is_dir()
+    return _in_one_folder(settings) and not (place / settings.source / settings.source_domain).is_dir()
+
+
+def _in_one_folder(settings: PrepareSettings) -> bool:
+    return PurePosixPath(settings.source) == PurePosixPath(settings.target)
 
 
 def _open_target(project: Path, settings: PrepareSettings) -> Domain:
@@ -320,8 +323,7 @@ def _class_faults(name: str, part: Part) -> Iterator[Fault]:
 
 def _groups_of_source(found: Examined, settings: PrepareSettings) -> set[str]:
     """Groups of the source, where they may be the target's: named by one column of one folder."""
-    is_one = settings.source_group_column in ("", settings.target_group_column)
-    is_one = is_one and PurePosixPath(settings.source) == PurePosixPath(settings.target)
+    is_one = _in_one_folder(settings) and settings.source_group_column in ("", settings.target_group_column)
     source = found.parts.get("source")
     return set(source.groups or ()) if source and is_one else set()
 

@@ -22,7 +22,7 @@ from tasks.datasets.pictures import read_picture
 def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
     """Read the pictures below `folders`, which are splits if one of them is `train` and holds folders itself."""
     domain.layout = "folders"
-    splits = [name for name in folders if split_of(name) and _holds_folders(folder / name)]
+    splits = [name for name in folders if split_of(name) and holds_folders(folder / name)]
     has_training = any(split_of(name) == TRAIN for name in splits)
     if splits and not has_training and len(splits) == len(folders):
         there = ", ".join(splits)
@@ -53,7 +53,8 @@ def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
         domain.splits[split] = file_pictures(domain.path, folder, list(chain(*by_label)), labels)
 
 
-def _holds_folders(folder: Path) -> bool:
+def holds_folders(folder: Path) -> bool:
+    """Whether there are folders in it, but hidden ones."""
     return any(entry.is_dir() and not hidden(entry.name) for entry in folder.iterdir())
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.datasets.layouts.domain import TRAIN, Domain, hidden, split_of
-from tasks.datasets.layouts.folders import open_folders
+from tasks.datasets.layouts.folders import holds_folders, open_folders
 from tasks.datasets.layouts.manifest import Columns, is_manifest, open_manifest
 from tasks.datasets.layouts.packed import is_idx, is_npz, open_idx, open_npz
 from tasks.datasets.layouts.parquet import is_parquet, open_parquet
@@ -106,5 +106,5 @@ def _domains(folder: Path, folders: list[str], asked: str) -> tuple[list[str], l
 def _splits(folder: Path) -> set[str | None]:
     """The splits in a folder: in folders of classes, or in files of texts."""
     inner = [entry for entry in folder.iterdir() if split_of(entry.name) and entry.is_dir()]
-    in_folders = {split_of(entry.name) for entry in inner if any(e.is_dir() for e in entry.iterdir())}
+    in_folders = {split_of(entry.name) for entry in inner if holds_folders(entry)}
     return in_folders | text_splits(folder)
