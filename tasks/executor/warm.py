@@ -11,6 +11,7 @@ NumPy and torch, so a stage seeds them itself.
 Importing this module is cheap. `start()` early, in the background of whatever else has to start.
 """
 
+import atexit
 import os
 import shlex
 import shutil
@@ -71,7 +72,7 @@ class Runner(Protocol):
 
 
 class LocalRunner:
-    """Runs commands on this machine.
+    """Runs commands on this machine, until it is closed or this process ends: then nothing of them is left.
 
     Args:
         preload: libraries to import once for all `python -m` commands; none: a fresh interpreter for each. On macOS
@@ -82,6 +83,7 @@ class LocalRunner:
         self._preload = preload
         self._servers: dict[bool, Server] = {}
         self._lock = threading.Lock()
+        atexit.register(self.close)  # the servers would end by themselves, but a moment after whoever waits for us
 
     @property
     def is_warm(self) -> bool:
@@ -110,6 +112,7 @@ class LocalRunner:
             for server in self._servers.values():
                 server.close()
             self._servers.clear()
+        atexit.unregister(self.close)
 
     def _server(self, *, warm: bool) -> Server:
         with self._lock:

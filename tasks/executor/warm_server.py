@@ -7,7 +7,7 @@ children live on when the caller is killed.
 
 A message is a header with its length, two file descriptors (or none), and JSON. A child reports on its second
 descriptor: its process before it begins, then its exit code. When the socket closes, because the caller ended or was
-killed, every process group that was started here is killed.
+killed, every process group that was started here is killed, and the server ends after them.
 """
 
 import atexit
@@ -33,6 +33,7 @@ EXIT_CODE = struct.Struct("!i")
 STARTED = struct.Struct("!i")
 """First of what is told of a command: its process, 0 if none could be started. Its exit code follows."""
 CANNOT_START = 127
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MOST_DESCRIPTORS = 8
 """Of one request: output, report, and what the process is to keep open."""
 
@@ -42,6 +43,8 @@ Children = dict[int, tuple[int, int]]  # process id -> (number of the request, d
 def serve(channel: socket.socket) -> dict[str, Any] | None:
     """Start what is asked for until the caller is gone (None), or return in a child what it has to become."""
     children: Children = {}
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # to wait for what a child started, too
     wake, waker = os.pipe()
     for end in (wake, waker):
         os.set_blocking(end, False)
@@ -56,7 +59,7 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
             message, descriptors = _receive(channel)
             if message is None:
                 for pid in children:
-                    _signal_group(pid, signal.SIGKILL)
+                    _end_group(pid)
                 return None
             if "signal" in message:
                 for pid, (number, _) in children.items():
@@ -91,7 +94,9 @@ def _reap(children: Children) -> None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
-        _signal_group(pid, signal.SIGKILL)
+        if pid not in children:  # left its group and lost its parent: it is collected here, and nobody's business
+            continue
+        _end_group(pid)  # before its end is told: what is still running may still be writing
         _, report = children.pop(pid)
         _report(report, EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
         os.close(report)
@@ -105,6 +110,14 @@ def _report(descriptor: int, content: bytes) -> None:
 def _signal_group(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says "not permitted" of zombies
         os.killpg(pid, number)
+
+
+def _end_group(pid: int) -> None:
+    """Kill a child's process group, and return when those that this process can wait for are gone."""
+    _signal_group(pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-pid, 0)
 
 
 def _fork(message: dict[str, Any], descriptors: list[int], children: Children) -> bool:
@@ -143,7 +156,7 @@ def _settle_down(server: int, output: int) -> None:
     """Make this child a process of its own: group, signals, input and output."""
     os.setpgid(0, 0)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: do not outlive the server
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # do not outlive the server
         if os.getppid() != server:
             os._exit(CANNOT_START)
     signal.set_wakeup_fd(-1)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tasks.executor.warm import Command, LocalRunner, Running, python_module, stage_environment
@@ -324,6 +325,41 @@ def test_nothing_lives_on_when_the_parent_is_killed(tmp_path: Path, line: str, e
         assert all(alive(pid) for pid in pids)
         parent.send_signal(end)
         assert gone(pids)
+
+
+LARGE = "import os, time; memory = bytearray(b'x' * 300_000_000); print(os.getpid(), flush=True); time.sleep(60)"
+"""It takes the system a moment to end it."""
+
+
+@pytest.mark.parametrize("line", ["python -m large", "python large.py; true"])
+def test_nothing_is_left_even_for_a_moment_when_the_parent_ends_by_itself(tmp_path: Path, line: str) -> None:
+    module(tmp_path, LARGE, "large")
+    module(tmp_path, PARENT, "parent")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PATH": f"{PYTHON}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, "parent.py", line]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes) as parent:
+        assert parent.stdout is not None
+        stage = int(parent.stdout.readline())
+        servers = psutil.Process(parent.pid).children()
+        assert servers
+        parent.send_signal(signal.SIGINT)
+        parent.wait()
+        assert not _running([stage, *(server.pid for server in servers)])
+
+
+def test_what_a_command_left_running_is_gone_when_its_end_is_told(tmp_path: Path, cold: LocalRunner) -> None:
+    module(tmp_path, LARGE, "large")
+    line = "python large.py > said & while [ ! -s said ]; do sleep 0.1; done; cat said"
+    code, lines = run(cold, line, tmp_path)
+    assert code == 0
+    assert not _running([int(lines[0])])
+
+
+def _running(pids: list[int]) -> list[int]:
+    """Those that run now, without a moment's patience."""
+    found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    return [process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE]
 
 
 IMPORTING = """
