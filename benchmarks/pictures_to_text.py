@@ -23,9 +23,6 @@ from tasks.report.words import SYMBOLS, interval, percent, points, spread
 LABELS = ("20", "all")
 SETTINGS = (
     "prepare.text_length=64",
-    "pretrain.training.steps=1000",
-    "pretrain.training.batch_size=64",
-    "pretrain.training.learning_rate=0.002",
     "finetune.training.steps=300",
     "finetune.validation_fraction=0.1",
 )

@@ -12,8 +12,8 @@ Edit = tuple[Path_, Any]
 """A key of a YAML file, and the value that it gets."""
 
 STRATEGIES = ("scratch", "linear_probe", "fine_tune", "gradual_unfreeze", "mixed_training")
-TEXT = "text_"
-SMALL = ("convnet_", TEXT)
+TEXT, TRANSFORMER = "text_", "transformer_"
+SMALL = ("convnet_", TEXT, TRANSFORMER)
 """How the names of the small networks of ours begin; others, and weights, learn in smaller steps."""
 
 
@@ -63,7 +63,7 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 def _training(answers: Answers) -> Iterator[Edit]:
     """Augmentation for pictures of any kind (the demo's is for digits), none for texts alone; and for large networks a
-    smaller budget, and threads for the stages that nothing runs beside."""
+    smaller budget, and threads for the stages that nothing runs beside. Transformers learn in smaller steps too."""
     if answers.backbone.startswith(TEXT):
         for section in ("pretrain", "finetune"):
             yield (section, "training", "augmentation"), {}
@@ -77,6 +77,9 @@ def _training(answers: Answers) -> Iterator[Edit]:
             yield (section, "training", "batch_size"), 16
             yield (section, "training", "learning_rate"), 0.001
             yield (section, "training", "steps"), 200 if section == "pretrain" else 40
+        elif answers.backbone.startswith(TRANSFORMER):
+            yield (section, "training", "batch_size"), 64 if section == "pretrain" else 16
+            yield (section, "training", "learning_rate"), 0.002 if section == "pretrain" else 0.001
     if is_large(answers.backbone, answers.weights):
         yield from (((section, "threads"), 2) for section in ("pretrain", "forecast", "evaluate"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.new_project import _cron, _setting, next_steps
+from flows.new_project import Given, _cron, _setting, next_steps, settle
 from tasks.errors import GraftError
 from tests.house.imports import ROOT
 
@@ -53,6 +53,21 @@ def test_yes_asks_nothing_on_a_terminal_and_nobody_is_asked_elsewhere(tmp_path: 
     assert "graft data add source PATH" in said
     one, two = (yaml.safe_load((tmp_path / name / "params.yaml").read_text()) for name in ("mine", "two"))
     assert one == two
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "size"),
+    [
+        ("convnet_small", None, 32),
+        ("transformer_tiny", None, 32),
+        ("torchvision:resnet18", None, 224),
+        (None, "weights/mine.pth", 224),
+    ],
+)
+def test_the_size_of_the_pictures_fits_the_network(backbone: str | None, weights: str | None, size: int) -> None:
+    unsaid = dict.fromkeys(Given.__dataclass_fields__) | {"settings": []}
+    given = Given(**unsaid | {"backbone": backbone, "weights": weights})  # type: ignore[arg-type]
+    assert settle(Path("mine"), given, ask=False)[0].image_size == size
 
 
 def test_settings_and_schedules_are_read_or_refused() -> None:

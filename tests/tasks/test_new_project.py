@@ -90,6 +90,17 @@ def test_large_networks_get_a_budget_for_photos(tmp_path: Path) -> None:
     assert training["augmentation"] == {"crop": 14, "scale": 0.1, "flip": 0.5}
 
 
+def test_small_transformers_get_a_budget_for_small_pictures_and_learn_in_smaller_steps(tmp_path: Path) -> None:
+    create(tmp_path, Answers("digits", backbone="transformer_tiny", channels=1, flip=False), git=False)
+    params = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for section, rate in (("pretrain", 0.002), ("finetune", 0.001)):
+        training = params[section]["training"]
+        assert training["learning_rate"] == rate
+        assert training["steps"] == shipped[section]["training"]["steps"]
+        assert training["augmentation"] == {"crop": 2, "scale": 0.1}
+
+
 def test_every_fault_of_the_answers_is_told_and_nothing_is_written(tmp_path: Path) -> None:
     answers = Answers("a", image_size=4, strategies=("fine_tun",), labels=(), settings=((("tune", "trails"), 3),))
     with pytest.raises(GraftError) as caught:

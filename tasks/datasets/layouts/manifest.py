@@ -50,7 +50,8 @@ class Listed(NamedTuple):
     split: str
     group: str
     name: str
-    """Where it is."""
+    """Where it is: folder, file and line."""
+    line: int
 
 
 def is_manifest(folder: Path, names: Sequence[str]) -> bool:
@@ -99,39 +100,52 @@ def _files_beside(folder: Path, mentioned: set[str]) -> int:
 def _listed(domain: Domain, folder: Path, name: str, columns: Columns, mentioned: set[str]) -> list[Listed]:
     """The rows that are meant; all files that the table names, of other domains too, are `mentioned` then."""
     headings, rows = read_table(folder / name)
-    path, label = pick(headings, "", PATHS, "path"), pick(headings, columns.label, LABELS, "label")
-    if columns.group and columns.group not in headings:
-        raise GraftError(f"no column {columns.group!r} (prepare.*_group_column); there are {', '.join(headings)}")
+    path = pick(headings, "", PATHS, "path")
+    found = meant(domain, name, headings, rows, path, columns)
     mentioned |= {PurePosixPath(row.cells[path]).as_posix() for row in rows}
-    rows = of_domain(headings, rows, columns.domain)
-    of_file = split_of(Path(name).stem) or TRAIN
-    found: list[Listed] = []
     seen: dict[str, int] = {}
-    for row in rows:
-        where, file = f"{domain.path}/{name}:{row.line}", row.cells[path]
-        split = (split_of(row.cells[SPLIT]) or "") if SPLIT in headings else of_file
-        for problem in _row_problems(domain, folder, row, file, row.cells[label], split):
-            domain.add_fault(where, problem)
-        if columns.group and columns.every_group and not row.cells[columns.group]:
-            domain.add_fault(where, f"no {columns.group}")
-        if file in seen:
-            domain.add_fault(where, f"{file} is in line {seen[file]} too")
-        seen.setdefault(file, row.line)
-        found.append(Listed(file, row.cells[label], split, row.cells.get(columns.group, ""), where))
+    for one in found:
+        for problem in _path_problems(domain, folder, one.what):
+            domain.add_fault(one.name, problem)
+        if one.what in seen:
+            domain.add_fault(one.name, f"{one.what} is in line {seen[one.what]} too")
+        seen.setdefault(one.what, one.line)
     return found
 
 
-def _row_problems(domain: Domain, folder: Path, row: Row, file: str, label: str, split: str) -> Iterator[str]:
-    if not label:
-        yield "no label"
-    if not split:
-        yield f"{row.cells[SPLIT]!r} is not a split; valid: train, val, test"
+def _path_problems(domain: Domain, folder: Path, file: str) -> Iterator[str]:
     if not file:
         yield "no path"
     elif "\\" in file or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
         yield f"{file!r} is not a path below {domain.path}, such as pictures/one.jpg"
     elif not is_inside(folder, folder / file):
         yield f"{file} is a link out of {domain.path}: copy the file in"
+
+
+def meant(
+    domain: Domain, name: str, headings: Sequence[str], rows: list[Row], what: str, columns: Columns
+) -> list[Listed]:
+    """The rows of a table that are meant, `what` being the column of their paths or texts; what one lacks is a fault.
+
+    Raises:
+        GraftError: a column that is needed or asked for is not there, or the domain that is asked for.
+    """
+    label = pick(headings, columns.label, LABELS, "label")
+    if columns.group and columns.group not in headings:
+        raise GraftError(f"no column {columns.group!r} (prepare.*_group_column); there are {', '.join(headings)}")
+    of_file = split_of(Path(name).stem) or TRAIN
+    found: list[Listed] = []
+    for row in _of_domain(headings, rows, columns.domain):
+        where, kind, group = f"{domain.path}/{name}:{row.line}", row.cells.get(label, ""), row.cells.get(columns.group)
+        split = split_of(row.cells.get(SPLIT, "")) if SPLIT in headings else of_file
+        if not kind or any("\ud800" <= letter <= "\udfff" for letter in kind):
+            domain.add_fault(where, "no label")
+        if not split:
+            domain.add_fault(where, f"{row.cells.get(SPLIT, '')!r} is not a split; valid: train, val, test")
+        if columns.group and columns.every_group and not group:
+            domain.add_fault(where, f"no {columns.group}")
+        found.append(Listed(row.cells.get(what, ""), kind, split or "", group or "", where, row.line))
+    return found
 
 
 def pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) -> str:
@@ -147,7 +161,7 @@ def pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) -
     raise GraftError(f"line 1: no column for the {what} ({wanted}); there are {', '.join(headings)}")
 
 
-def of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Row]:
+def _of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Row]:
     """The rows of one domain; all of a table that knows no domains.
 
     Raises:

@@ -6,11 +6,10 @@ A TSV or CSV may lack headings; each row is then a label and a text.
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.datasets.layouts.domain import TRAIN, Domain, Texts, split_of
-from tasks.datasets.layouts.manifest import LABELS, SPLIT, Columns, Listed, enter, listed_in, of_domain, pick
+from tasks.datasets.layouts.domain import Domain, Texts, split_of
+from tasks.datasets.layouts.manifest import LABELS, Columns, Listed, enter, listed_in, meant, pick
 from tasks.datasets.tables import read_headings
 from tasks.datasets.text_tables import JSON_LINES, SUFFIXES, read_texts
-from tasks.errors import GraftError
 
 TEXTS = ("text", "sentence", "message", "review", "content")
 WITHOUT_HEADINGS = "texts without headings"
@@ -64,19 +63,4 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns) -> list[L
         domain.layout = WITHOUT_HEADINGS
     if not rows:
         return []
-    text, label = pick(headings, columns.text, TEXTS, "text"), pick(headings, columns.label, LABELS, "label")
-    if columns.group and columns.group not in headings:
-        raise GraftError(f"no column {columns.group!r} (prepare.*_group_column); there are {', '.join(headings)}")
-    of_file = split_of(Path(name).stem) or TRAIN
-    found: list[Listed] = []
-    for row in of_domain(headings, rows, columns.domain):
-        where, kind = f"{domain.path}/{name}:{row.line}", row.cells.get(label, "")
-        split = split_of(row.cells.get(SPLIT, "")) if SPLIT in headings else of_file
-        if not kind or any("\ud800" <= letter <= "\udfff" for letter in kind):
-            domain.add_fault(where, "no label")
-        if not split:
-            domain.add_fault(where, f"{row.cells.get(SPLIT, '')!r} is not a split; valid: train, val, test")
-        if columns.group and columns.every_group and not row.cells.get(columns.group):
-            domain.add_fault(where, f"no {columns.group}")
-        found.append(Listed(row.cells.get(text, ""), kind, split or "", row.cells.get(columns.group, ""), where))
-    return found
+    return meant(domain, name, headings, rows, pick(headings, columns.text, TEXTS, "text"), columns)
