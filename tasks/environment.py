@@ -54,6 +54,7 @@ def prepare_environment(root: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "graft",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # what is said outside a run is for the console alone
         "PREFECT_CLI_PROMPT": "false",
         "TORCH_HOME": str(state / "torch"),
     }
