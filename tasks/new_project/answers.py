@@ -62,8 +62,9 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 
 def _training(answers: Answers) -> Iterator[Edit]:
-    """Augmentation for pictures of any kind (the demo's is for digits), none for texts alone; and for large networks a
-    smaller budget, and threads for the stages that nothing runs beside. Transformers learn in smaller steps too."""
+    """Augmentation for pictures of any kind (the demo's is for digits), none for texts alone. Large networks get a
+    smaller budget, transformers learn in smaller steps, and both have threads for the stages that nothing runs beside.
+    """
     if answers.backbone.startswith(TEXT):
         for section in ("pretrain", "finetune"):
             yield (section, "training", "augmentation"), {}
@@ -73,15 +74,19 @@ def _training(answers: Answers) -> Iterator[Edit]:
         augmentation["flip"] = 0.5
     for section in ("pretrain", "finetune"):
         yield (section, "training", "augmentation"), augmentation
-        if is_large(answers.backbone, answers.weights):
-            yield (section, "training", "batch_size"), 16
-            yield (section, "training", "learning_rate"), 0.001
-            yield (section, "training", "steps"), 200 if section == "pretrain" else 40
-        elif answers.backbone.startswith(TRANSFORMER):
-            yield (section, "training", "batch_size"), 64 if section == "pretrain" else 16
-            yield (section, "training", "learning_rate"), 0.002 if section == "pretrain" else 0.001
     if is_large(answers.backbone, answers.weights):
-        yield from (((section, "threads"), 2) for section in ("pretrain", "forecast", "evaluate"))
+        yield from _budget("pretrain", steps=200, batch_size=16, learning_rate=0.001)
+        yield from _budget("finetune", steps=40, batch_size=16, learning_rate=0.001)
+    elif answers.backbone.startswith(TRANSFORMER):
+        yield from _budget("pretrain", batch_size=64, learning_rate=0.002)
+        yield from _budget("finetune", batch_size=16, learning_rate=0.001)
+    else:
+        return
+    yield from (((section, "threads"), 2) for section in ("pretrain", "forecast", "evaluate"))
+
+
+def _budget(section: str, **values: float) -> Iterator[Edit]:
+    yield from (((section, "training", name), value) for name, value in values.items())
 
 
 def _by_section(strategies: tuple[str, ...]) -> dict[str, list[str]]:

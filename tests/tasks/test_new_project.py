@@ -98,6 +98,7 @@ def test_small_transformers_get_a_budget_for_small_pictures_and_learn_in_smaller
         training = params[section]["training"]
         assert training["learning_rate"] == rate
         assert training["steps"] == shipped[section]["training"]["steps"]
+        assert params[section].get("threads") == (2 if section == "pretrain" else 1)
         assert training["augmentation"] == {"crop": 2, "scale": 0.1}
 
 
