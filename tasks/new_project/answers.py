@@ -14,7 +14,7 @@ Edit = tuple[Path_, Any]
 STRATEGIES = ("scratch", "linear_probe", "fine_tune", "gradual_unfreeze", "mixed_training")
 TEXT, TRANSFORMER = "text_", "transformer_"
 SMALL = ("convnet_", TEXT, TRANSFORMER)
-"""How the names of the small networks of ours begin; others, and weights, learn in smaller steps."""
+"""How the names of the small networks of ours begin; others, and weights, are for photos."""
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
 """Whether processes are still there."""
 
-import subprocess
 import time
+
+import psutil
 
 
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and waits to be collected does not."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return bool(state) and not state.startswith("Z")
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def gone(pids: list[int], seconds: float = 20) -> bool:

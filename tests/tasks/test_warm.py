@@ -305,20 +305,24 @@ PARENT = """
 """
 
 
+def start_parent(folder: Path, line: str) -> "subprocess.Popen[str]":
+    """Start a process that waits for a command and passes on what it says."""
+    module(folder, PARENT, "parent")
+    return subprocess.Popen(
+        [sys.executable, "parent.py", line],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PATH": f"{PYTHON}{os.pathsep}{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("line", ["python -m family", "python family.py; true"])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_lives_on_when_the_parent_is_killed(tmp_path: Path, line: str, end: signal.Signals) -> None:
     module(tmp_path, FAMILY, "family")
-    module(tmp_path, PARENT, "parent")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PATH": f"{PYTHON}{os.pathsep}{os.environ['PATH']}"}
-    with subprocess.Popen(
-        [sys.executable, "parent.py", line],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as parent:
+    with start_parent(tmp_path, line) as parent:
         assert parent.stdout is not None
         pids = [int(word) for word in parent.stdout.readline().split()]
         assert len(pids) == 2
@@ -334,18 +338,14 @@ LARGE = "import os, time; memory = bytearray(b'x' * 300_000_000); print(os.getpi
 @pytest.mark.parametrize("line", ["python -m large", "python large.py; true"])
 def test_nothing_is_left_even_for_a_moment_when_the_parent_ends_by_itself(tmp_path: Path, line: str) -> None:
     module(tmp_path, LARGE, "large")
-    module(tmp_path, PARENT, "parent")
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PATH": f"{PYTHON}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "parent.py", line]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes) as parent:
+    with start_parent(tmp_path, line) as parent:
         assert parent.stdout is not None
         stage = int(parent.stdout.readline())
         servers = psutil.Process(parent.pid).children()
         assert servers
         parent.send_signal(signal.SIGINT)
         parent.wait()
-        assert not _running([stage, *(server.pid for server in servers)])
+        assert not [pid for pid in (stage, *(server.pid for server in servers)) if alive(pid)]
 
 
 def test_what_a_command_left_running_is_gone_when_its_end_is_told(tmp_path: Path, cold: LocalRunner) -> None:
@@ -353,13 +353,7 @@ def test_what_a_command_left_running_is_gone_when_its_end_is_told(tmp_path: Path
     line = "python large.py > said & while [ ! -s said ]; do sleep 0.1; done; cat said"
     code, lines = run(cold, line, tmp_path)
     assert code == 0
-    assert not _running([int(lines[0])])
-
-
-def _running(pids: list[int]) -> list[int]:
-    """Those that run now, without a moment's patience."""
-    found = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
-    return [process.pid for process in found if process.status() != psutil.STATUS_ZOMBIE]
+    assert not alive(int(lines[0]))
 
 
 IMPORTING = """
