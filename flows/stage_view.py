@@ -13,8 +13,10 @@ STATES = {
     "will_restore": ("↺ from the cache", "cyan"),
     "will_run": ("▶ to run", "bold yellow"),
     "waits": ("· may follow", "yellow"),
+    "running": ("▶ runs now", "bold green"),
 }
 _TO_COME = {
+    "running": "run by another process",
     "will_run": "to run",
     "will_restore": "to restore from the cache",
     "waits": "that may follow",

@@ -13,7 +13,7 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from typing import Literal
 from tasks.executor import warm
 from tasks.executor.devices import Devices, find_devices
 from tasks.executor.dvc_project import Node, Project
+from tasks.executor.dvc_stage import Judgement
 from tasks.executor.execution import Event, Executor, Outcome
 from tasks.executor.resources import Resources
 from tasks.executor.schedule import Schedule, Submit
@@ -34,12 +35,13 @@ class StageStatus:
 
     Attributes:
         name: the stage.
-        state: `waits` is that of a stage whose own inputs have not changed yet, but may when those before it have run.
+        state: `waits` is that of a stage whose own inputs have not changed yet, but may when those before it have run;
+            `running` that of one which another process runs now.
         reasons: for people, one line each.
     """
 
     name: str
-    state: Literal["up_to_date", "will_restore", "will_run", "waits"]
+    state: Literal["up_to_date", "will_restore", "will_run", "waits", "running"]
     reasons: tuple[str, ...] = ()
 
 
@@ -88,9 +90,9 @@ class Pipeline:
         project = Project(self._root)
         try:
             nodes, found = project.plan(targets), dict[str, StageStatus]()
-            changes = project.changes()
+            judged = project.judge()
             for node in nodes:
-                found[node.name] = _status(project, node, tuple(changes[node.name]), found)
+                found[node.name] = _status(project, node, judged[node.name], found)
             return list(found.values())
         finally:
             project.close()
@@ -120,7 +122,7 @@ class Pipeline:
             GraftError: the pipeline cannot be read, a target does not exist, or the repository is busy.
         """
         with ExitStack() as stack:
-            stack.enter_context(turn(self._root, self._if_busy))
+            stack.enter_context(self.turn())
             refresh(self._root)
             project = Project(self._root, takes_data=self._takes_data)
             stack.callback(project.close)
@@ -135,6 +137,14 @@ class Pipeline:
                 submit = pool.submit
             schedule = Schedule(nodes, project, executor, resources, submit, jobs=jobs, keep_going=keep_going)
             return schedule.run()
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Hold the repository, as `run` does, for longer: what is looked at before is then still so.
+
+        Raises:
+            Busy: another process has its turn, and is not to be waited for.
+        """
+        return turn(self._root, self._if_busy)
 
     def stop(self) -> None:
         """End what runs, start nothing new; `run` then raises. May be called from any thread, and for good."""
@@ -155,11 +165,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _status(project: Project, node: Node, changes: tuple[str, ...], found: dict[str, StageStatus]) -> StageStatus:
+def _status(project: Project, node: Node, judged: Judgement, found: dict[str, StageStatus]) -> StageStatus:
     before = [name for name in node.upstream if name in found and found[name].state != "up_to_date"]
-    if not changes and before:
+    if judged.state == "up_to_date" and before:
         return StageStatus(node.name, "waits", (f"after {', '.join(before)}",))
-    if not changes:
-        return StageStatus(node.name, "up_to_date")
+    if judged.state != "changed":
+        return StageStatus(node.name, judged.state, judged.reasons)
     restorable = not before and project.can_restore(node.name)
-    return StageStatus(node.name, "will_restore" if restorable else "will_run", changes)
+    return StageStatus(node.name, "will_restore" if restorable else "will_run", judged.reasons)

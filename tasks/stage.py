@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
-from tasks.errors import OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, GraftError, in_words, of_the_disk
+from tasks.errors import OUT_OF_MEMORY, PERMANENT_FAULT, TEMPORARY_FAULT, AwayError, GraftError, in_words, of_the_disk
 from tasks.stage_code import require_current
 
 PARTS_VARIABLE = "GRAFT_BATCH_PARTS"
@@ -40,6 +40,8 @@ def batch_parts() -> int:
 
 def _exit_code(error: Exception) -> int | None:
     """That of a known kind of fault; None for a mistake of the program, whose trace must be seen."""
+    if isinstance(error, AwayError):
+        return TEMPORARY_FAULT
     if isinstance(error, GraftError):
         return error.ends_with
     if is_short_of_memory(error):

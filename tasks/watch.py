@@ -1,11 +1,12 @@
 """`graft watch`: look at the data again and again, and run what new data makes necessary.
 
-A look costs the names, sizes and times of the files, so it can be taken every minute; what really changed, DVC finds
-out in the run. Files that are still being written are waited for. Each run is a process of its own: the one that
-watches stays as small as it began.
+A look costs the names, sizes and times of the files, and of an import from elsewhere one question to its origin, so it
+can be taken every minute; what really changed, DVC finds out in the run. Files that are still being written are waited
+for. Each run is a process of its own: the one that watches stays as small as it began.
 """
 
 import hashlib
+import math
 import os
 import subprocess
 import sys
@@ -16,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.datasets.dvc_data import DATA, POINTER
-from tasks.errors import PERMANENT_FAULT, GraftError
+from tasks.datasets.origin import local_origin, remote_state
+from tasks.errors import PERMANENT_FAULT, AwayError
 from tasks.lifeline import end_with_parent
 from tasks.local_server import interrupted_by_sigterm
-from tasks.parameters import load_yaml
 
 RUN = (sys.executable, "-m", "flows.cli", "run", "--update-data")
 LONGEST_WAIT = 3600.0
@@ -66,28 +67,51 @@ class Watch:
             self._not_before = now + min(LONGEST_WAIT, self.every * 2**self._failures)
 
 
-def fingerprint(root: Path) -> str:
-    """A hash of the names, sizes and times of all that the data of the project in `root` comes from.
+class Look:
+    """Looks at all that the data of the project in `root` comes from: `data/`, `data.dvc`, and the origin of an import.
 
-    That is `data/` and `data.dvc`, and the origin of an import if it is a folder or a file of this machine.
+    Args:
+        root: the project's folder.
+        say: is told when an origin that is not on this machine cannot be asked, and when it can be again.
+        every: seconds after which such an origin is asked again.
     """
-    hasher = hashlib.sha256()
-    for place in (root / DATA, root / POINTER, *_origin(root)):
-        for path, size, changed in sorted(_files(place)):
-            hasher.update(f"{path}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
-    return hasher.hexdigest()
+
+    def __init__(self, root: Path, say: Say, every: float = 0.0) -> None:
+        self._root, self._say, self._every = root, say, every
+        self._remote, self._problem, self._asked = "", "", -math.inf
+
+    def fingerprint(self) -> str:
+        """A hash of names, sizes and times of files, and of what an origin elsewhere said when it was last asked."""
+        hasher = hashlib.sha256(self._ask().encode())
+        for place in filter(None, (self._root / DATA, self._root / POINTER, local_origin(self._root))):
+            for path, size, changed in sorted(_files(place)):
+                hasher.update(f"{path}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
+        return hasher.hexdigest()
+
+    def _ask(self) -> str:
+        if time.monotonic() - self._asked < self._every:
+            return self._remote
+        problem, self._asked = "", time.monotonic()
+        try:
+            self._remote = remote_state(self._root)
+        except AwayError as error:
+            problem = str(error)
+        if problem != self._problem:
+            self._say(problem or "data's origin answers again")
+        self._problem = problem
+        return self._remote
 
 
 def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
     """Run whenever the data has changed, until Ctrl-C or SIGTERM, which end a run that is under way."""
-    watched = Watch(every, settle)
+    watched, look = Watch(every, settle), Look(root, say, every)
     with interrupted_by_sigterm(), suppress(KeyboardInterrupt):
         while True:
-            found = fingerprint(root)
+            found = look.fingerprint()
             if watched.is_due(found, time.monotonic()):
                 say("looking for new data")
                 code = _run(root)
-                watched.ran(found, fingerprint(root), time.monotonic(), code)
+                watched.ran(found, look.fingerprint(), time.monotonic(), code)
                 say("watching" if code in (0, PERMANENT_FAULT) else "it will be tried again")
             time.sleep(min(every, settle) or every)
 
@@ -105,16 +129,6 @@ def _run(root: Path) -> int:
         finally:
             process.kill()
         raise
-
-
-def _origin(root: Path) -> list[Path]:
-    """Where imported data comes from, if that is a place on this machine."""
-    try:
-        deps = load_yaml(root / POINTER).get("deps")
-    except GraftError:
-        return []
-    paths = [dep.get("path") for dep in deps if isinstance(dep, dict)] if isinstance(deps, list) else []
-    return [root / path for path in paths if isinstance(path, str) and (root / path).exists()]
 
 
 def _files(place: Path) -> Iterator[tuple[str, int, int]]:

@@ -1,14 +1,16 @@
-"""Random graphs, by stock `dvc repro` and by `graft repro --jobs 4`: the same `dvc.lock`, byte for byte.
+"""Random graphs, by stock `dvc repro` and by `graft repro --jobs 4`: the same files and `dvc.lock`, byte for byte.
 
     python -m benchmarks.faults.graphs [--graphs 100] [--seed 0]
 
 Each has 5 to 60 stages in a random order of the file: plain commands, lists of commands, outputs that are folders,
-parameters, a matrix, frozen stages, outputs that are not cached, stages that always run, working folders, and sometimes
-a second dvc.yaml below. Both run it, then again after an edit. Expected: equal dvc.lock files after both, and nothing
-left to do for either.
+parameters, a matrix, a foreach, frozen stages, outputs that are not cached or persist, stages that always run, working
+folders, an import, and sometimes a second dvc.yaml below. Both run it, then again after an edit. Expected after each:
+the same files, dvc.lock among them, and by `dvc status` nothing left to do but what is always to be done.
 """
 
 import argparse
+import contextlib
+import logging
 import random
 import shutil
 import subprocess
@@ -18,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from dvc.repo import Repo
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks.faults.small import command
 
 DVC = str(Path(sys.executable).with_name("dvc"))
+KINDS = ("file", "list", "folder", "uncached", "persist", "matrix", "foreach", "wdir", "always", "frozen")
 PARAMETERS = {"lr": 0.001, "nested": {"deep": [1, 2], "text": "a: b"}, "names": ["x", "y"]}
 
 
@@ -33,6 +37,7 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # of frozen stages it has much to say
     console, equal, tried, stages = Console(width=110), 0, 0, 0
     seeds = range(given.seed, given.seed + given.graphs)
     try:
@@ -46,7 +51,7 @@ def main() -> None:
             if fault:
                 console.print(f"graph {seed}: {fault}", highlight=False)
     finally:  # also of a series that is ended early
-        console.print(f"{equal} of {tried} graphs with {stages} stages in all: the same dvc.lock.", highlight=False)
+        console.print(f"{equal} of {tried} graphs with {stages} stages in all: the same files.", highlight=False)
     sys.exit(0 if equal == given.graphs else 1)
 
 
@@ -58,6 +63,9 @@ def make(root: Path, draw: random.Random) -> int:
     files = [f"source{number}.txt" for number in range(4)]
     for file in files:
         (root / file).write_text(file)
+    (root.parent / "origin.txt").write_text("origin")
+    subprocess.run([DVC, "import-url", "-q", str(root.parent / "origin.txt"), "imported.txt"], cwd=root, check=True)
+    files.append("imported.txt")
     (root / "sub").mkdir()
     count = draw.randint(5, 60)
     here: dict[str, Any] = {}
@@ -81,7 +89,7 @@ def _stage(draw: random.Random, name: str, files: list[str], folder: str) -> tup
     """A stage that reads some of `files`, and the file that it makes, seen from the top; nothing for some."""
     inputs = draw.sample(files, k=min(len(files), draw.randint(0, 4)))
     out, read = f"{name}.out", " ".join(inputs)
-    kind = draw.choice(["file", "list", "folder", "uncached", "matrix", "wdir", "always", "frozen"])
+    kind = draw.choice(KINDS)
     stage: dict[str, Any] = {
         "cmd": f"cat /dev/null {read} > {out}; echo {name} >> {out}",
         "deps": inputs,
@@ -97,6 +105,13 @@ def _stage(draw: random.Random, name: str, files: list[str], folder: str) -> tup
         made = ""
     elif kind == "uncached":
         stage["outs"] = [{out: {"cache": False}}]
+    elif kind == "persist":
+        stage["cmd"] = f"cat /dev/null {read} >> {out}; echo {name} >> {out}"
+        stage["outs"] = [{out: {"persist": True}}]
+    elif kind == "foreach":
+        each = {**stage, "cmd": f"cat /dev/null {read} > ${{item}}-{out}", "outs": [f"${{item}}-{out}"]}
+        stage = {"foreach": ["one", "two"], "do": each}
+        made = f"one-{out}" if folder == "." else f"{folder}/one-{out}"
     elif kind == "matrix" and folder == ".":
         stage["matrix"] = {"n": [1, 2], "word": "${names}"}
         stage["cmd"] = f"cat /dev/null {read} > {name}-${{item.n}}-${{item.word}}"
@@ -125,17 +140,28 @@ def compare(ours: Path, stock: Path) -> str:
         by_stock = subprocess.run([DVC, "repro", *targets], cwd=stock, capture_output=True, text=True, check=False)
         if done.returncode or by_stock.returncode:
             return f"{round_}: graft {done.returncode}, dvc {by_stock.returncode}\n{done.stdout}\n{by_stock.stderr}"
-        for lock in ("dvc.lock", "sub/dvc.lock"):
-            if _read(ours / lock) != _read(stock / lock):
-                return f"{round_}: {lock} differs"
+        by_us, by_them = files(ours), files(stock)
+        if differing := sorted(path for path in by_us.keys() | by_them.keys() if by_us.get(path) != by_them.get(path)):
+            return f"{round_}: {', '.join(differing)}: not the same"
+        if left := to_do(ours) or to_do(stock):
+            return f"{round_}: still to do: {left}"
         for root in (ours, stock):
             (root / "source1.txt").write_text("edited")
             (root / "params.yaml").write_text(yaml.safe_dump(PARAMETERS | {"lr": 1.5e-05}))
     return ""
 
 
-def _read(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+def files(root: Path) -> dict[str, bytes]:
+    """All files of a project but DVC's own folder, with what they hold."""
+    found = (path for path in sorted(root.rglob("*")) if path.is_file() and ".dvc" not in path.relative_to(root).parts)
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+
+def to_do(root: Path) -> dict[str, Any]:
+    """What `dvc status` says of a project, but for stages that always run and such as are told not to."""
+    with contextlib.chdir(root), Repo() as repo:
+        found = repo.status()
+    return {name: why for name, why in found.items() if why != ["always changed"]}
 
 
 if __name__ == "__main__":

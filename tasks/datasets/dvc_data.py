@@ -119,6 +119,19 @@ def update_import(root: Path) -> None:
         repo.update([str(root / POINTER)])
 
 
+def origin_now(root: Path) -> dict[str, Any]:
+    """What `dvc update data.dvc` would record of the origin of data/, as it is now; nothing is fetched.
+
+    Raises:
+        GraftError: the origin cannot be reached or does not have it.
+    """
+    with _repository(root) as repo:
+        (dep,) = _entry(repo, root).deps
+        dep.update()
+        dep.save()
+        return dict(dep.dumpd())
+
+
 def default_remote(root: Path) -> str | None:
     """The name of the remote that data is pulled from, if one is set."""
     with _repository(root) as repo:
@@ -225,6 +238,7 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
     """DVC's own object of this project, quiet; its errors become ours."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo
+    from dvc.repo.open_repo import clean_repos
 
     from tasks.executor.dvc_claims import mend_claims
     from tasks.executor.dvc_lock import wait_for_lock
@@ -241,6 +255,7 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
                 yield repo
         finally:
             repo.close()
+            clean_repos()  # copies of the repositories that data is imported from, in the folder for temporary files
     except ImportError as error:
         raise GraftError(
             f"{POINTER}: DVC has no driver for its remote: {error}", "Install it, such as pip install 'dvc[s3]'."

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import psutil
 from dvc.lock import make_lock
 from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 
@@ -25,6 +26,19 @@ def mend_claims(repo: Any) -> None:
         if not _is_whole(file):  # nobody writes it now
             logger.warning("%s was left half-written by a process that was killed; it is removed", file)
             file.unlink()
+
+
+def writers(repo: Any) -> dict[str, str]:
+    """Who writes what now: the files and folders that processes which live have claimed for that."""
+    try:
+        claims = json.loads(Path(repo.tmp_dir, RWLOCK_FILE).read_text(encoding="utf-8")).get("write", {})
+    except FileNotFoundError:
+        return {}
+    return {
+        path: f"process {claim['pid']}: {claim['cmd']}"
+        for path, claim in claims.items()
+        if psutil.pid_exists(claim["pid"])
+    }
 
 
 def _is_whole(file: Path) -> bool:

@@ -24,7 +24,8 @@ def problems(error: BaseException) -> list[str]:
         if mark is not None:  # a file that is not YAML
             place = f"line {mark.line + 1}, column {mark.column + 1}"
             return [f"{str(error).strip()}: {place}: {getattr(cause, 'problem', cause)}"]
-    return [" ".join(str(error).split())]
+    said = str(error).partition("If there are no processes with such PIDs")[0]  # then DVC lets go by itself
+    return [" ".join(said.split())]
 
 
 def is_of_templates(error: BaseException) -> bool:

@@ -24,20 +24,21 @@ from typing import Any, Literal
 from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
+from dvc.repo.open_repo import clean_repos
 from dvc.repo.reproduce import get_active_graph, plan_repro
 from dvc.stage import PipelineStage
 from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.exceptions import StageNotFound
 from dvc.utils import parse_target
 
-from tasks.errors import OF_THE_DISK, GraftError, of_the_disk
+from tasks.errors import OF_THE_DISK, PASSING_FAULT, GraftError, of_the_disk
 from tasks.executor import dvc_faults, dvc_stage
-from tasks.executor.dvc_claims import mend_claims
+from tasks.executor.dvc_claims import mend_claims, writers
 from tasks.executor.dvc_faults import problems
 from tasks.executor.dvc_files import DvcFiles
 from tasks.executor.dvc_folders import untouched_folders
 from tasks.executor.dvc_lock import wait_for_lock
-from tasks.executor.dvc_stage import PIPELINE_FILE
+from tasks.executor.dvc_stage import PIPELINE_FILE, Judgement
 from tasks.executor.gitignore import GitIgnores
 from tasks.executor.needs import Needs
 from tasks.executor.warm import Command
@@ -79,6 +80,8 @@ class Claim:
 
 class TransientError(GraftError):
     """A fault that may be gone at the next attempt: a busy file, an input edited while its stage ran."""
+
+    ends_with = PASSING_FAULT
 
 
 class SourceChangedError(GraftError):
@@ -139,11 +142,13 @@ class Project:
         with self._section(), untouched_folders([stage]):
             return bool(stage.changed())
 
-    def changes(self) -> dict[str, list[str]]:
-        """What makes each stage of the plan changed, for people; empty for one that is up to date."""
-        stages = self._stages.values()
-        with self._section(), dvc_stage.read_locked(self._repo, stages), untouched_folders(stages):
-            return {name: dvc_stage.changes(stage) for name, stage in self._stages.items()}
+    def judge(self) -> dict[str, Judgement]:
+        """How each stage of the plan stands. What another process is writing is not looked at: it is half of a file."""
+        with self._section():
+            written = writers(self._repo)  # within the section nobody begins to write
+            found = {name: dvc_stage.in_work(stage, written) for name, stage in self._stages.items()}
+            with untouched_folders([stage for name, stage in self._stages.items() if not found[name]]):
+                return {name: found[name] or dvc_stage.judge(stage) for name, stage in self._stages.items()}
 
     def can_restore(self, name: str) -> bool:
         """Whether the run cache holds the result of this stage for its inputs as they are now."""
@@ -207,9 +212,10 @@ class Project:
         self._giving_up.set()
 
     def close(self) -> None:
-        """Close DVC's databases."""
+        """Close DVC's databases, and remove its copies of the repositories that something is imported from."""
         with _one_at_a_time:
             self._repo.close()
+            clean_repos()
 
     @contextmanager
     def _section(self) -> Iterator[None]:

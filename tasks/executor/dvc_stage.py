@@ -7,14 +7,15 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from dvc.dependency.db import AbstractDependency
 from dvc.dependency.repo import RepoDependency
-from dvc.repo import Repo
+from dvc.fs import localfs
 from dvc.rwlock import rwlock
 from dvc.stage import PipelineStage, Stage, create_stage
 from dvc.stage.cache import StageCache, _can_hash, _get_stage_hash
@@ -32,6 +33,19 @@ _WHOLE = re.compile("[0-9a-f]{64}")
 """Name of an entry of the run cache: it is renamed to it when it is written."""
 _WRITING = 60.0
 """Seconds that a process may need to write one: the cache may be shared with other projects."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a stage stands, whatever becomes of those before it.
+
+    Attributes:
+        state: `running` if another process is writing an output, `waits` if it is writing an input.
+        reasons: for people, one line each; none for one that is up to date.
+    """
+
+    state: Literal["up_to_date", "changed", "running", "waits"]
+    reasons: tuple[str, ...] = ()
 
 
 class RunCache(StageCache):  # type: ignore[misc]  # DVC has no types that mypy could follow
@@ -129,14 +143,6 @@ def needs(stage: Any, name: str) -> Needs:
     return read_needs(stage.meta or {}, name)
 
 
-def read_locked(repo: Repo, stages: Iterable[Any]) -> AbstractContextManager[None]:
-    """Keep other DVC processes from writing what these stages read or write: one lock for the `changes` of them all."""
-    files = [*itertools.chain.from_iterable((*stage.deps, *stage.outs) for stage in stages)]
-    read = [file.fs_path for file in files if not isinstance(file, AbstractDependency | RepoDependency)]
-    hardlink = repo.config["core"].get("hardlink_lock", False)
-    return cast(AbstractContextManager[None], rwlock(repo.tmp_dir, repo.fs, " ".join(sys.argv), read, [], hardlink))
-
-
 def held(stage: Any, name: str) -> AbstractContextManager[None]:
     """Keep other DVC processes from writing what the command reads, and from touching what it writes.
 
@@ -178,13 +184,28 @@ def is_run_cached(stage: Any) -> bool:
     return all(out.use_cache for out in stage.outs if not (out.is_metric or out.is_plot))
 
 
-def changes(stage: Any) -> list[str]:
-    """What DVC's status says of a stage that is `read_locked`, one reason a line; empty if it is up to date."""
+def in_work(stage: Any, written: Mapping[str, str]) -> Judgement | None:
+    """What there is to say of a stage of which an output or input is being written; None if none is.
+
+    Args:
+        stage: of whatever project.
+        written: the files and folders that processes are writing, and which process each.
+    """
+    inputs = [dep for dep in stage.deps if not isinstance(dep, AbstractDependency | RepoDependency)]
+    for file, (path, who) in itertools.product((*stage.outs, *inputs), written.items()):
+        if localfs.overlaps(file.fs_path, path):
+            return Judgement("waits" if file in inputs else "running", (f"{file} is being written by {who}",))
+    return None
+
+
+def judge(stage: Any) -> Judgement:
+    """What DVC's status says of a stage that nobody works at."""
     status = Stage.status.__wrapped__  # it takes a lock for each stage, which is half of its time
     entries: list[Any] = next(iter(status(stage, check_updates=False).values()), [])
     if entries and stage.cmd and not any(item.hash_info for item in (*stage.deps, *stage.outs)):
-        return ["never run"]
-    return [reason for entry in entries for reason in _reasons(entry)]
+        return Judgement("changed", ("never run",))
+    reasons = tuple(reason for entry in entries for reason in _reasons(entry))
+    return Judgement("changed" if reasons else "up_to_date", reasons)
 
 
 def _reasons(entry: Any) -> Iterator[str]:

@@ -173,7 +173,7 @@ class Executor:
         except (StageFailed, NotRun):
             raise
         except (GraftError, OSError) as error:
-            raise StageFailed(name, f"failed: {in_words(error)}", fault=_kind(error)) from error
+            raise StageFailed(name, f"failed: {in_words(error)}", fault=kind(error)) from error
 
     def _carry_out(self, name: str, held: Held, ran: Ran) -> How:
         claim = self._project.claim(name)
@@ -244,7 +244,7 @@ def _why(failure: StageFailed, again: Again) -> str:
     return f"{str(failure).splitlines()[0]}; once more in {again.seconds:.0f} s"
 
 
-def _kind(error: GraftError | OSError) -> Fault:
+def kind(error: GraftError | OSError) -> Fault:
     """Of a fault that is not the command's. Changed data may pass, but not while this run goes on."""
     if isinstance(error, SourceChangedError):
         return "unknown"

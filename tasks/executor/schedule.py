@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tasks.errors import PASSING_FAULT, GraftError
 from tasks.executor.dvc_project import Node, Project
-from tasks.executor.execution import Event, Executor, NotRun, Outcome, StageFailed
+from tasks.executor.execution import Event, Executor, NotRun, Outcome, StageFailed, kind
 from tasks.executor.resources import Held, Resources
 
 _PATIENCE = 0.25
@@ -171,7 +171,7 @@ class Schedule:
         try:
             changed = self._project.is_changed(node.name)
         except GraftError as error:
-            self._fail(StageFailed(node.name, f"cannot be checked: {error}", fault="permanent"))
+            self._fail(StageFailed(node.name, f"cannot be checked: {error}", fault=kind(error)))
             self._executor.tell(Event(node.name, "failed"))
             return
         if not changed:

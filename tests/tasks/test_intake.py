@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tasks.errors import GraftError
 from tasks.intake import take_in
 from tasks.versioning import DataRefused, recorded
 from tests.house.imports import ROOT
+from tests.tasks.git_origin import commit_all
 from tests.tasks.raw_data import good_project, pictures, save_pictures
 
 
@@ -95,6 +97,26 @@ def test_news_of_an_import_is_fetched_and_versioned(imported: tuple[Path, Path])
     assert take_in(root).what == "updated"
     assert (root / "data/target/train/one/008.png").exists()
     assert take_in(root).what == "unchanged"
+
+
+def test_news_of_another_repository_is_fetched_and_no_copy_of_that_is_left(
+    imported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, origin = imported
+    repository, temporary = tmp_path / "repository", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for file in (root / "data.dvc", root / "data"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+    shutil.copytree(origin, repository / "pictures")
+    commit_all(repository)
+    dvc(root, "import", "-q", f"file://{repository}", "pictures", "-o", "data")
+    assert take_in(root).what == "unchanged"
+    add(repository / "pictures/target")
+    commit_all(repository)
+    assert take_in(root).what == "updated"
+    assert (root / "data/target/train/one/008.png").exists()
+    assert [*temporary.iterdir()] == []
 
 
 def test_faulty_news_of_an_import_goes_and_what_was_there_comes_back(imported: tuple[Path, Path]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.executor.warm import LocalRunner
 from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
+from tests.tasks.git_origin import commit_all
 
 
 def assert_same(ours: Sandbox, stock: Sandbox, *files: str) -> None:
@@ -120,9 +121,14 @@ def test_every_kind_of_stage_is_treated_as_stock_treats_it(tmp_path: Path, runne
     ours.write("data/raw.txt", "raw")
     ours.write("given/x.txt", "x")
     ours.write("sub/params.yaml", "size: 3\n")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "theirs.txt").write_text("theirs")
+    commit_all(elsewhere)
     with Repo(str(ours.root)) as repo:
         repo.add(str(ours.root / "data"))
         repo.imp_url(str(ours.root / "given"), str(ours.root / "imported"), no_exec=False)
+        repo.imp(f"file://{elsewhere}", "theirs.txt", str(ours.root / "theirs.txt"))
     ours.write(
         "sub/dvc.yaml",
         yaml.safe_dump(
@@ -138,11 +144,11 @@ def test_every_kind_of_stage_is_treated_as_stock_treats_it(tmp_path: Path, runne
         here={"cmd": "cat ../sub/y > made", "wdir": "data2", "deps": ["../sub/y"], "outs": ["made"]},
         metric={
             "cmd": "echo '{\"accuracy\": 0.5}' > metrics.json; echo x > plain.txt",
-            "deps": ["imported", "data2/made"],
+            "deps": ["imported", "theirs.txt", "data2/made"],
             "metrics": [{"metrics.json": {"cache": False}}],
             "outs": [{"plain.txt": {"cache": False}}],
         },
-        kept={"cmd": "echo more >> log.txt", "deps": ["one"], "outs": [{"log.txt": {"persist": True}}]},
+        kept={"cmd": "echo more >> log.txt", "deps": ["data"], "outs": [{"log.txt": {"persist": True}}]},
         always={"cmd": "echo a > always.txt", "always_changed": True, "outs": ["always.txt"]},
         callback={"cmd": "true"},
         frozen={"cmd": "echo never > made-by-hand", "deps": ["two"], "outs": ["made-by-hand"], "frozen": True},
@@ -158,7 +164,7 @@ def test_every_kind_of_stage_is_treated_as_stock_treats_it(tmp_path: Path, runne
 
     first = ours.run()
     stock.stock()
-    files = ("data.dvc", "imported.dvc", "sub/dvc.lock", "metrics.json", "log.txt", "made-by-hand")
+    files = ("data.dvc", "imported.dvc", "theirs.txt.dvc", "sub/dvc.lock", "metrics.json", "log.txt", "made-by-hand")
     assert_same(ours, stock, *files)
     assert first["frozen"] == "committed"
     assert ours.read("sub/env.txt") == "environment sub\n"
@@ -169,7 +175,13 @@ def test_every_kind_of_stage_is_treated_as_stock_treats_it(tmp_path: Path, runne
     assert ours.run()["sub/dvc.yaml:inner"] == "ran"
     stock.stock()
     assert_same(ours, stock, *files)
-    assert ours.read("log.txt") == "more\n"
+    assert ours.read("log.txt") == "more\nmore\n"
+
+    for sandbox in (ours, stock):
+        sandbox.write("theirs.txt", "edited here")
+    assert ours.run()["theirs.txt.dvc"] == "committed"
+    stock.stock()
+    assert_same(ours, stock, *files, "theirs.txt")
 
 
 def test_a_frozen_stage_waits_for_whoever_writes_what_it_reads(tmp_path: Path, runner: LocalRunner) -> None:

@@ -8,7 +8,7 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 
-from tasks.errors import GraftError
+from tasks.errors import AwayError, GraftError
 from tasks.stage import run_stage
 from tests.house.imports import ROOT
 
@@ -37,6 +37,7 @@ def fail(error: Exception) -> None:
         (GraftError("params.yaml: seeds: 'x'", "Give a number."), 2, "params.yaml: seeds: 'x'\nGive a number."),
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), 75, "Connection reset by peer"),
         (URLError(TimeoutError("timed out")), 75, "timed out"),
+        (AwayError("the weights do not arrive: 503", "Fetch them elsewhere."), 75, "arrive: 503\nFetch them"),
         (OSError(errno.ENOSPC, "No space left on device", "build/x.npy"), 2, "'build/x.npy'\nThe disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "build"), 2, "'build'\nGive this user the right"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "The disk is full"),

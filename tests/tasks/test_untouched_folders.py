@@ -135,9 +135,9 @@ def test_an_ignore_file_that_changes_between_two_looks_of_a_project_counts(folde
     project = Project(folders.root)
     try:
         project.plan()
-        assert not any(project.changes().values())
+        assert {judged.state for judged in project.judge().values()} == {"up_to_date"}
         folders.write(".dvcignore", "d\n")
-        assert project.changes()["data.dvc"]
+        assert project.judge()["data.dvc"].state == "changed"
     finally:
         project.close()
     assert look(folders) == set(folders.status()) == {"data.dvc", "read"}

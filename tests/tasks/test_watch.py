@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.watch import LONGEST_WAIT, Watch, fingerprint
+from tasks.watch import LONGEST_WAIT, Look, Watch
 from tests.house.imports import ROOT
 from tests.tasks.processes import gone
 
@@ -21,6 +21,10 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "data/target/one/a.png").write_bytes(b"a")
     (tmp_path / "data.dvc").write_text("outs:\n- md5: x.dir\n  path: data\n")
     return tmp_path
+
+
+def fingerprint(root: Path) -> str:
+    return Look(root, lambda _: None).fingerprint()
 
 
 def begun(settle: float = 5.0) -> Watch:
