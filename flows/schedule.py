@@ -42,7 +42,7 @@ def serve(root: Path, console: Console, *, port: int = PORT) -> None:
     """
     check_files(root)
     deployments = read_deployments(root)
-    with ExitStack() as stack:
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
         url = os.environ.get("PREFECT_API_URL")
         if url:
             check_prefect()
@@ -109,8 +109,7 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
         _require_ours(deployment.name, root)
         go_on(cast(UUID, runner.add_deployment(each)))  # it is a coroutine in coroutines alone
     os.environ[SERVICE] = str(os.getpid())  # runs end with it
-    with suppress(KeyboardInterrupt):
-        asyncio.run(runner.start())
+    asyncio.run(runner.start())
 
 
 def _require_ours(name: str, root: Path) -> None:

@@ -33,7 +33,8 @@ def of_the_disk(error: BaseException) -> str:
 
 def in_words(error: BaseException) -> str:
     """What is wrong, and what to do about it where that is known."""
-    return "\n".join(filter(None, [str(error), of_the_disk(error)]))
+    said, way_out = str(error), of_the_disk(error)
+    return said if way_out in said else f"{said}\n{way_out}"
 
 
 class GraftError(Exception):

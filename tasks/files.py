@@ -16,6 +16,9 @@ def write_text(path: Path, text: str) -> None:
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # to write into an open file fails without a name
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

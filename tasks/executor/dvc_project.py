@@ -47,6 +47,7 @@ logger = logging.getLogger("graft.executor")
 _one_at_a_time = threading.Lock()
 _ROOM = 2**20
 """Bytes free, below which a fault is likely that of a full disk."""
+_MAKE_ROOM = OF_THE_DISK[errno.ENOSPC]
 for _name in ("dvc", "dvc_data", "dvc_objects"):  # no progress bars and no advice across our own display
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -235,14 +236,21 @@ class Project:
             except LockError as error:
                 raise TransientError(problems(error)) from error
             except DvcException as error:
-                found = problems(error)
-                raise GraftError(found, self._disk() or dvc_faults.way_out(found)) from error
+                found, full = problems(error), self._full()
+                raise GraftError(found + full, _MAKE_ROOM if full else dvc_faults.way_out(found)) from error
             except (OSError, sqlite3.Error) as error:
-                raise GraftError(str(error), of_the_disk(error) or self._disk()) from error
+                full = self._full()
+                raise GraftError([str(error), *full], _MAKE_ROOM if full else of_the_disk(error)) from error
 
-    def _disk(self) -> str:
-        """What to do, if the disk is full: DVC and its databases do not always say so."""
-        return OF_THE_DISK[errno.ENOSPC] if shutil.disk_usage(self.root).free < _ROOM else ""
+    def _full(self) -> list[str]:
+        """The places that DVC writes to in which no room is left: it and its databases name none, if they say so."""
+        cache, memory = self._repo.cache.local.path, self._repo.site_cache_dir
+        places = {"the project": self.root, "DVC's cache": Path(cache), "DVC's notes of hashes": Path(memory)}
+        return [
+            f"no room is left for {what}: {place}"
+            for what, place in places.items()
+            if place.exists() and shutil.disk_usage(place).free < _ROOM
+        ]
 
     def _graph(self) -> Any:
         try:

@@ -73,7 +73,7 @@ class StageFailed(GraftError):  # noqa: N818  (named for what is read in a log)
 
     def __init__(self, name: str, reason: str, *, fault: Fault, exit_code: int | None = None, tail: str = "") -> None:
         self.name, self.exit_code, self.tail, self.fault = name, exit_code, tail, fault
-        super().__init__(f"stage {name} {reason}" + (f"\n{tail}" if tail else ""))
+        super().__init__(in_words(Exception(f"stage {name} {reason}" + (f"\n{tail}" if tail else ""))))
 
     @property
     def permanent(self) -> bool:

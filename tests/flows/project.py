@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_fixed
 
 from tests.house.imports import ROOT
 
@@ -46,8 +47,14 @@ def post(url: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+@retry(
+    retry=retry_if_exception(lambda error: getattr(error, "code", 0) == 503),
+    stop=stop_after_delay(60),
+    wait=wait_fixed(1),
+    reraise=True,
+)
 def send(url: str, body: dict[str, Any]) -> Any:
-    """What Prefect's API answers."""
+    """What Prefect's API answers; it asks for patience while another writes to its database."""
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)

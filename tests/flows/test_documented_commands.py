@@ -39,6 +39,11 @@ ELSEWHERE = {
             "tests/flows/test_postgres.py"
         ),
         "graft sync": "tests/flows/test_transfer.py",
+        "pg_dump --format=custom --file=prefect.dump postgresql://USER:PASSWORD@HOST/prefect": (
+            "tests/flows/test_postgres.py"
+        ),
+        "pg_restore --dbname=postgresql://USER:PASSWORD@HOST/prefect prefect.dump": "tests/flows/test_postgres.py",
+        ".venv/bin/mlflow db upgrade sqlite:///.graft/mlflow/mlflow.db": "tests/house/test_deploy.py",
         "git pull": ".ci/run",
         "make install": ".ci/run",
         "graft run": "tests/flows/test_transfer.py",

@@ -6,15 +6,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 
 from flows.prefect_server import persistent_server
 from tasks.local_server import running
-from tasks.publish import publish
+from tests.house.imports import ROOT
 from tests.tasks.mlflow_fixture import new_project
 
 FOUND = shutil.which("initdb") or next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
@@ -60,26 +62,49 @@ def rows(database: str, table: str) -> int:
 
 
 def test_mlflow_is_filled_from_the_stages_files_and_a_second_time_changes_nothing(
-    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: str, tmp_path: Path
 ) -> None:
     database = f"postgresql://{postgres}/mlflow"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": database, "PYTHONPATH": str(ROOT)}
     project = new_project(tmp_path / "project")
-    first = publish(project)
-    assert not first.recorded.problem
-    assert (first.registration.version, first.registration.alias) == ("1", "champion"), first.registration
+    Repo.init(str(project), no_scm=True).close()
+
+    def sync() -> str:
+        command = [sys.executable, "-m", "flows.cli", "sync"]
+        done = subprocess.run(command, cwd=project, env=environment, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "version 1 (registered now): champion" in sync()
     runs, metrics = rows(database, "runs"), rows(database, "metrics")
     assert runs == 6
-    again = publish(project)
-    assert (again.recorded.written, again.registration.created) == (0, False)
+    again = sync()
+    assert "all 6 runs were there already" in again
+    assert "version 1 (was registered before): champion" in again
     assert (rows(database, "runs"), rows(database, "metrics")) == (runs, metrics)
 
 
-def test_the_server_of_a_schedule_keeps_its_runs_there(
+RUN = """
+from prefect import flow
+flow(lambda: None, name="nothing")()
+"""
+
+
+def test_the_server_of_a_schedule_keeps_its_runs_there_and_a_dump_brings_them_back(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    database = f"postgresql://{postgres}/prefect"
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", f"postgresql+asyncpg://{postgres}/prefect")
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
-    with running(persistent_server(tmp_path, 4400), say=lambda _: None):
-        assert rows(f"postgresql://{postgres}/prefect", "flow_run") == 0
+    with running(server := persistent_server(tmp_path, 4400), say=lambda _: None):
+        environment = {**os.environ, "PREFECT_API_URL": f"{server.url}/api"}
+        subprocess.run([sys.executable, "-c", RUN], env=environment, check=True, capture_output=True)
+    assert rows(database, "flow_run") == 1
     assert not (tmp_path / "prefect/prefect.db").exists()
+
+    dump = tmp_path / "prefect.dump"
+    subprocess.run(["pg_dump", "--format=custom", f"--file={dump}", database], check=True, capture_output=True)
+    subprocess.run(["createdb", "--maintenance-db", database, "again"], check=True, capture_output=True)
+    restored = database.replace("/prefect", "/again")
+    subprocess.run(["pg_restore", f"--dbname={restored}", dump], check=True, capture_output=True)
+    assert rows(restored, "flow_run") == 1

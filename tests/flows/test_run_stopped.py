@@ -101,8 +101,13 @@ def test_a_prefect_server_that_does_not_answer_is_named(project: Project) -> Non
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("server", ["configured", "temporary"])
-def test_ctrl_c_ends_a_run_at_once_and_the_next_one_goes_on(project: Project, prefect_api: str, server: str) -> None:
+@pytest.mark.parametrize(
+    ("server", "end"),
+    [("configured", signal.SIGINT), ("temporary", signal.SIGINT), ("configured", signal.SIGTERM)],
+)
+def test_a_run_that_is_ended_while_it_trains_ends_at_once_and_the_next_one_goes_on(
+    project: Project, prefect_api: str, server: str, end: signal.Signals
+) -> None:
     project.edit(pretrain={"training": {"steps": 100_000, "batch_size": 64}})
     run = project.start("run", env={"PREFECT_API_URL": prefect_api} if server == "configured" else None)
     assert run.stdout is not None
@@ -110,7 +115,7 @@ def test_ctrl_c_ends_a_run_at_once_and_the_next_one_goes_on(project: Project, pr
         if line.startswith(("✓ prepare", "– prepare")):
             break
     time.sleep(1)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(end)
     rest, _ = run.communicate(timeout=30)
     assert run.returncode == 130, rest
     assert "finished stages are kept" in rest

@@ -1,10 +1,15 @@
 """`graft schedule`, on a real Prefect server: runs come by themselves, and survive the end of the service."""
 
+import re
 import signal
+import sqlite3
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -12,6 +17,7 @@ import pytest
 import yaml
 
 from tests.flows.project import Output, Project, post, send
+from tests.house.imports import ROOT
 from tests.tasks.processes import gone
 
 Runs = list[dict[str, Any]]
@@ -65,10 +71,14 @@ def run_from_the_page(api: str, name: str) -> dict[str, Any]:
 
 def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str], prefect_api: str) -> None:
     project, name = named
+    nightly = {"cron": "0 2 * * *", "timezone": "Europe/Rome"}
+    weekly = {"rrule": "FREQ=WEEKLY;BYDAY=MO", "active": False}
+    schedule(project, name, {"interval": 6}, nightly, weekly)
     service = project.start("schedule", env={"PREFECT_API_URL": prefect_api})
     try:
         done = wait_for(lambda: runs(prefect_api, name, "Completed"))
         skipped = wait_for(lambda: runs(prefect_api, name, "Skipped"))
+        (deployment,) = post(f"{prefect_api}/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
         asked_for = run_from_the_page(prefect_api, name)
     finally:
         service.send_signal(signal.SIGTERM)
@@ -78,6 +88,43 @@ def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str
     assert done[0]["parameters"]["root"] == str(project.root)
     assert asked_for["parameters"]["jobs"] == 1
     assert "another run works in this repository" in skipped[0]["state"]["message"]
+    planned = {
+        key: each
+        for each in deployment["schedules"]
+        for key in ("interval", "cron", "rrule")
+        if key in each["schedule"]
+    }
+    assert planned["interval"]["schedule"]["interval"] == 6
+    assert {key: planned["cron"]["schedule"][key] for key in nightly} == nightly
+    assert planned["rrule"]["schedule"]["rrule"].endswith(weekly["rrule"])
+    assert not planned["rrule"]["active"]
+
+
+def test_without_a_server_it_brings_its_own_whose_runs_are_there_after_a_restart_and_in_a_backup(
+    project: Project, tmp_path: Path
+) -> None:
+    schedule(project, "own", {"interval": 6})
+    first: Runs = []
+    for _ in range(2):
+        service = project.start("schedule", "--port", "4321")  # or the next one that is free
+        output = Output(service)
+        try:
+            output.after(0, "Serving transfer/own at")
+            (url,) = re.findall(r"at (http://127\.0\.0\.1:43\d\d) ", output.text)
+            found = wait_for(lambda url=url: runs(f"{url}/api", "own", "Completed"))
+            first = first or found[:1]
+            assert found[0]["id"] == first[0]["id"]
+        finally:
+            service.send_signal(signal.SIGTERM)
+            service.wait(60)
+        assert service.returncode == 0, output.text
+
+    (project.root / ".venv/bin").mkdir(parents=True)
+    (project.root / ".venv/bin/python").symlink_to(sys.executable)
+    subprocess.run(["bash", ROOT / "deploy/backup.sh", project.root, tmp_path], check=True, capture_output=True)
+    with sqlite3.connect(tmp_path / ".graft/prefect/prefect.db") as kept:
+        completed = kept.execute("select id from flow_run where state_type = 'COMPLETED'").fetchall()
+    assert (first[0]["id"],) in completed
 
 
 def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(

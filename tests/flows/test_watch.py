@@ -3,11 +3,14 @@
 import io
 import json
 import signal
+from collections.abc import Iterator
 
 import numpy as np
+import pytest
 import yaml
 
 from tests.flows.project import Output, Project, post
+from tests.tasks.webhook import Listener, listening
 
 PROMOTE = (
     "from mlflow import MlflowClient; "
@@ -23,8 +26,14 @@ DRIFT = (
 )
 
 
-def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefect_api: str) -> None:
-    env = {"PREFECT_API_URL": prefect_api}
+@pytest.fixture
+def webhook() -> Iterator[Listener]:
+    with listening() as server:
+        yield server
+
+
+def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefect_api: str, webhook: Listener) -> None:
+    env = {"PREFECT_API_URL": prefect_api, "GRAFT_WEBHOOK_URL": webhook.url}
     pointer = project.root / "data.dvc"
     before, lock = pointer.read_text(), project.lock
     process = project.start("watch", "--every", "0.5", "--settle", "1", env=env)
@@ -59,7 +68,10 @@ def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefec
     assert "✓ pretrain" not in output.text, "the source is what it was"
     (drift,) = json.loads(project.python(DRIFT).stdout)
     assert f"has accuracy {drift['drift/champion_accuracy']:.4f}" in drift["said"]
-    assert drift.keys() >= {"drift/champion_accuracy_before", "drift/gap_mmd"}
+    assert drift.keys() >= {"drift/champion_accuracy_before", "drift/challenger_accuracy", "drift/gap_mmd"}
+    assert [told["outcome"] for told in webhook.heard][:3] == ["unchanged", "refused", "finished"]
+    assert "data/target/train.npz" in webhook.heard[1]["message"]
+    assert {told["project"] for told in webhook.heard} == {project.root.name}
     asked = {"artifacts": {"key": {"any_": ["graft-copy"]}}, "sort": "CREATED_DESC", "limit": 1}
     (artifact,) = post(f"{prefect_api}/artifacts/filter", asked)
     assert "New data: champion version 1 has accuracy" in artifact["data"]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.publish import publish
 from tests.house.imports import ROOT
+from tests.tasks.mlflow_fixture import new_project
 
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
 
@@ -63,3 +65,12 @@ def test_a_backup_holds_databases_that_are_in_use_and_is_renewed(tmp_path: Path)
     assert restored.execute("select name from runs").fetchall() == [("first",), ("second",)]
     assert (target / ".graft/mlflow/artifacts/1/second").read_text() == "second"
     assert (target / ".dvc/cache/files/md5/aa/b").read_text() == "cached"
+
+
+def test_mlflow_s_database_is_still_ours_after_its_upgrade(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project")
+    assert publish(project).recorded.written
+    command = [sys.executable, "-m", "mlflow", "db", "upgrade", "sqlite:///.graft/mlflow/mlflow.db"]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    again = publish(project)
+    assert (again.recorded.written, again.registration.created) == (0, False)

@@ -1,10 +1,7 @@
 """Whoever listens at the webhook hears how a run ended, once, whatever happens on the way."""
 
-import json
 import logging
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,44 +9,15 @@ import pytest
 from tasks.executor.turns import Busy
 from tasks.notify import News, announced
 from tasks.versioning import DataRefused
-
-
-class Listener(HTTPServer):
-    """A webhook on loopback that keeps what it is told, and fails as often as it is asked to."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.heard: list[dict[str, str]] = []
-        self.failures = 0
-        self.url = f"http://127.0.0.1:{self.server_port}/hook/SECRET"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Listener
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.server.failures:
-            self.server.failures -= 1
-            self.send_response(503)
-        else:
-            self.server.heard.append(json.loads(body))
-            self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None: ...
+from tests.tasks.webhook import Listener, listening
 
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
     monkeypatch.setattr("tasks.notify.FIRST_WAIT", 0.01)
-    with Listener() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with listening() as server:
         monkeypatch.setenv("GRAFT_WEBHOOK_URL", server.url)
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_the_end_of_a_run_is_told_in_a_word_and_in_words(listener: Listener, tmp_path: Path) -> None:
