@@ -42,6 +42,17 @@ def test_a_terminal_shows_members_of_a_matrix_in_one_line() -> None:
     assert "register" in last
 
 
+def test_a_terminal_shows_the_gpus_that_stages_hold_and_says_nothing_of_the_cpu() -> None:
+    happenings = [
+        Event("prepare", "running", note="on cpu, 1 thread"),
+        Event("finetune@a-0", "running", note="on cuda:1, 1 thread"),
+        Event("finetune@a-1", "running", note="on cuda:0, 1 thread"),
+    ]
+    last = shown(happenings, terminal=True).rpartition("prepare")[2]
+    assert "cuda:0, cuda:1" in last
+    assert "cpu" not in last
+
+
 def test_what_a_later_step_finds_up_to_date_stays_done() -> None:
     output = shown([Event("prepare", "done", 2.0), Event("prepare", "skipped")], terminal=True)
     assert "up to date" not in output[output.rindex("prepare") :]

@@ -39,7 +39,9 @@ def test_each_stage_that_ran_is_a_prefect_task_run_with_its_log(
         f"{prefect_api}/logs/filter",
         {"logs": {"task_run_id": {"any_": [by_name["finetune@fine_tune-5-0"]["id"]]}}, "limit": 200},
     )
-    assert any("validation loss" in str(log["message"]) for log in found)
+    said = [str(log["message"]) for log in found]
+    assert any("validation loss" in line for line in said)
+    assert any("on cpu, 1 thread" in line for line in said), "where it runs"
 
 
 def test_the_end_of_a_run_is_an_event_of_prefect(finished: tuple[Project, str], prefect_api: str) -> None:
