@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
 
-from tasks.errors import GraftError
+from tasks.errors import PASSING_FAULT, GraftError
 from tasks.executor.dvc_project import Claim, Project, TransientError
 from tasks.executor.execution import Event, Outcome
 from tasks.executor.schedule import RunFailed
@@ -209,6 +210,22 @@ def test_a_dvc_command_beside_a_running_stage_says_what_it_meets(empty: Sandbox)
     assert len(met) == 1
     assert "is busy" in met[0]
     assert "(stage long)" in met[0]
+
+
+def test_a_run_beside_a_dvc_command_that_runs_a_stage_says_who_it_is_and_may_be_tried_again(empty: Sandbox) -> None:
+    empty.stages(long={"cmd": "echo > x; until test -e go; do sleep 0.05; done", "outs": ["x"]})
+    with subprocess.Popen([sys.executable, "-m", "dvc", "repro"], cwd=empty.root, stdout=subprocess.DEVNULL) as stock:
+        while not (empty.root / "x").exists():
+            assert stock.poll() is None
+            time.sleep(0.02)
+        with pytest.raises(RunFailed, match=rf"x' is busy, it is being blocked by: \(PID {stock.pid}\)") as caught:
+            empty.run()
+        assert caught.value.ends_with == PASSING_FAULT
+        assert "remove" not in str(caught.value)
+        (found,) = empty.pipeline().status()
+        assert (found.state, str(stock.pid) in found.reasons[0]) == ("running", True)
+        empty.write("go", "")
+    assert empty.run() == {"long": "up_to_date"}
 
 
 def test_a_note_of_claims_that_was_left_half_written_stops_nobody(empty: Sandbox) -> None:
