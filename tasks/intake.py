@@ -8,7 +8,7 @@ from pathlib import Path
 
 from graft.label_budget import ALL
 from tasks.datasets.check import Budget, check_data, summarise
-from tasks.datasets.dvc_data import POINTER, Changes, compare, is_import, update_import
+from tasks.datasets.dvc_data import POINTER, Changes, changes_between, compare, is_import, update_import
 from tasks.datasets.filling import filling, take_back
 from tasks.errors import AwayError, GraftError
 from tasks.parameters import read_section
@@ -93,4 +93,7 @@ def _update(root: Path, say: OnLine) -> DataVersion:
     except BaseException:  # DVC drops what was there before it looks whether there is anything to take its place
         version_data(root)
         raise
-    return DataVersion(recorded(root), "unchanged" if recorded(root) == before else "updated")
+    after = recorded(root)
+    if after == before:
+        return DataVersion(after, "unchanged")
+    return DataVersion(after, "updated", changes_between(root, before, after))

@@ -81,9 +81,14 @@ class Look:
         self._remote, self._problem, self._asked = "", "", -math.inf
 
     def fingerprint(self) -> str:
-        """A hash of names, sizes and times of files, and of what an origin elsewhere said when it was last asked."""
+        """A hash of names, sizes and times of files, and of what an origin elsewhere said when it was last asked.
+
+        Of data.dvc it is what it says: DVC writes it anew whenever an import is asked for news.
+        """
         hasher = hashlib.sha256(self._ask().encode())
-        for place in filter(None, (self._root / DATA, self._root / POINTER, local_origin(self._root))):
+        with suppress(FileNotFoundError):
+            hasher.update((self._root / POINTER).read_bytes())
+        for place in filter(None, (self._root / DATA, local_origin(self._root))):
             for path, size, changed in sorted(_files(place)):
                 hasher.update(f"{path}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
         return hasher.hexdigest()

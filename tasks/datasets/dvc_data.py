@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,14 +172,33 @@ def folder_from_cache(root: Path, md5: str, target: Path) -> None:
         GraftError: the cache does not hold all of it.
     """
     with _repository(root) as repo:
-        listing = Path(repo.cache.local.oid_to_path(md5))
         try:
-            files = {file["relpath"]: file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
-            for name, oid in files.items():
+            for name, oid in _listed(repo, md5).items():
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(repo.cache.local.oid_to_path(oid), target / name)
         except FileNotFoundError:
             raise GraftError("DVC's cache no longer holds the old data") from None
+
+
+def changes_between(root: Path, before: str, after: str) -> Changes:
+    """The files in which two recorded versions of data/ differ; none are named if the cache does not list both."""
+    with _repository(root) as repo:
+        try:
+            old, new = _listed(repo, before), _listed(repo, after)
+        except FileNotFoundError:
+            return NO_CHANGES
+    modified = {name for name in old.keys() & new.keys() if old[name] != new[name]}
+    return Changes(*(_in_data(names) for names in (new.keys() - old.keys(), old.keys() - new.keys(), modified)))
+
+
+def _in_data(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(f"{DATA}/{name}" for name in names))
+
+
+def _listed(repo: Any, md5: str) -> dict[str, str]:
+    """The files of a folder in DVC's cache with their hashes."""
+    listing = Path(repo.cache.local.oid_to_path(md5))
+    return {file["relpath"]: file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
 
 
 def directory_md5(folder: Path) -> str:
@@ -199,8 +218,8 @@ def _require_whole(root: Path, repo: Any) -> None:
 
     Damaged files are taken out of the cache, so that they can be pulled or rendered anew.
     """
-    listing = Path(repo.cache.local.oid_to_path(recorded_md5(root / POINTER)))
-    recorded = {f"{DATA}/{file['relpath']}": file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
+    listed = _listed(repo, recorded_md5(root / POINTER))
+    recorded = {f"{DATA}/{name}": md5 for name, md5 in listed.items()}
     damaged = sorted(name for name, md5 in recorded.items() if _md5_of_file(root / name) != md5)
     if damaged:
         for name in damaged:

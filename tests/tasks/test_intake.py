@@ -14,6 +14,7 @@ import yaml
 from tasks.errors import GraftError
 from tasks.intake import take_in
 from tasks.versioning import DataRefused, recorded
+from tasks.watch import Look
 from tests.house.imports import ROOT
 from tests.tasks.git_origin import commit_all
 from tests.tasks.raw_data import good_project, pictures, save_pictures
@@ -94,9 +95,14 @@ def test_news_of_an_import_is_fetched_and_versioned(imported: tuple[Path, Path])
     root, origin = imported
     assert take_in(root).what == "unchanged"
     add(origin / "target")
-    assert take_in(root).what == "updated"
+    found = take_in(root)
+    assert found.what == "updated"
+    assert "1 added (data/target/train/one/008.png)" in str(found.changes)
+    assert "removed" not in str(found.changes)
     assert (root / "data/target/train/one/008.png").exists()
+    seen = Look(root, print).fingerprint()
     assert take_in(root).what == "unchanged"
+    assert Look(root, print).fingerprint() == seen, "who watches would run again, and again"
 
 
 def test_news_of_another_repository_is_fetched_and_no_copy_of_that_is_left(
@@ -117,6 +123,9 @@ def test_news_of_another_repository_is_fetched_and_no_copy_of_that_is_left(
     assert take_in(root).what == "updated"
     assert (root / "data/target/train/one/008.png").exists()
     assert [*temporary.iterdir()] == []
+    seen = Look(root, print).fingerprint()
+    assert take_in(root).what == "unchanged"
+    assert Look(root, print).fingerprint() == seen, "who watches would run again, and again"
 
 
 def test_faulty_news_of_an_import_goes_and_what_was_there_comes_back(imported: tuple[Path, Path]) -> None:
