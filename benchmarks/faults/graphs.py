@@ -140,7 +140,7 @@ def compare(ours: Path, stock: Path) -> str:
         by_stock = subprocess.run([DVC, "repro", *targets], cwd=stock, capture_output=True, text=True, check=False)
         if done.returncode or by_stock.returncode:
             return f"{round_}: graft {done.returncode}, dvc {by_stock.returncode}\n{done.stdout}\n{by_stock.stderr}"
-        by_us, by_them = files(ours), files(stock)
+        by_us, by_them = contents(ours), contents(stock)
         if differing := sorted(path for path in by_us.keys() | by_them.keys() if by_us.get(path) != by_them.get(path)):
             return f"{round_}: {', '.join(differing)}: not the same"
         if left := to_do(ours) or to_do(stock):
@@ -151,7 +151,7 @@ def compare(ours: Path, stock: Path) -> str:
     return ""
 
 
-def files(root: Path) -> dict[str, bytes]:
+def contents(root: Path) -> dict[str, bytes]:
     """All files of a project but DVC's own folder, with what they hold."""
     found = (path for path in sorted(root.rglob("*")) if path.is_file() and ".dvc" not in path.relative_to(root).parts)
     return {str(path.relative_to(root)): path.read_bytes() for path in found}

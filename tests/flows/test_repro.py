@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,25 +23,27 @@ STAGES = {
 }
 
 
+def make_repository(folder: Path, stages: dict[str, Any]) -> Path:
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, cwd=folder, check=True)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    return folder
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
-        subprocess.run(command, cwd=tmp_path, check=True)
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": STAGES}))
-    return tmp_path
+    return make_repository(tmp_path, STAGES)
 
 
 @pytest.fixture
 def at_work(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A run in the repository `tmp_path`; `slow` waits for a file `go`, `quick` reads what that writes."""
-    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
-        subprocess.run(command, cwd=tmp_path, check=True)
     slow = "echo ran >> runs.log; echo half > slow.txt; while ! test -e go; do sleep 0.02; done; echo whole > slow.txt"
     stages = {
         "slow": {"cmd": slow, "outs": ["slow.txt"]},
         "quick": {"cmd": "cp slow.txt quick.txt", "deps": ["slow.txt"], "outs": ["quick.txt"]},
     }
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    make_repository(tmp_path, stages)
     with start(tmp_path) as process:
         while not (tmp_path / "slow.txt").exists():
             assert process.poll() is None

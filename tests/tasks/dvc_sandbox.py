@@ -82,6 +82,12 @@ class Sandbox:
         return Sandbox(root, self.runner)
 
 
+def dvc(root: Path, *arguments: str) -> str:
+    """Run the real command in the project `root`; what it prints."""
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+
+
 @functools.cache
 def template(*, git: bool) -> Path:
     """An empty DVC project, made once."""

@@ -16,12 +16,9 @@ from tasks.intake import take_in
 from tasks.versioning import DataRefused, recorded
 from tasks.watch import Look
 from tests.house.imports import ROOT
+from tests.tasks.dvc_sandbox import dvc
 from tests.tasks.git_origin import commit_all
 from tests.tasks.raw_data import good_project, pictures, save_pictures
-
-
-def dvc(root: Path, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

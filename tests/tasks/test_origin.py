@@ -1,7 +1,6 @@
 """What an import's origin holds now, asked of a real repository and a real remote of DVC."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tasks.datasets.origin import local_origin, remote_state
 from tasks.errors import AwayError
 from tasks.watch import Look
 from tests.house.imports import ROOT
+from tests.tasks.dvc_sandbox import dvc
 from tests.tasks.git_origin import commit_all
 
 
@@ -31,10 +31,6 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Repo.init(str(folder), no_scm=True).close()
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return folder
-
-
-def dvc(root: Path, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, check=True, capture_output=True)
 
 
 def import_repository(root: Path, origin: Path, *options: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.executor.warm import LocalRunner
-from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
+from tests.tasks.dvc_sandbox import Sandbox, dvc, new_sandbox
 from tests.tasks.git_origin import commit_all
 
 
@@ -214,16 +214,12 @@ def test_stock_has_nothing_to_do_after_us_and_we_nothing_after_stock(tmp_path: P
     stock = ours.twin()
 
     ours.run()
-    dvc(stock, "repro")
+    dvc(stock.root, "repro")
     assert_same(ours, stock, ".gitignore")
     assert git_status(ours) == git_status(stock)
-    assert "up to date" in dvc(ours, "status")
-    assert "up to date" in dvc(ours, "repro")
+    assert "up to date" in dvc(ours.root, "status")
+    assert "up to date" in dvc(ours.root, "repro")
     assert set(stock.run().values()) == {"up_to_date"}
-
-
-def dvc(sandbox: Sandbox, *arguments: str) -> str:
-    return subprocess.run(["dvc", *arguments], cwd=sandbox.root, check=True, capture_output=True, text=True).stdout
 
 
 def git_status(sandbox: Sandbox) -> str:

@@ -18,11 +18,7 @@ from tasks.datasets.dvc_data import Changes, directory_md5
 from tasks.errors import PASSING_FAULT, AwayError, GraftError
 from tasks.versioning import DataRefused, data_status, version_data, version_demo
 from tests.house.imports import ROOT
-
-
-def dvc(root: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+from tests.tasks.dvc_sandbox import dvc
 
 
 @pytest.fixture(scope="module")
