@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.projects import ROOT, set_parameters
-from tasks.parameters import load_yaml
+from tasks.settings.yaml_sections import load_yaml
 
 SETTINGS = ("params.yaml", "mlflow.yaml", "prefect.yaml")
 HUGE = (1 << 31) - 1
@@ -397,7 +397,7 @@ def weights_broken(root: Path, chance: random.Random) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from graft.network import Description, Network
+    from graft.networks.network import Description, Network
 
     said: dict[str, Any] = {"backbone": "convnet_tiny", "channels": 1, "image_size": 8, "mean": [0.5], "std": [0.5]}
     state: dict[str, Any] = dict(Network(Description("convnet_tiny", ("one", "two"), 1, 8)).state_dict())

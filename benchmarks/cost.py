@@ -21,17 +21,18 @@ from rich.table import Table
 
 from benchmarks import study
 from benchmarks.projects import clone, graft, run
-from graft.cost import multiply_adds, parameters
+from graft.data.split import Domains, Split
 from graft.loop import train
-from graft.network import Description, Network, predict
+from graft.measures.cost import multiply_adds, parameters
+from graft.networks.network import Description, Network, predict
 from graft.settings import Training
-from graft.split import Domains, Split
 from graft.strategies import strategy_names
 from graft.strategies.distill import Distill
 from graft.strategies.linear_probe import LinearProbe
-from tasks.artifacts import load_network, load_split
-from tasks.parameters import read_section
+from tasks.artifacts.networks import load_network
+from tasks.artifacts.splits import load_split
 from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.yaml_sections import read_section
 
 LABELS = 10
 EPOCHS = 20

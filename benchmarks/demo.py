@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import clone
-from tasks.summary_view import read_summary
+from tasks.results.read import read_summary
 
 EXPECTED = {
     "gradual_unfreeze": (0.955, 0.995),

@@ -21,7 +21,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from tasks.executor.warm import Command, LocalRunner
+from tasks.executor.processes.runner import Command, LocalRunner
 
 REPOSITORY = Path(__file__).parents[1]
 DVC = str(Path(sys.executable).with_name("dvc"))

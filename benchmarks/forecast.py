@@ -28,12 +28,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import clone, graft, set_parameters
-from tasks.datasets.demo import make_demo
+from tasks.datasets.demo.digits import make_demo
 from tasks.forecast import ranked_by
-from tasks.forecast_score import score_ranking
-from tasks.forecasting import own
+from tasks.results.forecast_score import score_ranking
+from tasks.results.forecast_words import own
+from tasks.results.read import budgets, read_summary
 from tasks.settings.forecast import OWN
-from tasks.summary_view import budgets, read_summary
 
 LABEL_BUDGETS = [1, 5, 10]
 REALISED = ("linear_probe", "fine_tune")

@@ -30,16 +30,16 @@ from rich.table import Table
 
 from benchmarks.breaking import KINDS, make_project
 from benchmarks.projects import ROOT
-from tasks.errors import GraftError
-from tasks.given.given import write_given
-from tasks.given.origins import origin
-from tasks.mlflow_settings import read_mlflow_settings
-from tasks.parameters import read_section
-from tasks.prefect_settings import read_deployments
+from tasks.checks.parameters import check_parameters
+from tasks.common.errors import GraftError
 from tasks.prepare import prepare
-from tasks.settings.check_parameters import check_parameters
+from tasks.settings.mlflow import read_mlflow_settings
+from tasks.settings.prefect import read_deployments
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.yaml_sections import read_section
+from tasks.source_models.find import origin
+from tasks.source_models.given_network import write_given
 
 MOST_SECONDS, MOST_BYTES = 60, 2_000_000_000
 GOOD = ("told", "skipped", "harmless")

@@ -26,13 +26,13 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from graft.data.on_disk import OnDisk
+from graft.data.split import Domains, Split
 from graft.loop import train
-from graft.network import Description, Network
-from graft.on_disk import OnDisk
+from graft.networks.network import Description, Network
 from graft.settings import Augmentation, Training
-from graft.split import Domains, Split
 from graft.strategies.scratch import Scratch
-from tasks.npy import NpyReader
+from tasks.common.npy import NpyReader
 
 BATCH = 128
 SIZE = 16

@@ -25,13 +25,13 @@ from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import study
-from graft.comparison import gains_over, seed_interval, verdict
-from graft.efficientnet_lite import MEAN, STD, from_published
+from graft.data.sampling import draw_labels, hold_out
+from graft.data.split import Domains, Split
 from graft.loop import train
-from graft.network import Description, Network, predict
-from graft.sampling import draw_labels, hold_out
+from graft.measures.comparison import gains_over, seed_interval, verdict
+from graft.networks.efficientnet_lite import MEAN, STD, from_published
+from graft.networks.network import Description, Network, predict
 from graft.settings import Augmentation, Training
-from graft.split import Domains, Split
 from graft.strategies import strategy_names
 from graft.strategies.linear_probe import LinearProbe
 from tasks.datasets.pictures import fit, read_picture

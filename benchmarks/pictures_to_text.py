@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import graft
-from tasks.report.words import SYMBOLS, interval, percent, points, spread
+from tasks.results.words import SYMBOLS, interval, percent, points, spread
 
 LABELS = ("20", "all")
 SETTINGS = (

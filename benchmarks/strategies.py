@@ -21,8 +21,8 @@ from rich.table import Table
 
 from benchmarks.projects import clone, graft, set_parameters
 from graft.strategies import strategy_class, strategy_names
-from tasks.report.companions import depth_sweep
-from tasks.summary_view import budgets, read_summary
+from tasks.results.companions import depth_sweep
+from tasks.results.read import budgets, read_summary
 
 LEAST = {1: 0.80, 5: 0.93, 10: 0.97}
 KNOBS = {"layer_transfer": {"sweep": True}}

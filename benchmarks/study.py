@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from graft.data.sampling import draw_labels
+from graft.data.split import Domains, Split
 from graft.loop import train
-from graft.network import Network, predict
-from graft.sampling import draw_labels
+from graft.networks.network import Network, predict
 from graft.settings import Training
-from graft.split import Domains, Split
 from graft.strategies import strategy_class
-from tasks.artifacts import load_network, load_split, save_network, save_split
+from tasks.artifacts.networks import load_network, save_network
+from tasks.artifacts.splits import load_split, save_split
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from tasks.environment import find_project, prepare_environment
-from tasks.errors import PASSING_FAULT, PERMANENT_FAULT, GraftError, in_words, of_the_disk
-from tasks.executor.turns import IfBusy, turn
-from tasks.local_server import interrupted_by_sigterm
+from tasks.common.environment import find_project, prepare_environment
+from tasks.common.errors import PASSING_FAULT, PERMANENT_FAULT, GraftError, in_words, of_the_disk
+from tasks.common.local_server import interrupted_by_sigterm
+from tasks.executor.one_run_at_a_time import IfBusy, turn
 
 app = typer.Typer(
     name="graft",
@@ -108,7 +108,7 @@ def init(
 ) -> None:
     """Start a project for data of your own in DIR: asks a few questions on a terminal, and none elsewhere."""
     with told():
-        from flows.new_project import Given, start_project
+        from flows.commands.new_project import Given, start_project
 
         given = Given(
             name,
@@ -138,8 +138,8 @@ def run(
 ) -> None:
     """Bring everything up to date: data, stages, MLflow and the registry; then show the leaderboard."""
     with project() as root:
-        from flows.leaderboard import leaderboard
-        from flows.running import bring_up_to_date
+        from flows.commands.run import bring_up_to_date
+        from flows.views.leaderboard import leaderboard
 
         with turn(root, if_busy):
             published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data, devices=devices)
@@ -165,10 +165,10 @@ def repro(
 ) -> None:
     """Do what dvc repro does, in parallel: for any DVC project, with the same dvc.lock."""
     with told():
-        from flows.repro import reproduce
-        from tasks import events
-        from tasks.executor.devices import find_devices
-        from tasks.pipeline import Pipeline
+        from flows.commands.repro import reproduce
+        from tasks.executor import events
+        from tasks.executor.pipeline import Pipeline
+        from tasks.executor.resources.gpus import find_devices
 
         pipeline = Pipeline(Path.cwd(), jobs=jobs, on_event=events.tell, if_busy=if_busy, devices=find_devices(devices))
         reproduce(pipeline, console, targets or [], keep_going=keep_going, dry=dry)
@@ -195,7 +195,7 @@ def schedule(
 ) -> None:
     """Run the flow by itself as prefect.yaml says: serve it on this machine, with Prefect's page on loopback."""
     with project() as root:
-        from flows import schedule as scheduling
+        from flows.commands import schedule as scheduling
 
         if deploy:
             scheduling.deploy(root, console)
@@ -210,7 +210,7 @@ def watch(
 ) -> None:
     """Run whenever the data changes: version it if the check finds no fault, and do only what it makes necessary."""
     with project() as root:
-        from tasks.watch import watch as keep_watch
+        from tasks.data_versions.watch import watch as keep_watch
 
         keep_watch(root, lambda text: console.print(f"{time.strftime('%X')} {text}"), every=every, settle=settle)
 
@@ -219,7 +219,7 @@ def watch(
 def status() -> None:
     """Say what a run would do, and why; nothing is run."""
     with project() as root:
-        from flows.running import show_status
+        from flows.commands.run import show_status
 
         show_status(root, console)
 
@@ -233,7 +233,7 @@ def forecast(
 ) -> None:
     """Say what transfer will bring before it is paid for: the domain gap, and which source suits the target."""
     with project() as root:
-        from flows.forecast import show_forecast
+        from flows.commands.forecast import show_forecast
 
         show_forecast(root, console, models or [])
 
@@ -244,7 +244,7 @@ def report(
 ) -> None:
     """Print the leaderboard and open the report of the last run."""
     with project() as root:
-        from flows.leaderboard import leaderboard
+        from flows.views.leaderboard import leaderboard
 
         page = root / "reports/index.html"
         if not page.exists():
@@ -259,7 +259,7 @@ def report(
 def cost() -> None:
     """Measure what the networks cost in use: parameters, operations, latency on this machine."""
     with project() as root:
-        from flows.in_use import show_cost
+        from flows.views.cost import show_cost
 
         show_cost(root, console)
 
@@ -271,7 +271,7 @@ def ui(
 ) -> None:
     """Serve MLflow on loopback, opened on the runs compared by strategy; Ctrl-C ends it."""
     with project() as root:
-        from tasks.mlflow_server import serve
+        from tasks.tracking.page import serve
 
         serve(root, port=port, open_page=show and sys.stdout.isatty())
 
@@ -282,9 +282,9 @@ def strategies(
 ) -> None:
     """List the transfer strategies, or explain one."""
     with project() as root:
-        from flows.strategies import explain, overview
+        from flows.views.strategies import explain, overview
         from graft.strategies import look_in
-        from tasks.stage_code import OWN_STRATEGIES
+        from tasks.stage.code import OWN_STRATEGIES
 
         look_in(root / OWN_STRATEGIES)
         console.print(explain(name) if name else overview())
@@ -294,8 +294,8 @@ def strategies(
 def data_demo() -> None:
     """Make the demo data: digits rendered from fonts (source) and real handwritten ones (target)."""
     with project() as root:
-        from flows.running import in_words
-        from tasks.versioning import version_demo
+        from flows.commands.run import in_words
+        from tasks.data_versions.version import version_demo
 
         with console.status("making the demo data") as shown:
             made = version_demo(root, shown.update)
@@ -318,8 +318,8 @@ def data_add(
 ) -> None:
     """Copy data into the project, check it, version it with DVC, and print its card; bad data changes nothing."""
     with project() as root, turn(root, if_busy):
-        from flows.data_card import show
-        from tasks.datasets.adding import add
+        from flows.views.data_card import show
+        from tasks.data_versions.add import add
 
         with console.status("looking") as shown:
             card = add(root, role, path, downloads=downloads, on_line=shown.update)
@@ -331,8 +331,8 @@ def data_add(
 def data_card() -> None:
     """Print the card of the data: counts, balance, sizes, duplicates, pictures, and what a run will make of it."""
     with project() as root:
-        from flows.data_card import show
-        from tasks.datasets.adding import card_of
+        from flows.views.data_card import show
+        from tasks.data_versions.add import card_of
 
         with console.status("looking at every picture"):
             card = card_of(root)
@@ -343,7 +343,7 @@ def data_card() -> None:
 def data_check() -> None:
     """Check the data and the label budget; report all faults at once."""
     with project() as root:
-        from flows.running import show_faults
+        from flows.commands.run import show_faults
 
         show_faults(root, console)
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.addresses import without_password
-from tasks.errors import AwayError
-from tasks.local_server import LocalServer, free_port, started, wait_until_it_answers
+from tasks.common.errors import AwayError
+from tasks.common.local_server import LocalServer, free_port, started, wait_until_it_answers
+from tasks.common.urls import without_password
 
 LOG = Path(".graft/logs/prefect.log")
 HOST = "127.0.0.1"

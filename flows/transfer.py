@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from tasks.environment import prepare_here
-from tasks.lifeline import end_with_service
+from tasks.common.environment import prepare_here
+from tasks.common.parent_death import end_with_service
 
 end_with_service()
 prepare_here()  # Prefect reads its settings when it is imported
@@ -12,9 +12,9 @@ from prefect import flow  # noqa: E402
 from prefect.client.schemas.objects import State  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
-from tasks.executor.turns import Busy  # noqa: E402
-from tasks.records.published import Published  # noqa: E402
+from tasks.executor.one_run_at_a_time import Busy  # noqa: E402
 from tasks.steps import open_project, publish  # noqa: E402
+from tasks.tracking.published import Published  # noqa: E402
 
 
 @flow(name="transfer", persist_result=False)

@@ -13,17 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graft.augment import augment
-from graft.checkpoint import NEVER, Checkpoints, random_states, set_random_states
-from graft.feature_cache import cache_features
-from graft.keeper import Keeper
-from graft.network import Network, as_read, channels_last, predict
-from graft.on_disk import OnDisk
-from graft.sampling import Batches
-from graft.selection import Evaluation
+from graft.contract import Batch, Step, Strategy
+from graft.data.augment import augment
+from graft.data.on_disk import OnDisk
+from graft.data.sampling import Batches
+from graft.data.split import Domains, Split
+from graft.networks.network import Network, as_read, channels_last, predict
 from graft.settings import Training
-from graft.split import Domains, Split
-from graft.strategies.base import Batch, Step, Strategy
+from graft.training.checkpoint import NEVER, Checkpoints, random_states, set_random_states
+from graft.training.feature_cache import cache_features
+from graft.training.keeper import Keeper
+from graft.training.selection import Evaluation
 
 
 @dataclass(frozen=True)

@@ -15,31 +15,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graft.cost import multiply_adds, parameters
-from graft.device import choose_device
-from graft.lead_metric import lead_metric
-from graft.metrics import score
-from graft.network import Network, predict
-from graft.projection import draw, project
+from graft.data.split import Split
+from graft.measures.cost import multiply_adds, parameters
+from graft.measures.lead_metric import lead_metric
+from graft.measures.metrics import score
+from graft.measures.projection import draw, project
+from graft.networks.device import choose_device
+from graft.networks.network import Network, predict
 from graft.settings import Metric
-from graft.split import Split
-from tasks.artifacts import load_network, load_split, load_texts
-from tasks.chosen import network_of, pictures_of
-from tasks.environment import prepare_environment
-from tasks.errors import GraftError
-from tasks.files import new_folder, write_json, write_text
-from tasks.forecast_score import realised_gains, score_forecast
-from tasks.forecasting import own
-from tasks.npz import save_npz
-from tasks.parameters import load_yaml, read_section
-from tasks.plan import BASELINE, FROM, Plan, read_plan, sweep
-from tasks.reading import as_read_by
+from tasks.artifacts.networks import load_network
+from tasks.artifacts.splits import load_split, load_texts
+from tasks.artifacts.tokens import as_read_by
+from tasks.common.environment import prepare_environment
+from tasks.common.errors import GraftError
+from tasks.common.files import new_folder, write_json, write_text
+from tasks.common.npz import save_npz
 from tasks.report.evidence import Embedding, Evidence
+from tasks.results.forecast_score import realised_gains, score_forecast
+from tasks.results.forecast_words import own
+from tasks.results.read import METRICS
+from tasks.results.summary import DIGITS, Measured, Said, summarise
 from tasks.settings.evaluate import EvaluateSettings
-from tasks.stage import run_stage
-from tasks.summary import DIGITS, Measured, Said, summarise
-from tasks.summary_view import METRICS
-from tasks.trials import Trial, choose_candidate, load_trials
+from tasks.settings.yaml_sections import load_yaml, read_section
+from tasks.source_models.in_use import network_of, pictures_of
+from tasks.stage.process import run_stage
+from tasks.trials.on_disk import Trial, choose_candidate, load_trials
+from tasks.trials.plan import BASELINE, FROM, Plan, read_plan, sweep
 
 PARAMS = Path("params.yaml")
 DATA = Path("build/data")
@@ -61,7 +62,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     """
     # matplotlib, below the report, reads its folders from the environment when it is imported.
     from tasks.report.build import build_figures, build_report
-    from tasks.report.svg import standalone
+    from tasks.report.figures.svg import standalone
 
     torch.set_num_threads(settings.threads)
     plan = read_plan(PARAMS)

@@ -15,33 +15,34 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from graft.carry import carried, require_source
-from graft.cost import multiply_adds, parameters
-from graft.device import choose_device
-from graft.label_budget import read_labels
+from graft.contract import Strategy
+from graft.data.label_budget import read_labels
+from graft.data.sampling import LabelledTarget, draw_labels
+from graft.data.split import Domains, Split
 from graft.loop import Fit, train
-from graft.metrics import score
-from graft.network import Network, predict
-from graft.sampling import LabelledTarget, draw_labels
+from graft.measures.cost import multiply_adds, parameters
+from graft.measures.metrics import score
+from graft.networks.device import choose_device
+from graft.networks.network import Network, predict
 from graft.settings import Training
-from graft.split import Domains, Split
 from graft.strategies import look_in, strategy_class
-from graft.strategies.base import Strategy
-from tasks.artifacts import load_network, load_split, save_network
-from tasks.checkpoints import StageCheckpoints
-from tasks.chosen import network_of, pictures_of
-from tasks.curves import announce, write_curve
-from tasks.errors import GraftError
-from tasks.files import new_folder, write_json
-from tasks.parameters import load_yaml, parse, read_section
-from tasks.plan import FROM, ORACLE, Entry, wrong_section
-from tasks.reading import as_read_by, tokenizer_of
-from tasks.search import main_knob, search
+from graft.techniques.carry import carried, require_source
+from tasks.artifacts.networks import load_network, save_network
+from tasks.artifacts.splits import load_split
+from tasks.artifacts.tokens import as_read_by, tokenizer_of
+from tasks.common.errors import GraftError
+from tasks.common.files import new_folder, write_json
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.tune import TuneSettings
-from tasks.stage import batch_parts, run_stage
-from tasks.stage_code import OWN_STRATEGIES
+from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.source_models.in_use import network_of, pictures_of
+from tasks.stage.checkpoints import StageCheckpoints
+from tasks.stage.code import OWN_STRATEGIES
+from tasks.stage.process import batch_parts, run_stage
+from tasks.trials.curves import announce, write_curve
+from tasks.trials.plan import FROM, ORACLE, Entry, wrong_section
+from tasks.trials.search import main_knob, search
 
 PARAMS = Path("params.yaml")
 POOL = Path("build/data/pool")

@@ -16,29 +16,30 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from graft.comparison import seed_interval, verdict
-from graft.device import choose_device
-from graft.domain_gap import domain_gap
-from graft.input_fit import input_fit
-from graft.label_budget import Labels, by_size
-from graft.network import Network, predict
-from graft.on_disk import in_memory
-from graft.sampling import draw_labels
+from graft.data.label_budget import Labels, by_size
+from graft.data.on_disk import in_memory
+from graft.data.sampling import draw_labels
+from graft.data.split import Split
+from graft.measures.comparison import seed_interval, verdict
+from graft.measures.domain_gap import domain_gap
+from graft.measures.input_fit import input_fit
+from graft.measures.transferability import h_score, leep, logme, nce, probe_accuracy
+from graft.networks.device import choose_device
+from graft.networks.network import Network, predict
 from graft.settings import Seed
-from graft.split import Split
-from graft.transferability import h_score, leep, logme, nce, probe_accuracy
-from tasks.artifacts import load_description, load_network
-from tasks.chosen import PRETRAINED, choose
-from tasks.datasets.tokenizer import TOKENIZER
-from tasks.errors import GraftError
-from tasks.files import new_folder, write_json
-from tasks.forecast_models import Packed, Seen, look, model_folders
-from tasks.parameters import load_yaml, parse, read_section
+from tasks.artifacts.networks import load_description, load_network
+from tasks.artifacts.packed import Packed
+from tasks.common.errors import GraftError
+from tasks.common.files import new_folder, write_json
+from tasks.datasets.text.tokenizer import TOKENIZER
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.sources import BEST, read_use, source_names
-from tasks.stage import run_stage
+from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.source_models.compare import Seen, look, model_folders
+from tasks.source_models.in_use import PRETRAINED, choose
+from tasks.stage.process import run_stage
 
 PARAMS = "params.yaml"
 DATA = Path("build/data")

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from tenacity import Retrying, stop_after_attempt, wait_exponential
 
-from tasks.executor.turns import Busy
-from tasks.records.published import load_published
-from tasks.versioning import DataRefused
+from tasks.data_versions.version import DataRefused
+from tasks.executor.one_run_at_a_time import Busy
+from tasks.tracking.published import load_published
 
 logger = logging.getLogger("graft.notify")
 

@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from tasks.datasets.card import build_card, describe_part, recorded_md5
+from tasks.common.errors import GraftError
+from tasks.common.files import new_folder, write_json
+from tasks.common.npy import NpyReader, NpyWriter
+from tasks.data_versions.pointer import recorded_md5
+from tasks.datasets.card import build_card, describe_part
 from tasks.datasets.check import Examined, Keep, Part, examine, summarise
-from tasks.datasets.packed_texts import pack_texts
+from tasks.datasets.pack_texts import pack_texts
 from tasks.datasets.pictures import fit
-from tasks.errors import GraftError
-from tasks.files import new_folder, write_json
-from tasks.npy import NpyReader, NpyWriter
-from tasks.parameters import read_section
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
-from tasks.stage import run_stage
+from tasks.settings.yaml_sections import read_section
+from tasks.stage.process import run_stage
 
 OUTPUT = Path("build/data")
 PARTS = ("source", "pool", "test")

@@ -5,14 +5,14 @@ Reads build/data/source, build/sources/weights and section `pretrain`; writes bu
 
 from pathlib import Path
 
-from tasks.artifacts import load_split
-from tasks.files import new_folder
-from tasks.given.read import read_origin
-from tasks.parameters import read_section
-from tasks.reading import as_read_by, tokenizer_of
+from tasks.artifacts.splits import load_split
+from tasks.artifacts.tokens import as_read_by, tokenizer_of
+from tasks.common.files import new_folder
 from tasks.settings.pretrain import PretrainSettings
-from tasks.source_training import source_model
-from tasks.stage import run_stage
+from tasks.settings.yaml_sections import read_section
+from tasks.source_models.origin import read_origin
+from tasks.source_models.train import source_model
+from tasks.stage.process import run_stage
 
 SOURCE = Path("build/data/source")
 WEIGHTS = Path("build/sources/weights")

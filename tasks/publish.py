@@ -6,11 +6,11 @@ One process does both, because importing MLflow and opening its database costs m
 import sys
 from pathlib import Path
 
-from tasks.checkpoint_folders import prune
-from tasks.errors import PERMANENT_FAULT, GraftError, in_words
-from tasks.records.published import Published, Registration, save_published
-from tasks.registry import register
-from tasks.tracking import record
+from tasks.common.errors import PERMANENT_FAULT, GraftError, in_words
+from tasks.registry.register import register
+from tasks.stage.checkpoint_folders import prune
+from tasks.tracking.published import Published, Registration, save_published
+from tasks.tracking.record import record
 
 
 def publish(root: Path) -> Published:

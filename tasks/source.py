@@ -8,19 +8,19 @@ import argparse
 import shutil
 from pathlib import Path
 
-from tasks.artifacts import load_split
-from tasks.chosen import DATA, SOURCE, SOURCES
-from tasks.environment import prepare_environment
-from tasks.files import new_folder
-from tasks.given.given import write_given
-from tasks.given.origins import origin
-from tasks.given.read import read_origin
+from tasks.artifacts.splits import load_split
+from tasks.artifacts.tokens import as_read_by, tokenizer_of
+from tasks.common.environment import prepare_environment
+from tasks.common.files import new_folder
 from tasks.prepare import prepare
-from tasks.reading import as_read_by, tokenizer_of
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.sources import read_source
-from tasks.source_training import source_model
-from tasks.stage import run_stage
+from tasks.source_models.find import origin
+from tasks.source_models.given_network import write_given
+from tasks.source_models.in_use import DATA, SOURCE, SOURCES
+from tasks.source_models.origin import read_origin
+from tasks.source_models.train import source_model
+from tasks.stage.process import run_stage
 
 
 def source(project: Path, name: str) -> None:

@@ -16,23 +16,25 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 
-from tasks import events, versioning
-from tasks.environment import find_project, prepare_environment
-from tasks.executor import warm
-from tasks.executor.devices import Devices, find_devices
-from tasks.executor.dvc_project import SourceChangedError
-from tasks.executor.execution import Outcome
+from tasks.checks.project import make_ready
+from tasks.common.environment import find_project, prepare_environment
+from tasks.data_versions.take_in import take_in
+from tasks.data_versions.version import ATTEMPTS
+from tasks.data_versions.version import version_data as version_recorded_data
+from tasks.executor import events
+from tasks.executor.dvc.dvc_project import SourceChangedError
+from tasks.executor.execute import Outcome
+from tasks.executor.one_run_at_a_time import IfBusy, turn
+from tasks.executor.pipeline import Pipeline
+from tasks.executor.processes.runner import start
+from tasks.executor.resources.gpus import Devices, find_devices
+from tasks.executor.run_module import run_module
 from tasks.executor.schedule import Job, RunFailed
-from tasks.executor.turns import IfBusy, turn
-from tasks.intake import take_in
-from tasks.module import run_module
 from tasks.notify import EVENT, News, announced
-from tasks.pipeline import Pipeline
-from tasks.readiness import make_ready
-from tasks.records.published import Published, load_published
-from tasks.report.markdown import in_markdown
+from tasks.tracking.markdown import in_markdown
+from tasks.tracking.published import Published, load_published
 
-logger = logging.getLogger("graft.stages")
+logger = logging.getLogger("graft.networks.stages")
 _jobs: dict[str, Job] = {}
 
 
@@ -49,7 +51,7 @@ def run_stage(name: str) -> Outcome:
 def version_data(root: Path, update: bool) -> str:
     """Pull, make or check `data/` against `data.dvc`; the hash of the data."""
     with events.step("version data"):
-        return (take_in(root) if update else versioning.version_data(root)).md5
+        return (take_in(root) if update else version_recorded_data(root)).md5
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -95,7 +97,7 @@ class Stages:
         Raises:
             GraftError: the data is refused, it changes again and again, or a knob of a strategy cannot be used.
         """
-        for _ in range(versioning.ATTEMPTS - 1):
+        for _ in range(ATTEMPTS - 1):
             try:
                 return self._prepare(update_data)
             except RunFailed as failed:
@@ -114,8 +116,8 @@ class Stages:
         """Whether any stage has to; then the knobs of all strategies are checked, before anything is trained."""
         self.changed = any(stage.state != "up_to_date" for stage in self._pipeline.status())
         if self.changed:
-            warm.start()
-            run_module("tasks.settings.check_parameters", self.root)
+            start()
+            run_module("tasks.checks.parameters", self.root)
         return self.changed
 
     def check_strategies(self) -> None:
@@ -124,7 +126,7 @@ class Stages:
         Raises:
             GraftError: some cannot; all of them, with their reasons.
         """
-        run_module("tasks.suitability", self.root)
+        run_module("tasks.checks.strategies", self.root)
 
     def run(self, *targets: str) -> None:
         """Bring stages, or all members of groups, up to date; each that changed is a Prefect task run."""
@@ -148,7 +150,7 @@ def open_project(root: str | None, jobs: int | None, devices: str, if_busy: IfBu
     """
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
-    logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.events` logs
+    logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.executor.events` logs
     found = find_devices(devices)
     with announced(folder, _emit) as news, turn(folder, if_busy):
         make_ready(folder)

@@ -7,12 +7,12 @@ or, with `pretrain.weights: none`, the latter alone.
 
 from pathlib import Path
 
-from tasks.environment import prepare_environment
-from tasks.given.given import write_given
-from tasks.given.origins import origin
-from tasks.parameters import read_section
+from tasks.common.environment import prepare_environment
 from tasks.settings.pretrain import PretrainSettings
-from tasks.stage import run_stage
+from tasks.settings.yaml_sections import read_section
+from tasks.source_models.find import origin
+from tasks.source_models.given_network import write_given
+from tasks.stage.process import run_stage
 
 OUTPUT = Path("build/sources/weights")
 

@@ -18,6 +18,6 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "PREFECT_API_URL")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what it runs in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of the tests are to take Ctrl-C
 
-from tasks.environment import prepare_environment  # noqa: E402  (the environment comes before the libraries)
+from tasks.common.environment import prepare_environment  # noqa: E402  (the environment comes before the libraries)
 
 prepare_environment(STATE)

@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.faults.small import command, copy, prefect, small_project
-from tasks.local_server import LocalServer, free_port, running
+from tasks.common.local_server import LocalServer, free_port, running
 
 QUERIES = {
     "metrics of steps": "select t.value, m.key, m.step, m.value from metrics m join tags t on t.run_uuid = m.run_uuid "

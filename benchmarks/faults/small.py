@@ -20,7 +20,7 @@ import psutil
 from dvc.repo import Repo
 
 from benchmarks.projects import clone, set_parameters
-from tasks.local_server import LocalServer, free_port, running
+from tasks.common.local_server import LocalServer, free_port, running
 
 SMALL = {
     "seeds": [0, 1],

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.datasets.demo import render_digits
-from tasks.npz import save_npz
+from tasks.common.npz import save_npz
+from tasks.datasets.demo.digits import render_digits
 
 PACKAGES = {
     "matplotlib": "plots",

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # who only wants the names need not wait for torch
-    from graft.strategies.base import Strategy
+    from graft.contract import Strategy
 
-_NOT_STRATEGIES = {"__init__", "base"}
 _FOLDERS = {Path(__file__).parent: "graft/strategies"}
 """Where strategies are looked for, in this order, and what messages call each folder."""
 
@@ -57,7 +56,7 @@ def misnamed_files() -> list[str]:
 def _files() -> dict[str, Path]:
     """The file of each strategy by its name; of two with one name, the first."""
     found = [path for folder in reversed(_FOLDERS) for path in folder.glob("[a-z]*.py")]
-    return {path.stem: path for path in found if _is_name(path.stem) and path.stem not in _NOT_STRATEGIES}
+    return {path.stem: path for path in found if _is_name(path.stem)}
 
 
 def strategy_class(name: str) -> "type[Strategy]":

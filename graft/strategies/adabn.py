@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graft.batch_norm import batch_norms, estimate_statistics
-from graft.heads import matched_head, require_known_classes
-from graft.network import Network
-from graft.split import Domains
-from graft.strategies.base import Strategy
+from graft.contract import Strategy
+from graft.data.split import Domains
+from graft.networks.batch_norm import batch_norms, estimate_statistics
+from graft.networks.heads import matched_head, require_known_classes
+from graft.networks.network import Network
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from graft.batch_norm import statistics_kept
-from graft.density import Score, classifier_odds, density_ratio, draw_weights, nearest_neighbours
-from graft.heads import fresh_head
-from graft.network import Network, predict
+from graft.contract import ParameterGroup, Step, Strategy
+from graft.data.split import Domains, Split
+from graft.networks.batch_norm import statistics_kept
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network, predict
 from graft.settings import Fraction, Positive, Searched
-from graft.split import Domains, Split
-from graft.strategies.base import ParameterGroup, Step, Strategy
+from graft.techniques.density import Score, classifier_odds, density_ratio, draw_weights, nearest_neighbours
 
 _SAMPLE = 2000
 """Pictures of each domain, at most, that a score is learned from."""

@@ -10,10 +10,10 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from graft.heads import fresh_head
-from graft.network import Network
+from graft.contract import Step, Strategy
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network
 from graft.settings import Fraction, Searched
-from graft.strategies.base import Step, Strategy
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
-from graft.alignment.base import Alignment
-from graft.alignment.cdan import CdanAlignment
-from graft.label_free import Rule
 from graft.settings import Searched
-from graft.unlabelled import Unlabelled
+from graft.techniques.alignment.base import Alignment
+from graft.techniques.alignment.cdan import CdanAlignment
+from graft.techniques.label_free import Rule
+from graft.techniques.unlabelled import Unlabelled
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Cdan(Unlabelled):
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
     selection: Rule = "guarded_snd"
-    """How the weights are chosen without labels (`graft.label_free`): by soft neighbourhood density, with a guard
-    against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
+    """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
     those of the mixture."""

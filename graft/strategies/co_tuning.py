@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from graft.heads import fresh_head
-from graft.network import Network, predict
-from graft.relationship import direct_relationship, reverse_relationship
+from graft.contract import Step, Strategy
+from graft.data.split import Domains, Split
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network, predict
 from graft.settings import Positive, Searched
-from graft.split import Domains, Split
-from graft.strategies.base import Step, Strategy
+from graft.techniques.relationship import direct_relationship, reverse_relationship
 
 
 @dataclass(frozen=True)

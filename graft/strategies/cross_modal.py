@@ -6,14 +6,14 @@ from typing import Annotated, ClassVar, Literal, cast
 from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
-from graft.carry import ORIGIN
-from graft.heads import fresh_head
-from graft.network import Network
-from graft.optimal_transport import dataset_distance
+from graft.contract import ParameterGroup, Step, Strategy
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network
+from graft.networks.stages import NORMS, stages
+from graft.networks.transformer import Transformer, mean_of_tokens, presence
 from graft.settings import Positive, Searched
-from graft.stages import NORMS, stages
-from graft.strategies.base import ParameterGroup, Step, Strategy
-from graft.transformer import Transformer, mean_of_tokens, presence
+from graft.techniques.carry import ORIGIN
+from graft.techniques.optimal_transport import dataset_distance
 
 
 @dataclass(frozen=True)

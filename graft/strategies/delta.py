@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from graft.heads import fresh_head
-from graft.logistic import logistic_regression
-from graft.network import Frozen, Network, predict
-from graft.regularisers import channel_axis, features_and_maps, half_square, mean_by_channel
+from graft.contract import ParameterGroup, Step, Strategy
+from graft.data.split import Domains, Split
+from graft.networks.heads import fresh_head
+from graft.networks.network import Frozen, Network, predict
+from graft.networks.stages import stages
 from graft.settings import Searched
-from graft.split import Domains, Split
-from graft.stages import stages
-from graft.strategies.base import ParameterGroup, Step, Strategy
+from graft.techniques.logistic import logistic_regression
+from graft.techniques.regularisers import channel_axis, features_and_maps, half_square, mean_by_channel
 
 _CHUNK = 64
 _PROBE_DECAY = 0.01

@@ -7,11 +7,11 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from graft.batch_norm import statistics_kept
-from graft.distillation import hint_loss, soft_label_loss
-from graft.network import Frozen, Network
+from graft.contract import ParameterGroup, Step, Strategy
+from graft.networks.batch_norm import statistics_kept
+from graft.networks.network import Frozen, Network
 from graft.settings import Fraction, Searched
-from graft.strategies.base import ParameterGroup, Step, Strategy
+from graft.techniques.distillation import hint_loss, soft_label_loss
 
 
 @dataclass(frozen=True)

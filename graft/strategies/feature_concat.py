@@ -5,10 +5,10 @@ from typing import Annotated, cast
 
 from annotated_types import Gt, Le
 
-from graft.composite import Concat
-from graft.network import Network
+from graft.contract import ParameterGroup, Strategy
+from graft.networks.composite import Concat
+from graft.networks.network import Network
 from graft.settings import Searched
-from graft.strategies.base import ParameterGroup, Strategy
 
 
 @dataclass(frozen=True)

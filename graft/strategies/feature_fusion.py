@@ -5,10 +5,10 @@ from typing import Annotated, cast
 
 from annotated_types import Gt, Lt
 
-from graft.composite import Fusion
-from graft.network import Network
+from graft.contract import ParameterGroup, Strategy
+from graft.networks.composite import Fusion
+from graft.networks.network import Network
 from graft.settings import Searched
-from graft.strategies.base import ParameterGroup, Strategy
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Le
 
-from graft.heads import fresh_head, matched_head
-from graft.network import Network
-from graft.probe import probed_head, remember_head
+from graft.contract import ParameterGroup, Strategy
+from graft.data.split import Domains
+from graft.networks.heads import fresh_head, matched_head
+from graft.networks.network import Network
+from graft.networks.stages import stages
 from graft.settings import Searched
-from graft.split import Domains
-from graft.stages import stages
-from graft.strategies.base import ParameterGroup, Strategy
+from graft.techniques.probe import probed_head, remember_head
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Annotated, cast
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
-from graft.heads import fresh_head
-from graft.network import Network
+from graft.contract import Step, Strategy
+from graft.data.split import Domains
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network
+from graft.networks.stages import Stage, keep_frozen_statistics, stages
 from graft.settings import Searched
-from graft.split import Domains
-from graft.stages import Stage, keep_frozen_statistics, stages
-from graft.strategies.base import Step, Strategy
 
 
 class _Ladder(nn.Module):

@@ -7,11 +7,11 @@ from typing import Annotated, Literal, cast
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from graft.heads import fresh_head
-from graft.network import Frozen, Network
-from graft.regularisers import half_square, half_squared_distance
+from graft.contract import ParameterGroup, Step, Strategy
+from graft.networks.heads import fresh_head
+from graft.networks.network import Frozen, Network
 from graft.settings import Searched
-from graft.strategies.base import ParameterGroup, Step, Strategy
+from graft.techniques.regularisers import half_square, half_squared_distance
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Le
 
-from graft.layers import Kind, Layer, layers
-from graft.network import Network
+from graft.contract import Strategy
+from graft.networks.layers import Kind, Layer, layers
+from graft.networks.network import Network
+from graft.networks.stages import keep_frozen_statistics, stages
 from graft.settings import Searched
-from graft.stages import keep_frozen_statistics, stages
-from graft.strategies.base import Strategy
 
 
 @dataclass(frozen=True)

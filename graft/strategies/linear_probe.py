@@ -5,10 +5,10 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from graft.heads import fresh_head
-from graft.network import Network
-from graft.probe import Probing, remember_head
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network
 from graft.settings import Searched
+from graft.techniques.probe import Probing, remember_head
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
-from graft.heads import fresh_head
-from graft.low_rank import add_low_rank, merge_low_rank
-from graft.network import Network
+from graft.contract import Strategy
+from graft.networks.heads import fresh_head
+from graft.networks.low_rank import add_low_rank, merge_low_rank
+from graft.networks.network import Network
+from graft.networks.stages import NORMS, keep_frozen_statistics
 from graft.settings import Searched
-from graft.stages import NORMS, keep_frozen_statistics
-from graft.strategies.base import Strategy
 
 
 @dataclass(frozen=True)

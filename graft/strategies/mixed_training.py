@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from graft.alignment import build_alignment
-from graft.alignment.base import Outputs
-from graft.batch_norm import statistics_kept
-from graft.heads import matched_head, some_of
-from graft.network import Network
+from graft.contract import Batch, ParameterGroup, Step, Strategy
+from graft.data.source_labels import SourceLabels
+from graft.data.split import Domains
+from graft.networks.batch_norm import statistics_kept
+from graft.networks.heads import matched_head, some_of
+from graft.networks.network import Network
 from graft.settings import Searched
-from graft.source_labels import SourceLabels
-from graft.split import Domains
-from graft.strategies.base import Batch, ParameterGroup, Step, Strategy
+from graft.techniques.alignment import build_alignment
+from graft.techniques.alignment.base import Outputs
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,8 @@ class MixedTraining(Strategy):
     Minimises (1 - s) L_target + s L_source over shared features, with s going from `source_share` to
     `final_source_share` (Ben-David et al. 2010, 'A theory of learning from different domains', section 5, bound the
     error of such convex combinations), and if asked for a weighted loss between the domains' features
-    (`graft.alignment`). The source's labels keep the network from overfitting the target's few. It fails when the
-    domains are far apart and a single set of features cannot serve both.
-    """
+    (`graft.techniques.alignment`). The source's labels keep the network from overfitting the target's few. It fails
+    when the domains are far apart and a single set of features cannot serve both."""
 
     source_share: Annotated[float, Ge(0.0), Le(1.0), Searched(0.1, 0.9)] = 0.5
     """Weight s of the source's loss at the first step."""

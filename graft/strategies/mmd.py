@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge
 
-from graft.alignment.base import Alignment
-from graft.alignment.mmd import MmdAlignment
-from graft.label_free import Rule
 from graft.settings import Searched
-from graft.unlabelled import Unlabelled
+from graft.techniques.alignment.base import Alignment
+from graft.techniques.alignment.mmd import MmdAlignment
+from graft.techniques.label_free import Rule
+from graft.techniques.unlabelled import Unlabelled
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Mmd(Unlabelled):
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the squared MMD beside the source's cross-entropy."""
     selection: Rule = "guarded_snd"
-    """How the weights are chosen without labels (`graft.label_free`): by soft neighbourhood density, with a guard
-    against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
+    """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
     """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
     those of the mixture."""

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from graft.network import Network
-from graft.probe import Probing
+from graft.networks.network import Network
 from graft.settings import Searched
+from graft.techniques.probe import Probing
 
 
 @dataclass(frozen=True)

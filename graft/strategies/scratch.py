@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from graft.network import Network
-from graft.strategies.base import Strategy
+from graft.contract import Strategy
+from graft.networks.network import Network
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from graft.heads import matched_head, require_known_classes
-from graft.network import Network
-from graft.strategies.base import Strategy
+from graft.contract import Strategy
+from graft.networks.heads import matched_head, require_known_classes
+from graft.networks.network import Network
 
 
 @dataclass(frozen=True)

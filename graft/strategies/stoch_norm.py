@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graft.heads import fresh_head
-from graft.network import Network
+from graft.contract import Strategy
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network
 from graft.settings import Fraction, Searched
-from graft.strategies.base import Strategy
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Pictures as they lie on disk: layouts, decoding, faults, the card, and the demo. `tasks.prepare` is its door."""
+"""Raw data of any form, recognised, checked and read as arrays. Uses settings and common."""

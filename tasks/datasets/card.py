@@ -5,30 +5,14 @@ Legend: N pictures, C channels, H W height and width, K classes.
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.errors import GraftError
-from tasks.npy import NpyReader
-from tasks.parameters import load_yaml
+from tasks.common.npy import NpyReader
 
 _CHUNK = 1 << 22
 """Values that are counted at a time; NumPy takes eight bytes for each."""
-
-
-def recorded_md5(pointer: Path) -> str:
-    """The hash of the data that a `.dvc` file records.
-
-    Raises:
-        GraftError: there is no such file, or it records none.
-    """
-    outs = load_yaml(pointer).get("outs")
-    md5 = outs[0].get("md5") if isinstance(outs, list) and outs and isinstance(outs[0], dict) else None
-    if not isinstance(md5, str):
-        raise GraftError(f"{pointer}: records no data: outs[0].md5 is missing", "`dvc add data` writes it anew.")
-    return md5
 
 
 def build_card(data_md5: str, source: dict[str, Any], pool: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from graft.label_budget import nesting_fault
+from graft.data.label_budget import nesting_fault
+from tasks.common.errors import GraftError
 from tasks.datasets.class_map import read_class_map, rename_classes
 from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures, Texts
 from tasks.datasets.layouts.manifest import Columns
 from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest
-from tasks.datasets.words import text_digest
-from tasks.errors import GraftError
+from tasks.datasets.text.digest import text_digest
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 
 SHOWN = 20

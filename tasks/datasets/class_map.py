@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from tasks.common.errors import GraftError
+from tasks.datasets.files.tables import read_table
 from tasks.datasets.layouts.domain import Domain, Fault
-from tasks.datasets.tables import read_table
-from tasks.errors import GraftError
 
 KEY = "params.yaml: prepare.class_map"
 

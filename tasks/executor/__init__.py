@@ -1,1 +1,1 @@
-"""The stage executor: DVC's judgement, the schedule, and warm processes. `tasks.pipeline` is its door."""
+"""Runs the stages of any DVC project in parallel; `pipeline` is its door. Uses stage and common."""

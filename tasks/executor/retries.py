@@ -1,9 +1,9 @@
 """Which faults of a stage may pass, and when it is run again.
 
-A stage says by its exit code what it knows (`tasks.errors`): bad data and bad parameters stay bad, a connection may be
-there again in a moment, and what does not fit into the memory may fit in smaller parts. Any other failure is run again
-only if the stage asks for it: that of a program nobody knows is more often a mistake than bad luck.
-"""
+A stage says by its exit code what it knows (`tasks.common.errors`): bad data and bad parameters stay bad, a
+connection may be there again in a moment, and what does not fit into the memory may fit in smaller parts. Any other
+failure is run again only if the stage asks for it: that of a program nobody knows is more often a mistake than bad
+luck."""
 
 from dataclasses import dataclass
 from typing import Literal

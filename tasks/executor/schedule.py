@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from tasks.errors import PASSING_FAULT, GraftError
-from tasks.executor.dvc_project import Node, Project
-from tasks.executor.execution import Event, Executor, NotRun, Outcome, StageFailed, kind
-from tasks.executor.resources import Held, Resources
+from tasks.common.errors import PASSING_FAULT, GraftError
+from tasks.executor.dvc.dvc_project import Node, Project
+from tasks.executor.execute import Event, Executor, NotRun, Outcome, StageFailed, kind
+from tasks.executor.resources.resources import Held, Resources
 
 _PATIENCE = 0.25
 """Seconds between two looks at whether another run on this machine has given a device back."""

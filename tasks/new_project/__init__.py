@@ -1,1 +1,1 @@
-"""`graft init`: the files of a project for a user's own repository, made from those that Graft ships."""
+"""The files that `graft init` writes. Uses checks, source_models, settings, stage, common."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.plan import BASELINE
 from tasks.settings.strategy_files import needs_labels
+from tasks.trials.plan import BASELINE
 
 Path_ = tuple[str | int, ...]
 Edit = tuple[Path_, Any]

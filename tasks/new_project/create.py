@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.errors import GraftError
-from tasks.files import write_text
-from tasks.mlflow_settings import read_mlflow_settings
+from tasks.checks.parameters import check_parameters
+from tasks.common.errors import GraftError
+from tasks.common.files import write_text
+from tasks.common.project_templates import shipped_text
 from tasks.new_project.answers import Answers
-from tasks.new_project.project_files import DVC_IGNORED, IGNORED, NOTE_ON_WEIGHTS, config, extended, project_files
-from tasks.prefect_settings import read_deployments
-from tasks.settings.check_parameters import check_parameters
-from tasks.shipped import shipped_text
-from tasks.stage_code import FILE as CODE
-from tasks.stage_code import current
+from tasks.new_project.templates import DVC_IGNORED, IGNORED, NOTE_ON_WEIGHTS, config, extended, project_files
+from tasks.settings.mlflow import read_mlflow_settings
+from tasks.settings.prefect import read_deployments
+from tasks.stage.code import FILE as CODE
+from tasks.stage.code import current
 
 PACKAGES = ("flows", "graft", "tasks")
 """Graft's own: a folder or file of such a name in a project would be imported in its place."""

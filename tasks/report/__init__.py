@@ -1,1 +1,1 @@
-"""The report: one HTML page that stands alone, made from what the evaluation found."""
+"""The result as one HTML page that stands alone. Uses results, artifacts, trials, settings, common."""

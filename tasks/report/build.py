@@ -1,28 +1,29 @@
 """Put the page together: numbers and figures into the template."""
 
+from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from graft.label_budget import ALL
-from graft.split import Split
-from tasks.datasets.words import shortened
-from tasks.report import words
-from tasks.report.companions import oracles, others, swept
-from tasks.report.curves import depth_plot, efficiency_panels, efficiency_plot, learning_curves, levels
-from tasks.report.efficiency import candidates_match, matches_in_words, score_by_labels
+from graft.data.label_budget import ALL
+from graft.data.split import Split
+from tasks.datasets.text.digest import shortened
 from tasks.report.evidence import Evidence
-from tasks.report.figures import gain_plot, gains_cut, recall_plot, reliability_plot
-from tasks.report.forecast_figures import outlook
-from tasks.report.map import embedding_plot
-from tasks.report.palette import Look, looks
-from tasks.report.provenance import ROOT, code, versions
-from tasks.report.searches import searches
+from tasks.report.figures.feature_map import embedding_plot
+from tasks.report.figures.forecast import outlook
+from tasks.report.figures.lines import depth_plot, efficiency_panels, efficiency_plot, learning_curves, levels
+from tasks.report.figures.palette import Look, looks
+from tasks.report.figures.rows import gain_plot, gains_cut, recall_plot, reliability_plot
+from tasks.report.provenance import code, versions
 from tasks.report.source_choice import source_choice
 from tasks.report.thumbnails import sheet, thumbnail
-from tasks.summary_view import beside, budgets, heading, labels_a_class, lead, metric_in_words, ranked
+from tasks.results import words
+from tasks.results.companions import oracles, others, swept
+from tasks.results.efficiency import candidates_match, matches_in_words, score_by_labels
+from tasks.results.read import beside, budgets, heading, labels_a_class, lead, metric_in_words, ranked
+from tasks.results.searches import searches
 
 MOST_MISTAKES = 24
 MOST_LETTERS = 400
@@ -48,7 +49,7 @@ def build_figures(evidence: Evidence) -> dict[str, Markup | None]:
 def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
     """The whole report as one HTML page that needs nothing else."""
     environment = Environment(
-        loader=FileSystemLoader(ROOT / "tasks" / "report"),
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from graft.network import Description
-from graft.split import Split
+from graft.data.split import Split
+from graft.networks.network import Description
 from tasks.settings.evaluate import EvaluateSettings
-from tasks.trials import Trial
+from tasks.trials.on_disk import Trial
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def code() -> dict[str, str]:
     """Git's name for each project file that this process runs, templates included, by path."""
     modules = [module for name, module in sys.modules.items() if name.split(".")[0] in ("graft", "tasks", "__main__")]
     files = {Path(file).resolve() for module in modules if (file := getattr(module, "__file__", None))}
-    files |= {path for path in Path(__file__).resolve().parent.iterdir() if path.suffix in (".j2", ".css")}
+    files |= set((Path(__file__).resolve().parent / "templates").iterdir())
     own = [path.relative_to(ROOT) for path in files if path.is_relative_to(ROOT)]
     return {
         path.as_posix(): blob_id((ROOT / path).read_bytes())

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from graft.split import Split
-from tasks.datasets.words import shortened
+from graft.data.split import Split
+from tasks.datasets.text.digest import shortened
 from tasks.report.thumbnails import strip
 
 SHOWN, SHOWN_TEXTS = 100, 12

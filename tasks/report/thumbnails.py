@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from graft.on_disk import in_memory
-from graft.split import Split
+from graft.data.on_disk import in_memory
+from graft.data.split import Split
 from tasks.datasets.card import contact_sheet, shown_of_class
 
 _LARGEST = 64

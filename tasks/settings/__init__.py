@@ -1,1 +1,1 @@
-"""Sections of `params.yaml` as frozen dataclasses, and the check of them all. Only knobs need torch."""
+"""The four YAML files of a project as frozen dataclasses. Uses common."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Le
 
-from graft.label_budget import ALL, Labels
+from graft.data.label_budget import ALL, Labels
 from graft.settings import Count, Training
 
 

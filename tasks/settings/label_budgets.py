@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
-from graft.label_budget import ALL, Labels, by_size
-from tasks.parameters import load_yaml, parse
+from graft.data.label_budget import ALL, Labels, by_size
+from tasks.settings.yaml_sections import load_yaml, parse
 
 
 def _read(value: object) -> Labels:

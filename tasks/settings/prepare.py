@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from graft.inputs import BYTES
+from graft.data.inputs import BYTES
 
 NO_SOURCE = "none"
 """Instead of the source's folder: all that is known elsewhere is in given weights."""

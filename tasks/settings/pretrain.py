@@ -16,8 +16,8 @@ class PretrainSettings:
     """How the backbone learns the source domain, or where its weights come from."""
 
     backbone: str = "convnet_small"
-    """A name that `graft.backbones` knows: `convnet_tiny`, `convnet_small`, `torchvision:NAME`, `timm:NAME`. Given
-    weights bring their own, and this one is then not used."""
+    """A name that `graft.networks.backbones` knows: `convnet_tiny`, `convnet_small`, `torchvision:NAME`, `timm:NAME`.
+    Given weights bring their own, and this one is then not used."""
     weights: str = NONE
     """What to begin with: `none`, `torchvision:ResNet18_Weights.IMAGENET1K_V1`, `timm:NAME`, a file or folder in
     weights/, or `models:/NAME@ALIAS` of the registry."""

@@ -4,11 +4,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tasks.errors import GraftError
-from tasks.parameters import load_yaml, parse, suggest
+from tasks.common.errors import GraftError
 from tasks.settings.forecast import OWN
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.yaml_sections import load_yaml, parse, suggest
 
 BEST = "best"
 """Let the forecast choose."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.local_server import LocalServer, free_port, running
+from tasks.common.local_server import LocalServer, free_port, running
 from tests.flows.project import Project
 
 

@@ -18,19 +18,19 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tests.flows.project import Project
-from tests.graft.test_given_weights import published_names
+from tests.graft.networks.test_given_weights import published_names
 from tests.house.imports import ROOT
-from tests.tasks.raw_data import pictures, save_pictures
-from tests.tasks.text_data import save_tsv, sentences
+from tests.tasks.support.raw_data import pictures, save_pictures
+from tests.tasks.support.text_data import save_tsv, sentences
 
 DATA, WEIGHTS, OPERATE = "docs/bring-your-data.md", "docs/bring-your-weights.md", "docs/operate.md"
 PAGES = ["README.md", *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md")))]
 ELSEWHERE = {
     "README.md": {"git clone … graft && cd graft": ".ci/run", "make run": ".ci/run"},
-    DATA: {"graft data add source torchvision:USPS": "tests/tasks/test_adding.py"},  # it needs a network
+    DATA: {"graft data add source torchvision:USPS": "tests/tasks/data_versions/test_add.py"},  # it needs a network
     WEIGHTS: {".venv/bin/pip install timm": ".ci/run"},
     OPERATE: {
-        "graft schedule": "tests/flows/test_schedule.py",
+        "graft schedule": "tests/flows/commands/test_schedule.py",
         "deploy/backup.sh /srv/graft /mnt/backup": "tests/flows/test_transfer.py",
         "createdb mlflow": "tests/flows/test_postgres.py",
         "createdb prefect": "tests/flows/test_postgres.py",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.house.imports import ROOT
-from tests.tasks.raw_data import pictures, save_npz, save_pictures
+from tests.tasks.support.raw_data import pictures, save_npz, save_pictures
 
 pytestmark = pytest.mark.slow
 SMALL = [
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from graft.heads import fresh_head
 from graft.network import Network
-from graft.strategies.base import Strategy
+from graft.contract import Strategy
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def test_the_same_code_elsewhere_changes_nothing(site: Site, project: Path, tmp_
 def test_an_edit_of_the_code_concerns_the_stages_that_use_it(site: Site, project: Path, tmp_path: Path) -> None:
     edited = Site(tmp_path)
     shutil.copytree(site.code, edited.code)
-    with (edited.code / "graft/projection.py").open("a") as file:
+    with (edited.code / "graft/measures/projection.py").open("a") as file:
         file.write("\n# edited\n")
     assert edited.states(project) == {"evaluate": "changed"}
     with (edited.code / "graft/strategies/fine_tune.py").open("a") as file:

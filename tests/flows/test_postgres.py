@@ -15,9 +15,9 @@ import pytest
 from dvc.repo import Repo
 
 from flows.prefect_server import persistent_server
-from tasks.local_server import running
+from tasks.common.local_server import running
 from tests.house.imports import ROOT
-from tests.tasks.mlflow_fixture import new_project
+from tests.tasks.support.mlflow_fixture import new_project
 
 FOUND = shutil.which("initdb") or next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
 pytestmark = pytest.mark.skipif(FOUND is None, reason="there is no PostgreSQL here")

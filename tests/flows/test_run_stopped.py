@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.flows.project import Project
-from tests.tasks.processes import gone
+from tests.tasks.support.processes import gone
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])

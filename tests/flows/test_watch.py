@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.flows.project import Output, Project, post
-from tests.tasks.webhook import Listener, listening
+from tests.tasks.support.webhook import Listener, listening
 
 PROMOTE = (
     "from mlflow import MlflowClient; "

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graft.contract import Batch, Step, Strategy
+from graft.data.split import Domains, Split
 from graft.loop import train
-from graft.network import Network
+from graft.networks.network import Network
 from graft.settings import Training
-from graft.split import Domains, Split
-from graft.strategies.base import Batch, Step, Strategy
 from graft.strategies.scratch import Scratch
 from tests.graft.pictures import bars, tiny_network
 

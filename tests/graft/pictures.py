@@ -2,8 +2,8 @@
 
 import torch
 
-from graft.network import Description, Network
-from graft.split import Split
+from graft.data.split import Split
+from graft.networks.network import Description, Network
 
 CLASSES = ("left", "middle", "right")
 

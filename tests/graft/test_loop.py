@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
+from graft.contract import Batch, ParameterGroup, Step, Strategy
+from graft.data.sampling import Batches
+from graft.data.split import Domains, Split
 from graft.loop import class_weights, train
-from graft.network import Network, predict
-from graft.sampling import Batches
+from graft.networks.network import Network, predict
 from graft.settings import Augmentation, Training
-from graft.split import Domains, Split
-from graft.strategies.base import Batch, ParameterGroup, Step, Strategy
 from graft.strategies.scratch import Scratch
 from tests.graft.pictures import bars, tiny_network
 

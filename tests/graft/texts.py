@@ -2,9 +2,9 @@
 
 import torch
 
-from graft.inputs import PADDING
-from graft.network import Description, Network
-from graft.split import Split
+from graft.data.inputs import PADDING
+from graft.data.split import Split
+from graft.networks.network import Description, Network
 
 CLASSES = ("calm", "loud")
 VOCABULARY, LENGTH = 20, 8

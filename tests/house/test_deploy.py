@@ -11,7 +11,7 @@ import pytest
 
 from tasks.publish import publish
 from tests.house.imports import ROOT
-from tests.tasks.mlflow_fixture import new_project
+from tests.tasks.support.mlflow_fixture import new_project
 
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
 

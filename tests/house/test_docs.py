@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from tasks.given.local import Stated
-from tasks.parameters import parse
-from tasks.settings.check_parameters import check_parameters
-from tests.tasks.evaluation_fixture import make_project
+from tasks.checks.parameters import check_parameters
+from tasks.settings.yaml_sections import parse
+from tasks.source_models.from_file import Stated
+from tests.tasks.support.evaluation_fixture import make_project
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,21 +21,27 @@ ROOT = Path(__file__).parents[2]
 def test_the_worked_example_of_a_strategy_keeps_the_contract_and_is_found(tmp_path: Path) -> None:
     for folder in ("flows", "graft", "tasks", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("dvc.yaml", "params.yaml", "pyproject.toml"):
+    for file in ("code.yaml", "dvc.yaml", "params.yaml", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
     text = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
     place, code = re.search(r"Take `(\S+)`:\n\n```python\n(.*?)```", text, re.DOTALL).groups()
     (tmp_path / place).write_text(code, encoding="utf-8")
+    _run(tmp_path, "tasks.stage.code")
     name = Path(place).stem
 
     said = _run(tmp_path, "flows.cli", "strategies", name)
     assert "norm_rate" in said
     assert "shared architecture" in said.lower()
-    said = _run(tmp_path, "pytest", "-p", "no:cacheprovider", "tests/graft/test_strategies.py", "-k", name)
+    said = _run(tmp_path, "pytest", "-p", "no:cacheprovider", "tests/graft/strategies/test_contract.py", "-k", name)
     assert int(re.search(r"(\d+) passed", said)[1]) > 5
     assert "failed" not in said
     _run(
-        tmp_path, "pytest", "-p", "no:cacheprovider", "tests/flows/test_strategies_view.py", "tests/house/test_graph.py"
+        tmp_path,
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "tests/flows/views/test_strategies.py",
+        "tests/house/test_graph.py",
     )
 
     entry = re.search(r"^  norm_tune: .*\n", text, re.MULTILINE)[0]

@@ -1,57 +1,66 @@
-"""`dvc.yaml` lists for each stage the code that it uses, and no more: else edits go unnoticed, or rerun too much."""
+"""`code.yaml` has for each stage the code that it uses, and no more: else edits go unnoticed, or rerun too much."""
 
+import ast
 from pathlib import Path
 
 import pytest
 import yaml
 
+import graft
 from graft.strategies import strategy_names
-from tests.house.imports import ROOT, closure
+from tasks.stage.code import FILE, closure, current, module_file, stage_files
+from tests.house.imports import ROOT
+from tests.house.imports import closure as parsed_closure
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-STRATEGY = "graft/strategies/${item.strategy}.py"
+STRATEGIES = {ROOT / "graft/strategies" / f"{name}.py" for name in strategy_names()}
 
 
-def relative(paths: set[Path]) -> set[str]:
-    return {str(path.relative_to(ROOT)) for path in paths}
-
-
-def declared_code(stage: str) -> list[str]:
-    return [dep for dep in STAGES[stage]["deps"] if dep.startswith(("graft/", "tasks/"))]
+def test_the_committed_hashes_are_those_of_this_code() -> None:
+    assert (ROOT / FILE).read_text(encoding="utf-8") == current(ROOT), "`python -m tasks.stage.code` writes them"
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_lists_exactly_the_code_that_it_imports(stage: str) -> None:
-    module = STAGES[stage]["cmd"].split()[2].removeprefix("tasks.")
-    used = relative(closure(ROOT / "tasks" / f"{module}.py"))
-    declared = set(declared_code(stage))
-    if module == "finetune":
-        own = {f"graft/strategies/{name}.py" for name in strategy_names()}
-        for name in strategy_names():
-            used |= relative(closure(ROOT / f"graft/strategies/{name}.py"))
-        used = (used - own) | {STRATEGY}
-    templates = {dep for dep in declared if not dep.endswith(".py")}
-    assert declared - templates == used
-    if stage == "evaluate":
-        assert templates == relative({*(ROOT / "tasks/report").glob("*.j2"), *(ROOT / "tasks/report").glob("*.css")})
-    else:
-        assert not templates
+def test_a_stage_uses_what_its_module_imports_as_python_parses_it(stage: str) -> None:
+    module = module_file(STAGES[stage]["cmd"].split()[2])
+    used = parsed_closure(module)
+    if "strategy" in STAGES[stage].get("matrix", {}):
+        doors = [module_file(home) for home in set(graft.HOMES.values())]
+        used = used.union(*map(parsed_closure, [*sorted(STRATEGIES), *doors])) - STRATEGIES
+    found = stage_files(stage)
+    assert {path for path in found if path.suffix == ".py"} == used
+    templates = set((ROOT / "tasks/report/templates").iterdir()) if stage == "evaluate" else set()
+    assert {path for path in found if path.suffix != ".py"} == templates
 
 
-def test_files_are_listed_once_and_in_order() -> None:
-    for stage in STAGES.values():
-        assert stage["deps"] == sorted(set(stage["deps"]))
-
-
-def test_a_new_strategy_concerns_its_own_trials_alone() -> None:
-    others = [f"graft/strategies/{name}.py" for name in strategy_names()]
-    assert not (set(declared_code("finetune")) | set(declared_code("adapt"))) & set(others)
-    assert STAGES["finetune"]["params"] == ["finetune", "tune", "strategies.${item.strategy}"]
-    assert STAGES["adapt"]["params"] == ["finetune", "tune", "label_budgets", "label_free.${item.strategy}"]
+@pytest.mark.parametrize("stage", STAGES)
+def test_code_is_a_parameter_of_every_stage_and_a_strategy_of_its_own_trials_alone(stage: str) -> None:
+    has_strategy = "strategy" in STAGES[stage].get("matrix", {})
+    wanted = [f"stages.{stage}", *(["strategies.${item.strategy}"] if has_strategy else [])]
+    assert STAGES[stage]["params"][-1] == {FILE: wanted}
+    assert not [dep for dep in STAGES[stage]["deps"] if dep.startswith(("graft/", "tasks/"))]
+    assert not has_strategy or not stage_files(stage) & STRATEGIES
 
 
 @pytest.mark.parametrize("name", strategy_names())
 def test_a_strategy_does_not_import_another(name: str) -> None:
     """Its trials depend on its own file: an edit of the other would go unnoticed."""
-    used = relative(closure(ROOT / f"graft/strategies/{name}.py"))
-    assert not used & {f"graft/strategies/{other}.py" for other in strategy_names() if other != name}
+    own = ROOT / "graft/strategies" / f"{name}.py"
+    assert not closure(own) & (STRATEGIES - {own})
+
+
+def test_the_door_for_strategies_names_where_each_thing_is_defined() -> None:
+    tree = ast.parse(Path(graft.__file__).read_text(encoding="utf-8"))
+    stated = {
+        alias.name: node.module
+        for branch in tree.body
+        if isinstance(branch, ast.If)
+        for node in branch.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert stated == graft.HOMES
+    for name, home in graft.HOMES.items():
+        assert getattr(graft, name) is getattr(__import__(home, fromlist=[name]), name)
+    with pytest.raises(AttributeError, match="it has Batch"):
+        graft.Unknown  # noqa: B018

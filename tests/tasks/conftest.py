@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from tasks.executor.warm import LocalRunner
-from tests.tasks.dvc_sandbox import Sandbox, new_sandbox
+from tasks.executor.processes.runner import LocalRunner
+from tests.tasks.support.dvc_sandbox import Sandbox, new_sandbox
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,13 @@ import pytest
 import sklearn.metrics
 import yaml
 
-from graft.comparison import Interval, verdict
-from tasks.artifacts import save_split
-from tasks.errors import GraftError
+from graft.measures.comparison import Interval, verdict
+from tasks.artifacts.splits import save_split
+from tasks.common.errors import GraftError
 from tasks.evaluate import evaluate
 from tasks.settings.evaluate import EvaluateSettings
 from tests.house.imports import ROOT, closure
-from tests.tasks.evaluation_fixture import edit_trial, make_project
+from tests.tasks.support.evaluation_fixture import edit_trial, make_project
 
 OUTPUTS = ("build/evaluation/predictions.npz", "reports/metrics.json", "reports/index.html")
 SETTINGS = EvaluateSettings(resamples=1000)
@@ -222,7 +222,7 @@ def test_the_command_works_alone_and_the_page_names_the_code_that_ran(evaluated:
     assert metrics(project) == metrics(evaluated)
     page = (project / "reports/index.html").read_text()
     named = set(re.findall(r"<tr><td><code>(\S+?)</code></td><td><code>[0-9a-f]{40}</code>", page))
-    templates = {path for path in (ROOT / "tasks/report").iterdir() if path.suffix in (".j2", ".css")}
+    templates = set((ROOT / "tasks/report/templates").iterdir())
     used = closure(ROOT / "tasks/evaluate.py") | templates
     assert named == {str(path.relative_to(ROOT)) for path in used}
 

@@ -12,15 +12,16 @@ import pytest
 import torch
 import yaml
 
-from graft.batch_norm import estimate_statistics
-from graft.network import Description, Network
-from graft.sampling import draw_labels
-from tasks.artifacts import load_network, load_split, save_network
-from tasks.errors import GraftError
+from graft.data.sampling import draw_labels
+from graft.networks.batch_norm import estimate_statistics
+from graft.networks.network import Description, Network
+from tasks.artifacts.networks import load_network, save_network
+from tasks.artifacts.splits import load_split
+from tasks.common.errors import GraftError
 from tasks.finetune import finetune
-from tasks.plan import Entry
+from tasks.trials.plan import Entry
 from tests.house.imports import ROOT
-from tests.tasks.evaluation_fixture import SIZE, make_project
+from tests.tasks.support.evaluation_fixture import SIZE, make_project
 
 TRAINING = {"steps": 6, "batch_size": 8, "evaluations": 2}
 

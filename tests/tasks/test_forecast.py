@@ -12,22 +12,22 @@ import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from graft.label_budget import Labels, by_size
-from graft.network import Description, predict
-from graft.sampling import draw_labels
-from graft.transferability import leep, logme, probe_accuracy
-from tasks import forecasting
-from tasks.artifacts import load_network, load_split, save_split
+from graft.data.label_budget import Labels, by_size
+from graft.data.sampling import draw_labels
+from graft.measures.transferability import leep, logme, probe_accuracy
+from graft.networks.network import Description, predict
+from tasks.artifacts.networks import load_network
+from tasks.artifacts.packed import fit_pictures
+from tasks.artifacts.splits import load_split, save_split
+from tasks.common.errors import GraftError
 from tasks.datasets.pictures import convert, fit
-from tasks.errors import GraftError
 from tasks.forecast import forecast, ranked_by, write_forecast
-from tasks.forecast_models import fit_pictures
-from tasks.forecast_score import rank_correlation, realised_gains, score_forecast, score_ranking
-from tasks.report import words
-from tasks.report.forecast_figures import outlook
+from tasks.report.figures.forecast import outlook
+from tasks.results import forecast_words, words
+from tasks.results.forecast_score import rank_correlation, realised_gains, score_forecast, score_ranking
 from tasks.settings.forecast import ForecastSettings
 from tests.house.imports import ROOT
-from tests.tasks.forecast_fixture import CLASSES, change, make_project, rows, write_model
+from tests.tasks.support.forecast_fixture import CLASSES, change, make_project, rows, write_model
 
 SETTINGS = ForecastSettings(pictures=100, permutations=99, untrained=2)
 
@@ -93,17 +93,17 @@ class TestStage:
         assert json.loads(first)["gap"]["pictures"] == 50
 
     def test_a_gap_is_seen_and_none_where_there_is_none(self, project: Path, found) -> None:
-        assert forecasting.gap_size(found["gap"]) == "large"
+        assert forecast_words.gap_size(found["gap"]) == "large"
         images, labels = rows(160, seed=9)
         save_split(project / "build/data/pool", images, labels, CLASSES)
-        assert forecasting.gap_size(forecast(project, SETTINGS)["gap"]) == "small"
+        assert forecast_words.gap_size(forecast(project, SETTINGS)["gap"]) == "small"
 
     def test_too_few_pictures_give_no_gap_and_words_that_say_so(self, project: Path) -> None:
         images, labels = rows(8, seed=0)
         save_split(project / "build/data/source", images, labels, CLASSES)
         found = forecast(project, SETTINGS)
         assert found["gap"] is None
-        assert "too little of a domain" in forecasting.gap_in_words(found)
+        assert "too little of a domain" in forecast_words.gap_in_words(found)
 
     def test_source_models_of_other_classes_sizes_and_channels_are_ranked(self, project: Path, tmp_path: Path) -> None:
         source = load_split(project / "build/data/source")
@@ -116,7 +116,7 @@ class TestStage:
         assert set(found["ranking"][:2]) == {"pretrained", "colour"}
         assert found["ranking"][2] == "idle"
         assert found["models"]["colour"]["input"] == [3, 12, 12]
-        assert "Best of 3 source models" in forecasting.ranking_in_words(found)
+        assert "Best of 3 source models" in forecast_words.ranking_in_words(found)
 
     def test_every_model_that_cannot_be_used_is_named(self, project: Path) -> None:
         models = {"pretrained": "build/pretrained", "away": "../elsewhere", "none": "models/none"}
@@ -133,10 +133,10 @@ class TestStage:
     def test_all_labels_are_a_budget_too(self, project: Path) -> None:
         change(project, label_budgets=["all", 2], finetune={"validation_per_class": 4, "validation_fraction": 0.5})
         found = forecast(project, replace(SETTINGS, untrained=1))
-        assert [row["labels"] for row in forecasting.own(found)["budgets"]] == [2, "all"]
+        assert [row["labels"] for row in forecast_words.own(found)["budgets"]] == [2, "all"]
         assert found["ranked_by"] == "logme"
         poor = by_hand({(2, 0): -0.1, ("all", 0): -0.1}, expected="negative")
-        assert "With 2 and all labels expect negative transfer" in forecasting.warning(poor)
+        assert "With 2 and all labels expect negative transfer" in forecast_words.warning(poor)
 
     def test_a_budget_that_cannot_be_had_is_refused(self, project: Path) -> None:
         change(project, label_budgets=[1, 40])
@@ -171,10 +171,10 @@ def test_the_gap_in_words_and_numbers(error: float, size: str, distance: float) 
         "frechet": 22.64,
         "frechet_within": 3.4,
     }
-    said = forecasting.gap_in_words({"gap": gap})
+    said = forecast_words.gap_in_words({"gap": gap})
     assert said.startswith(f"{size.capitalize()} domain gap")
     assert f"{100 * (1 - error):.0f} % of held-out cases" in said
-    numbers = forecasting.gap_in_numbers(gap)
+    numbers = forecast_words.gap_in_numbers(gap)
     assert f"Proxy A-distance {distance:.2f}, of 0 to 2" in numbers
     assert "Fréchet distance 22.6, 3.4 within a domain" in numbers
 
@@ -218,25 +218,25 @@ LIFTS = {(1, 0): 0.4, (1, 1): 0.3, (5, 0): 0.1, (5, 1): -0.05}
 
 class TestWarning:
     def test_a_large_gap_warns_of_negative_transfer(self) -> None:
-        said = forecasting.warning(by_hand(LIFTS, error=0.04))
+        said = forecast_words.warning(by_hand(LIFTS, error=0.04))
         assert said.startswith("A large gap warns of negative transfer, but")
-        assert forecasting.warning(by_hand(LIFTS, error=0.3)) == ""
+        assert forecast_words.warning(by_hand(LIFTS, error=0.3)) == ""
 
     def test_features_behind_untrained_ones_warn_whatever_the_gap(self) -> None:
         for error in (0.04, 0.4):
-            said = forecasting.warning(by_hand(LIFTS, expected="negative", error=error))
+            said = forecast_words.warning(by_hand(LIFTS, expected="negative", error=error))
             assert (
                 "With 1 and 5 labels a class expect negative transfer: the source's features are behind untrained ones"
                 in said
             )
             assert ", but" not in said
         without_gap = {**by_hand(LIFTS, expected="negative"), "gap": None}
-        assert "expect negative transfer" in forecasting.warning(without_gap)
+        assert "expect negative transfer" in forecast_words.warning(without_gap)
 
     def test_a_modest_lift_does_not_carry_a_frozen_body(self) -> None:
         forecast = by_hand(LIFTS)
         forecast["models"]["pretrained"]["budgets"][1]["lift"] = {"probe": {"mean": 0.06, "low": 0.02, "high": 0.1}}
-        said = forecasting.warning(forecast)
+        said = forecast_words.warning(forecast)
         assert said.startswith("With 5 labels a class expect linear_probe near scratch or below it")
         assert "less than 10 points" in said
 
@@ -255,7 +255,7 @@ class TestScore:
         assert score["rank"]["spearman"] == pytest.approx(0.8)
         assert score["optimism"] == pytest.approx(0.1875 - 0.0625)
         assert json.loads(json.dumps(score, allow_nan=False)) == score
-        said = forecasting.rightness("fine_tune", score)
+        said = forecast_words.rightness("fine_tune", score)
         assert "sign right in 3 of 4 cells (2 gained)" in said
         assert "tau +0.67" in said
 
@@ -263,7 +263,7 @@ class TestScore:
         score = score_forecast(by_hand(LIFTS), {(1, 0): 0.2, (5, 0): 0.1, (7, 0): 0.3})
         assert score["n"] == 2
         assert score["rank"] is None
-        assert "tau" not in forecasting.rightness("fine_tune", score)
+        assert "tau" not in forecast_words.rightness("fine_tune", score)
         assert score_forecast(by_hand(LIFTS), {})["n"] == 0
 
     def test_a_rank_correlation_tells_chance_from_order(self) -> None:
@@ -307,7 +307,7 @@ def summary() -> dict[str, Any]:
 class TestReport:
     def render(self, forecast: dict[str, Any], result: dict[str, Any]) -> str:
         environment = Environment(
-            loader=FileSystemLoader(ROOT / "tasks/report"), autoescape=True, undefined=StrictUndefined
+            loader=FileSystemLoader(ROOT / "tasks/report/templates"), autoescape=True, undefined=StrictUndefined
         )
         for filter_ in (words.percent, words.points, words.interval, words.short):
             environment.filters[filter_.__name__] = filter_

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from graft.on_disk import MOST_IN_MEMORY
-from tasks.files import write_json
-from tasks.npy import NpyReader, NpyWriter
+from graft.data.on_disk import MOST_IN_MEMORY
+from tasks.common.files import write_json
+from tasks.common.npy import NpyReader, NpyWriter
 from tests.house.imports import ROOT
 
 SHAPE = (3, 32, 32)

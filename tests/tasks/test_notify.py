@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.executor.turns import Busy
+from tasks.data_versions.version import DataRefused
+from tasks.executor.one_run_at_a_time import Busy
 from tasks.notify import News, announced
-from tasks.versioning import DataRefused
-from tests.tasks.webhook import Listener, listening
+from tests.tasks.support.webhook import Listener, listening
 
 
 @pytest.fixture

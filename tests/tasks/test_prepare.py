@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.artifacts import load_split
+from tasks.artifacts.splits import load_split
+from tasks.common.errors import PERMANENT_FAULT, GraftError
 from tasks.datasets.card import contact_sheet, describe_part
-from tasks.errors import PERMANENT_FAULT, GraftError
 from tasks.prepare import prepare
 from tasks.settings.prepare import PrepareSettings
 from tests.house.imports import ROOT
-from tests.tasks.raw_data import good_project, pictures, save_idx, save_npz, save_pictures
+from tests.tasks.support.raw_data import good_project, pictures, save_idx, save_npz, save_pictures
 
 
 @pytest.fixture

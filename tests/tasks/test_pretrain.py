@@ -7,13 +7,14 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from graft.sampling import hold_out
+from graft.data.sampling import hold_out
 from graft.settings import Training
-from tasks.artifacts import load_network, load_split
+from tasks.artifacts.networks import load_network
+from tasks.artifacts.splits import load_split
 from tasks.pretrain import OUTPUT, SOURCE, pretrain
 from tasks.settings.pretrain import PretrainSettings
 from tasks.weights import weights
-from tests.tasks.evaluation_fixture import make_project
+from tests.tasks.support.evaluation_fixture import make_project
 
 
 def test_the_network_says_how_sure_it_may_be_by_the_pictures_that_were_held_out(tmp_path: Path, monkeypatch) -> None:

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from graft.network import Description, Network
-from tasks.artifacts import load_network, load_split, save_network
-from tasks.chosen import network_of, pictures_of
-from tasks.errors import GraftError
+from graft.networks.network import Description, Network
+from tasks.artifacts.networks import load_network, save_network
+from tasks.artifacts.splits import load_split
+from tasks.checks.parameters import check_parameters
+from tasks.common.errors import GraftError
 from tasks.finetune import TRIALS, finetune
 from tasks.forecast import write_forecast
-from tasks.plan import Plan, read_plan
-from tasks.settings.check_parameters import check_parameters
 from tasks.settings.sources import read_source, read_use, source_names
 from tasks.source import source
-from tasks.trials import load_trials
-from tests.tasks.forecast_fixture import CLASSES, change, make_project, rows
+from tasks.source_models.in_use import network_of, pictures_of
+from tasks.trials.on_disk import load_trials
+from tasks.trials.plan import Plan, read_plan
+from tests.tasks.support.forecast_fixture import CLASSES, change, make_project, rows
 
 TRAINING = {"steps": 40, "batch_size": 32, "learning_rate": 0.02, "evaluations": 2}
 FORECAST = {"pictures": 50, "permutations": 99, "untrained": 1}

@@ -15,28 +15,29 @@ import pytest
 import yaml
 
 from tasks import evaluate, finetune, pretrain
-from tasks.artifacts import load_network, load_texts
-from tasks.datasets.tokenizer import TOKENIZER, train_tokenizer, vocabulary_size
-from tasks.errors import GraftError
+from tasks.artifacts.networks import load_network
+from tasks.artifacts.splits import load_texts
+from tasks.common.errors import GraftError
+from tasks.datasets.text.tokenizer import TOKENIZER, train_tokenizer, vocabulary_size
 from tasks.forecast import write_forecast
-from tasks.given.local import from_file
-from tasks.given.registered import from_registry
-from tasks.in_use import measure
-from tasks.mlflow_settings import read_mlflow_settings
-from tasks.parameters import read_section
-from tasks.plan import Entry
 from tasks.prepare import prepare
-from tasks.records.champion import standing
-from tasks.records.mlflow_client import default_server
-from tasks.records.outcome import read_outcome
-from tasks.registry import register
+from tasks.registry.champion import standing
+from tasks.registry.register import register
+from tasks.results.cost_in_use import measure
 from tasks.settings.evaluate import EvaluateSettings
+from tasks.settings.mlflow import read_mlflow_settings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
-from tasks.tracking import record
+from tasks.settings.yaml_sections import read_section
+from tasks.source_models.from_file import from_file
+from tasks.source_models.from_registry import from_registry
+from tasks.tracking.client import default_server
+from tasks.tracking.outcome import read_outcome
+from tasks.tracking.record import record
+from tasks.trials.plan import Entry
 from tasks.weights import weights
-from tests.tasks.mlflow_fixture import client_of
-from tests.tasks.text_data import CLASSES, save_jsonl, sentences, text_project
+from tests.tasks.support.mlflow_fixture import client_of
+from tests.tasks.support.text_data import CLASSES, save_jsonl, sentences, text_project
 
 TRAINING = {"steps": 40, "batch_size": 16, "learning_rate": 0.02, "evaluations": 2}
 PARAMS = {
@@ -206,9 +207,9 @@ def test_the_registered_model_takes_texts_and_answers_as_it_was_evaluated(finish
 def test_a_source_of_pictures_says_that_nothing_can_be_forecast(finished: Path, tmp_path: Path) -> None:
     import torch
 
-    from graft.network import Description, Network
-    from tasks.artifacts import save_network
-    from tasks.forecasting import gap_in_words
+    from graft.networks.network import Description, Network
+    from tasks.artifacts.networks import save_network
+    from tasks.results.forecast_words import gap_in_words
 
     for name in ("params.yaml", "build"):
         place = finished / name

@@ -14,19 +14,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torchvision import models
 
-from graft.efficientnet_lite import MEAN, STD
-from graft.input_fit import input_fit
-from graft.network import Description, Network
-from graft.state_dicts import published_lite0
-from tasks.artifacts import load_network, load_split, save_network, save_split
-from tasks.errors import AwayError, GraftError
-from tasks.given.libraries import from_torchvision
-from tasks.given.local import from_file
-from tasks.given.read import read_origin
+from graft.measures.input_fit import input_fit
+from graft.networks.efficientnet_lite import MEAN, STD
+from graft.networks.network import Description, Network
+from graft.networks.state_dicts import published_lite0
+from tasks.artifacts.networks import load_network, save_network
+from tasks.artifacts.splits import load_split, save_split
+from tasks.common.errors import AwayError, GraftError
 from tasks.pretrain import OUTPUT, pretrain
 from tasks.settings.pretrain import PretrainSettings
+from tasks.source_models.from_file import from_file
+from tasks.source_models.from_library import from_torchvision
+from tasks.source_models.origin import read_origin
 from tasks.weights import weights
-from tests.tasks.forecast_fixture import CLASSES, rows
+from tests.tasks.support.forecast_fixture import CLASSES, rows
 
 TRAINING = {"steps": 4, "batch_size": 16, "learning_rate": 0.01, "evaluations": 2}
 SMALL = "torchvision:mobilenet_v3_small"
@@ -48,7 +49,7 @@ def run(project: Path, **settings: Any) -> dict[str, Any]:
     """Both stages; the metrics of `pretrain`."""
     (project / "params.yaml").write_text(yaml.safe_dump({"pretrain": settings}))
     weights(project)
-    from tasks.parameters import read_section
+    from tasks.settings.yaml_sections import read_section
 
     pretrain(read_section(project / "params.yaml", "pretrain", PretrainSettings))
     found: dict[str, Any] = json.loads((project / OUTPUT / "metrics.json").read_text())
@@ -236,7 +237,7 @@ class TestFiles:
         assert "there is no weights/b.pth; there are: weights/a.pth" in self.refused(project, "weights/b.pth")
 
     def test_the_published_lite0_brings_its_own_normalisation(self, project: Path) -> None:
-        from tests.graft.test_given_weights import published_names
+        from tests.graft.networks.test_given_weights import published_names
 
         state = published_names()
         assert published_lite0(state)

@@ -11,24 +11,25 @@ import yaml
 from rich.console import Console
 from safetensors.torch import save_file
 
-from flows.forecast import forecast_view
-from graft.network import Description, Network
-from tasks.artifacts import load_network, load_split, save_network
-from tasks.errors import GraftError
+from flows.views.forecast import forecast_view
+from graft.networks.network import Description, Network
+from tasks.artifacts.networks import load_network, save_network
+from tasks.artifacts.splits import load_split
+from tasks.checks.strategies import check_suitability
+from tasks.common.errors import GraftError
+from tasks.common.npz import save_npz
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.forecast import write_forecast
-from tasks.npz import save_npz
-from tasks.parameters import load_yaml, parse, read_section
-from tasks.plan import Entry
 from tasks.prepare import prepare
 from tasks.pretrain import pretrain
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
-from tasks.suitability import check_suitability
+from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.trials.plan import Entry
 from tasks.weights import weights
-from tests.tasks.forecast_fixture import CLASSES, rows
+from tests.tasks.support.forecast_fixture import CLASSES, rows
 
 PARAMS = {
     "seeds": [0],

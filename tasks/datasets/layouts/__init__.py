@@ -1,1 +1,1 @@
-"""The forms that a domain's data may have on disk, a module each; `recognise.open_domain` is the door."""
+"""How a domain may lie on disk, each as the same list of images or texts. Uses files."""

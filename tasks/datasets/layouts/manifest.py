@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tasks.common.errors import GraftError
+from tasks.datasets.files.tables import SUFFIXES, Row, read_headings, read_table
 from tasks.datasets.layouts.domain import (
     TRAIN,
     Domain,
@@ -18,8 +20,6 @@ from tasks.datasets.layouts.domain import (
     usable,
 )
 from tasks.datasets.layouts.folders import file_pictures
-from tasks.datasets.tables import SUFFIXES, Row, read_headings, read_table
-from tasks.errors import GraftError
 
 PATHS = ("path", "file", "filename", "file_name", "image")
 LABELS = ("label", "class", "category")

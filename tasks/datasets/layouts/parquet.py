@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tasks.common.errors import GraftError
 from tasks.datasets.layouts.domain import TRAIN, Domain, Pictures, enter_listed, hidden, split_of, usable
 from tasks.datasets.layouts.manifest import DOMAIN, LABELS, Columns
 from tasks.datasets.limits import MOST_ARRAY, MOST_PICTURES, too_large
 from tasks.datasets.pictures import UnreadableError, read_picture
-from tasks.errors import GraftError
 
 _NAME = re.compile(r"(?:(?P<split>[a-zA-Z]+)(?:-\d+-of-\d+(?:-[0-9a-f]{16})?)?|\d+)\.parquet")
 """The 16 digits are a hash of the content that older versions of `datasets` gave files on the hub."""

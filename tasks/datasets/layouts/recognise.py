@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from tasks.datasets.layouts.arrays import is_idx, is_npz, open_idx, open_npz
 from tasks.datasets.layouts.domain import TRAIN, Domain, hidden, split_of
 from tasks.datasets.layouts.folders import holds_folders, open_folders
 from tasks.datasets.layouts.manifest import Columns, is_manifest, open_manifest
-from tasks.datasets.layouts.packed import is_idx, is_npz, open_idx, open_npz
 from tasks.datasets.layouts.parquet import is_parquet, open_parquet
 from tasks.datasets.layouts.texts import is_texts, open_texts, text_splits
 

@@ -6,10 +6,10 @@ A TSV or CSV may lack headings; each row is then a label and a text.
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.datasets.files.tables import read_headings
+from tasks.datasets.files.text_tables import JSON_LINES, SUFFIXES, read_texts
 from tasks.datasets.layouts.domain import Domain, Texts, split_of
 from tasks.datasets.layouts.manifest import LABELS, Columns, Listed, enter, listed_in, meant, pick
-from tasks.datasets.tables import read_headings
-from tasks.datasets.text_tables import JSON_LINES, SUFFIXES, read_texts
 
 TEXTS = ("text", "sentence", "message", "review", "content")
 WITHOUT_HEADINGS = "texts without headings"

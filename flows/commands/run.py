@@ -1,0 +1,144 @@
+"""What `graft run`, `graft status` and `graft data check` do, between the command line and the floors below."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.prefect_server import prefect_server
+from flows.views.progress import progress
+from flows.views.stages import stages_view, to_come
+from tasks.checks.parameters import check_label_budget
+from tasks.checks.project import check_files, make_ready
+from tasks.common.errors import GraftError
+from tasks.data_versions.dvc_data import POINTER
+from tasks.data_versions.version import DataStatus, DataVersion, data_status, version_data
+from tasks.executor.pipeline import Pipeline, StageStatus
+from tasks.executor.processes.runner import start
+from tasks.executor.resources.gpus import find_devices
+from tasks.executor.run_module import run_module
+from tasks.notify import News, announced
+from tasks.settings.prepare import PrepareSettings
+from tasks.settings.yaml_sections import read_section
+from tasks.tracking.published import Published
+
+
+def bring_up_to_date(
+    root: Path, console: Console, *, jobs: int | None, update_data: bool, devices: str = "auto"
+) -> Published:
+    """Run the flow if a stage has to run; otherwise only make sure that MLflow mirrors the result.
+
+    That nothing has to run is found out before Prefect is imported or a server is started, and so is what is wrong with
+    params.yaml.
+    """
+    with announced(root) as news:
+        return _bring_up_to_date(root, console, news, jobs=jobs, update_data=update_data, devices=devices)
+
+
+def _bring_up_to_date(
+    root: Path, console: Console, news: News, *, jobs: int | None, update_data: bool, devices: str
+) -> Published:
+    find_devices(devices)
+    make_ready(root)
+    data = in_words(have_data(root, console, update=update_data))
+    found = _look(root)
+    if all(stage.state == "up_to_date" for stage in found):
+        from tasks.publish import publish
+
+        news.outcome = "unchanged"
+        console.print(f"Nothing to do: {data}, all {len(found)} stages are up to date.", highlight=False)
+        return publish(root)
+
+    start()  # imports torch and MLflow beside what follows
+    with prefect_server(root) as answers:
+        with ThreadPoolExecutor(1) as beside:
+            importing = beside.submit(_import_flow)
+            with console.status("checking the knobs of the strategies"):
+                run_module("tasks.checks.parameters", root)
+            console.print(f"{data}. {to_come(found)}. Starting Prefect …", highlight=False)
+            importing.result()
+        answers()
+        with progress(console, ["version data", *(stage.name for stage in found), "register"]):
+            from flows.transfer import transfer
+
+            published = transfer(str(root), jobs, update_data, devices)
+    assert isinstance(published, Published), "its turn was ours already"
+    return published
+
+
+def _look(root: Path) -> list[StageStatus]:
+    """What a run would do with each stage; where the packed data are those of today, the label budget is checked too.
+
+    Raises:
+        GraftError: the pipeline cannot be read, or a class has too few examples for the largest label budget.
+    """
+    found = Pipeline(root).status()
+    if any(stage.name == "prepare" and stage.state == "up_to_date" for stage in found):
+        check_label_budget(root)
+    return found
+
+
+def _import_flow() -> None:
+    """Seconds, saved for later."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
+    import flows.transfer  # noqa: F401  (sets the environment before Prefect reads it)
+
+
+def have_data(root: Path, console: Console, *, update: bool = False) -> DataVersion:
+    """Put the data in place, showing what is done where it takes time."""
+    with console.status("looking at the data") as shown:
+        if not update:
+            return version_data(root, on_line=shown.update)
+        from tasks.data_versions.take_in import take_in
+
+        return take_in(root, shown.update)
+
+
+def in_words(data: DataVersion) -> str:
+    """The version of the data and what was done to have it, for a line of the terminal."""
+    said = {
+        "unchanged": "data unchanged",
+        "restored": "data restored from DVC's cache",
+        "pulled": "data pulled from the DVC remote",
+        "made": "demo data rendered, as data.dvc names them",
+        "committed": "data put into DVC's cache",
+        "updated": f"data versioned anew: {data.changes}",
+    }
+    return f"{said[data.what]} ({data.md5[:8]})"
+
+
+def show_status(root: Path, console: Console) -> None:
+    """What a run would do with each stage, and why; stages that are up to date share a line with their group.
+
+    Raises:
+        GraftError: params.yaml, mlflow.yaml or the pipeline cannot be used.
+    """
+    check_files(root)
+    found = _look(root)
+    is_as_recorded = any(stage.name == POINTER and stage.state == "up_to_date" for stage in found)
+    data = DataStatus("unchanged") if is_as_recorded else data_status(root)
+    console.print(status_view(data, found, console.width), soft_wrap=True)
+
+
+def status_view(data: DataStatus, found: list[StageStatus], width: int) -> Text:
+    """The lines of `graft status`: the data, then the stages."""
+    row = ("data", Text(data.state), str(data.changes) if data.state == "changed" else "")
+    return stages_view(found, width, [row], idle=data.state == "unchanged")
+
+
+def show_faults(root: Path, console: Console) -> None:
+    """Check the data with the label budget of `params.yaml`.
+
+    Raises:
+        GraftError: all faults that were found.
+    """
+    from tasks.data_versions.take_in import data_faults
+
+    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    if faults := data_faults(root):
+        raise GraftError(faults)
+    console.print(
+        f"No faults: {settings.source} and {settings.target} can be used, with labels enough.", highlight=False
+    )

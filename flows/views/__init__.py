@@ -1,0 +1,1 @@
+"""What each command prints; uses results, the executor, and data sets."""

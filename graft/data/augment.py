@@ -1,0 +1,84 @@
+"""Augmentation of a whole batch at once, on the batch's device.
+
+Legend: B batch, C channels, H W height and width, L tokens.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from graft.data.inputs import PADDING
+from graft.settings import Augmentation
+
+
+def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Vary pictures (B, C, H, W), float in [0, 1], or texts (B, L), integers; each draws its own variation.
+
+    Draws come from `generator`, on the CPU, so that every device sees the same variations.
+    """
+    if images.ndim == 2:
+        return _drop(images, how.drop, generator) if how.drop else images
+    if how.morphology:
+        images = _morphology(images, how.morphology, generator)
+    if how.flip or how.rotate or how.scale or how.shear:
+        images = _affine(images, how, generator)
+    elif how.crop:
+        images = _shift(images, how.crop, generator)
+    return images
+
+
+def _drop(tokens: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Leave out tokens; nobody looks at what takes their places (word dropout; Iyyer et al. 2015)."""
+    draw = torch.rand(tokens.shape, generator=generator).to(tokens.device)
+    return tokens.masked_fill(draw < probability, PADDING)
+
+
+def _uniform(size: int, limit: float, generator: torch.Generator) -> Tensor:
+    """(B,) uniform in [-limit, limit]."""
+    return (torch.rand(size, generator=generator) * 2 - 1) * limit
+
+
+def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+    """Flip, rotate, scale, slant and shift in one bilinear sampling; outside the picture is black."""
+    size, _, height, width = images.shape
+    angle = _uniform(size, math.radians(how.rotate), generator)
+    slant = _uniform(size, math.radians(how.shear), generator).tan()
+    scale = 1 / (1 + _uniform(size, how.scale, generator))
+    mirror = 1 - 2 * (torch.rand(size, generator=generator) < how.flip).float()
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    theta = torch.zeros(size, 2, 3)
+    theta[:, 0, 0] = cos * mirror
+    theta[:, 0, 1] = cos * slant - sin
+    theta[:, 1, 0] = sin * mirror
+    theta[:, 1, 1] = sin * slant + cos
+    theta[:, 0, 2] = _uniform(size, 2 * how.crop / width, generator)
+    theta[:, 1, 2] = _uniform(size, 2 * how.crop / height, generator)
+    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """A random crop of the padded picture: a shift by whole pixels, without interpolation."""
+    size, channels, height, width = images.shape
+    down = torch.randint(-pixels, pixels + 1, (size,), generator=generator).to(images.device)
+    right = torch.randint(-pixels, pixels + 1, (size,), generator=generator).to(images.device)
+    padded = F.pad(images, (pixels,) * 4)
+    rows = torch.arange(height, device=images.device) + down[:, None] + pixels
+    columns = torch.arange(width, device=images.device) + right[:, None] + pixels
+    batch = torch.arange(size, device=images.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images.device)[:, None, None]
+    return padded[batch, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def _morphology(images: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Thicken (grey dilation) or thin (erosion) bright strokes over a cross of five pixels."""
+    draw = torch.rand(len(images), generator=generator).to(images.device).view(-1, 1, 1, 1)
+    change = draw < probability
+    thicken = draw < probability / 2
+    signed = torch.where(thicken, images, -images)
+    across = F.max_pool2d(signed, (1, 3), stride=1, padding=(0, 1))
+    down = F.max_pool2d(signed, (3, 1), stride=1, padding=(1, 0))
+    widest = torch.maximum(across, down)
+    return torch.where(change, torch.where(thicken, widest, -widest), images)

@@ -1,0 +1,1 @@
+"""Scores and comparisons: metrics, intervals, transferability, domain gap, cost. Uses networks and data."""

@@ -1,0 +1,137 @@
+"""How far apart two domains lie, as a network sees them: features of source and target pictures, no labels.
+
+A difference in how often the classes occur is part of every distance here.
+
+Legend: N source pictures, M target pictures, D features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from graft.techniques.logistic import logistic_regression
+
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class DomainGap:
+    """The gap between as many source as target pictures; the distances within a domain say what chance alone does."""
+
+    pictures: int
+    """Of each domain."""
+    proxy_a_distance: float
+    """0 (nobody can tell the domains apart) to 2 (everybody can)."""
+    domain_error: float
+    """Share of held-out pictures whose domain a linear classifier gets wrong."""
+    mmd: float
+    """Squared, unbiased: 0 on average for equal domains, and may be below."""
+    mmd_p_value: float
+    frechet: float
+    """Between halves of the two domains."""
+    frechet_within: float
+    """Between the two halves of a domain, mean of source and target: what `frechet` would be without any gap."""
+
+
+def domain_gap(source: Tensor, target: Tensor, *, permutations: int = 200, seed: int = 0) -> DomainGap:
+    """Compare features (N, D) and (M, D); of the larger domain as many pictures are drawn as the other has.
+
+    Raises:
+        ValueError: fewer than ten pictures of a domain, or features of different sizes.
+    """
+    if source.ndim != 2 or source.shape[1:] != target.shape[1:]:
+        raise ValueError(f"features of one size are needed, got {tuple(source.shape)} and {tuple(target.shape)}")
+    n = min(len(source), len(target))
+    if n < 2 * _FOLDS:
+        raise ValueError(f"a domain gap needs at least {2 * _FOLDS} pictures of each domain, got {n}")
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (split[torch.randperm(len(split), generator=generator)[:n]].double() for split in (source, target))
+    error = domain_error(a, b)
+    squared, p_value = mmd(a, b, permutations, generator)
+    half = n // 2
+    (a1, a2), (b1, b2) = ((split[:half], split[half : 2 * half]) for split in (a, b))
+    return DomainGap(
+        pictures=n,
+        proxy_a_distance=proxy_a_distance(error),
+        domain_error=error,
+        mmd=squared,
+        mmd_p_value=p_value,
+        frechet=(frechet_distance(a1, b1) + frechet_distance(a2, b2)) / 2,
+        frechet_within=(frechet_distance(a1, a2) + frechet_distance(b1, b2)) / 2,
+    )
+
+
+def proxy_a_distance(error: float) -> float:
+    """2 (1 - 2 error), no less than 0, for a domain classifier that is wrong on a share `error` of held-out pictures.
+
+    Ben-David et al. 2007, 'Analysis of Representations for Domain Adaptation'.
+    """
+    return max(0.0, 2 * (1 - 2 * error))
+
+
+def domain_error(source: Tensor, target: Tensor) -> float:
+    """Share of pictures, source (N, D) and target (N, D), whose domain a linear classifier gets wrong.
+
+    Each fifth of both is judged by a classifier that was fitted to the other four: an error on its own training
+    pictures would be near 0 for any domains, as soon as there are about as many features as pictures.
+    """
+    wrong = 0
+    for fold in range(_FOLDS):
+        held_a, held_b = (torch.arange(len(split)) % _FOLDS == fold for split in (source, target))
+        fitted = torch.cat([source[~held_a], target[~held_b]]).double()
+        side = torch.cat([torch.ones(int((~held_a).sum())), torch.zeros(int((~held_b).sum()))]).long()
+        mean, std = fitted.mean(dim=0), fitted.std(dim=0, correction=0).clamp_min(1e-12)
+        # scikit-learn's default penalty, |w|^2 / 2 beside the sum of the losses, over a pair of opposite weights.
+        judge = logistic_regression((fitted - mean) / std, side.to(fitted.device), 2, decay=2 / len(fitted))
+        held = torch.cat([source[held_a], target[held_b]])
+        says_source = (judge((held - mean) / std).argmax(dim=1) == 1).cpu()
+        is_source = torch.arange(len(held)) < int(held_a.sum())
+        wrong += int((says_source != is_source).sum())
+    return wrong / (len(source) + len(target))
+
+
+def mmd(source: Tensor, target: Tensor, permutations: int, generator: torch.Generator) -> tuple[float, float]:
+    """Maximum mean discrepancy, squared and unbiased, of source (N, D) and target (M, D), and its p-value.
+
+    Gretton et al. 2012, 'A Kernel Two-Sample Test': an RBF kernel as wide as the median distance of all pairs. The
+    p-value is the share of random divisions of all pictures into two such groups that lie at least as far apart.
+    """
+    pooled = torch.cat([source, target])
+    squared = torch.cdist(pooled, pooled, compute_mode="donot_use_mm_for_euclid_dist").square()
+    above = torch.triu_indices(len(pooled), len(pooled), offset=1)
+    width = squared[above[0], above[1]].median().clamp_min(1e-30)
+    kernel = torch.exp(-squared / (2 * width))
+    groups = torch.zeros(permutations + 1, len(pooled), dtype=torch.double)
+    groups[0, : len(source)] = 1  # the true division
+    for row in groups[1:]:
+        row[torch.randperm(len(pooled), generator=generator)[: len(source)]] = 1
+    found = _discrepancies(kernel, groups)
+    return float(found[0]), float((found[1:] >= found[0]).sum() + 1) / (permutations + 1)
+
+
+def _discrepancies(kernel: Tensor, groups: Tensor) -> Tensor:
+    """MMD^2 of each division (P, N + M), 1 for one group and 0 for the other, under a kernel (N + M, N + M)."""
+    others = 1 - groups
+    n, m = groups[0].sum(), others[0].sum()
+    towards = groups @ kernel
+    within = (towards * groups).sum(dim=1) - n  # a picture's likeness to itself, 1, is left out
+    across = (towards * others).sum(dim=1)
+    within_others = ((others @ kernel) * others).sum(dim=1) - m
+    return within / (n * (n - 1)) + within_others / (m * (m - 1)) - 2 * across / (n * m)
+
+
+def frechet_distance(source: Tensor, target: Tensor) -> float:
+    """Squared Fréchet distance of the normal distributions that fit features (N, D) and (M, D).
+
+    Heusel et al. 2017, 'GANs Trained by a Two Time-Scale Update Rule': |mean difference|^2 + tr(A + B - 2 (AB)^(1/2))
+    for covariances A and B. It has the scale of the features, and with few pictures it is too large (Binkowski et al.
+    2018): compare it with that of two samples of one domain, as many pictures each.
+    """
+    a, b = (split.double() for split in (source, target))
+    mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)
+    a, b = (a - mean_a) / (len(a) - 1) ** 0.5, (b - mean_b) / (len(b) - 1) ** 0.5
+    # With A = a'a and B = b'b, the roots of the eigenvalues of AB are the singular values of ab'.
+    shared = torch.linalg.matrix_norm(a @ b.T, "nuc")
+    distance = (mean_a - mean_b).square().sum() + a.square().sum() + b.square().sum() - 2 * shared
+    return max(0.0, float(distance))

@@ -1,0 +1,1 @@
+"""Bodies and heads: made, loaded, changed, cut into stages. Uses data."""

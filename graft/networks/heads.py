@@ -1,0 +1,44 @@
+"""Heads for new classes, with what an old head knows about the ones that it shares."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from graft.networks.network import Network
+
+
+def fresh_head(network: Network, classes: tuple[str, ...]) -> None:
+    """Replace the network's head by a new one for `classes`, in torch's default initialisation."""
+    network.set_head(nn.Linear(network.feature_size, len(classes)), classes)
+
+
+def matched_head(network: Network, classes: tuple[str, ...]) -> None:
+    """Replace the network's head by one for `classes`; those that the old head knows by name keep its weights."""
+    old, known = network.head, network.description.classes
+    head = nn.Linear(network.feature_size, len(classes))
+    with torch.no_grad():
+        for row, name in enumerate(classes):
+            if name in known:
+                head.weight[row] = old.weight[known.index(name)]
+                head.bias[row] = old.bias[known.index(name)]
+    network.set_head(head, classes)
+
+
+def some_of(names: Sequence[str], most: int = 12) -> str:
+    """The names, or where there are many the first of them and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names if more <= 0 else [*names[:most], f"… and {more:,} more"])
+
+
+def require_known_classes(network: Network, classes: tuple[str, ...], why: str) -> None:
+    """Refuse target classes that the network's head does not know.
+
+    Raises:
+        ValueError: names them, after `why` the head is needed.
+    """
+    known = network.description.classes
+    if unknown := [name for name in classes if name not in known]:
+        raise ValueError(
+            f"{why}, which does not know these target classes: {some_of(unknown)} (the source has: {some_of(known)})"
+        )

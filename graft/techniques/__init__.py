@@ -1,0 +1,1 @@
+"""What strategies are made of. Uses measures, networks and data."""

@@ -1,0 +1,26 @@
+"""Domain-adversarial training: features from which the domain cannot be told.
+
+Legend: B batch, D features.
+"""
+
+from typing import cast
+
+from torch import Tensor
+
+from graft.techniques.alignment.adversarial import Discriminator, reversal_strength, reverse_gradient
+from graft.techniques.alignment.base import Alignment, Outputs
+
+
+class DannAlignment(Alignment):
+    """A discriminator on the features, its gradient reversed (Ganin et al. 2016, 'Domain-Adversarial Training of
+    Neural Networks')."""
+
+    def __init__(self, feature_size: int) -> None:
+        super().__init__()
+        self.discriminator = Discriminator(feature_size)
+
+    def distance(self, source: Outputs, target: Outputs, progress: float) -> Tensor:
+        """What the discriminator minimises and, by the reversed gradient, the network maximises."""
+        strength = reversal_strength(progress)
+        seen = (reverse_gradient(outputs.features, strength) for outputs in (source, target))
+        return cast(Tensor, self.discriminator(*seen))

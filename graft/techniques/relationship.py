@@ -1,0 +1,63 @@
+"""How the target's classes are related to the source's, by what the source's head takes the target's pictures for.
+
+Legend: N pictures, D features, K classes of the target, S classes of the source.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graft.data.on_disk import in_memory
+from graft.data.split import Split
+from graft.techniques.calibration import fit_temperature
+from graft.techniques.logistic import logistic_regression
+
+_DECAYS = tuple(10 ** (-power / 2) for power in range(13))
+"""Strengths of regularisation that the reverse approach tries: 1 to a millionth."""
+
+
+def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """p(y_s | y_t) as (K, S): the mean of probabilities (N, S) over the pictures of each target class, by labels (N,).
+
+    A class without a picture has a row of zeros, which nothing will look up.
+    """
+    members = F.one_hot(labels, classes).to(probabilities.dtype)
+    return members.T @ probabilities / members.sum(dim=0).clamp_min(1)[:, None]
+
+
+def reverse_relationship(
+    probabilities: Tensor, labels: Tensor, classes: int, validation: tuple[Tensor, Tensor]
+) -> Tensor:
+    """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of pictures with labels (N,).
+
+    p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of a picture that the source's
+    head is sure of, and p(y_s) the mean of the probabilities. `validation`, probabilities and labels of other
+    pictures, chooses the regression's strength (least loss) and how sure it is (`fit_temperature`).
+    """
+    x, held_out = probabilities.double(), validation[0].double()
+    tried: list[tuple[float, nn.Linear]] = []
+    for decay in _DECAYS:
+        judge = logistic_regression(x, labels, classes, decay=decay, start=tried[-1][1] if tried else None)
+        tried.append((F.cross_entropy(judge(held_out), validation[1]).item(), judge))
+    _, judge = min(tried, key=lambda one: one[0])
+    temperature = fit_temperature(judge(held_out), validation[1]) or 1.0
+    sure = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    joint = (judge(sure) / temperature).softmax(dim=1) * x.mean(dim=0)[:, None]  # (S, K)
+    found: Tensor = (joint / joint.sum(dim=0)).T
+    return found.to(probabilities.dtype)
+
+
+@torch.no_grad()
+def related_head(head: nn.Linear, training: Split) -> nn.Linear:
+    """The source's head D -> S in terms of the target's classes, D -> K; `training` has features (N, D) for pictures.
+
+    Each target class is given the mean of the source's classes, weighted by the direct relationship. So the logit of
+    class y_t for a picture x is sum_s p(y_s | y_t) log p(y_s | x), but for a term that all classes share: the less
+    the source's prediction differs, in cross-entropy, from the mean of its predictions for the class, the higher.
+    """
+    classes = len(training.classes)
+    table = direct_relationship(head(in_memory(training.images)).softmax(dim=1), training.labels, classes)
+    found = nn.Linear(head.in_features, classes, device=head.weight.device)
+    found.weight.copy_(table @ head.weight)
+    found.bias.copy_(table @ head.bias)
+    return found

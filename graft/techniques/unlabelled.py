@@ -1,0 +1,105 @@
+"""What the strategies for an unlabelled target share: learn from the source's labels, and align the domains."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor
+
+from graft.contract import ParameterGroup, Step, Strategy
+from graft.data.source_labels import SourceLabels
+from graft.data.split import Domains
+from graft.networks.batch_norm import statistics_kept
+from graft.networks.heads import matched_head, require_known_classes
+from graft.networks.network import Network
+from graft.techniques.alignment.base import Alignment, Outputs
+from graft.techniques.label_free import Rule, held_out, label_free_score
+
+
+@dataclass(frozen=True)
+class Unlabelled(Strategy):
+    """Minimise the source's cross-entropy + `weight` * the alignment of source and target, whose labels stay unknown.
+
+    The label sets are closed: the head answers in the target's classes, all of them known to the source; source
+    pictures of other classes are never drawn, for they have no counterpart to be aligned with.
+    """
+
+    uses_labels: ClassVar[bool] = False
+
+    weight: float = 1.0
+    """Of the alignment."""
+    selection: Rule = "guarded_snd"
+    """How the weights are chosen."""
+    batch_norm: Literal["apart", "together"] = "apart"
+    """How the domains pass."""
+
+    @property
+    def uses_source_data(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def label_free_selection(self) -> Rule:
+        """As the knob says."""
+        return self.selection
+
+    def label_free_score(self, network: Network, domains: Domains) -> float | None:
+        """By the rule of the knob."""
+        return label_free_score(self.selection, network, domains)
+
+    @property
+    def alignment_rate(self) -> float:
+        """Learning rate of what the alignment itself learns, relative to the network's."""
+        return 1.0
+
+    def alignment(self, feature_size: int, classes: int) -> Alignment:
+        """The alignment, for a network with so many features and classes."""
+        raise NotImplementedError
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """The source network, its head's rows in the order of the target's classes."""
+        require_known_classes(source, classes, f"{self.name} predicts with the source's head")
+        source.extras["source_labels"] = SourceLabels(source.description.classes, classes)
+        source.extras["alignment"] = self.alignment(source.feature_size, len(classes))
+        matched_head(source, classes)
+        return source
+
+    def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
+        """Pictures of classes that the target lacks are never drawn, nor those that `dev` validates on."""
+        assert domains.source is not None
+        labels = domains.source.labels
+        weights = cast(SourceLabels, network.extras["source_labels"]).weights(labels)
+        if self.selection == "dev":
+            weights = torch.ones(len(labels), device=labels.device) if weights is None else weights
+            weights[held_out(len(weights)).to(weights.device)] = 0
+        return weights
+
+    def parameter_groups(self, network: Network) -> list[ParameterGroup]:
+        """Backbone and head, and what the alignment learns at its own rate."""
+        groups = [ParameterGroup([*network.backbone.parameters(), *network.head.parameters()])]
+        if learned := list(network.extras.parameters()):
+            groups.append(ParameterGroup(learned, self.alignment_rate))
+        return groups
+
+    def loss(self, network: Network, step: Step) -> Tensor:
+        """The source's cross-entropy plus the weighted alignment."""
+        source, target = self.outputs(network, step.source.images, step.target.images)
+        labels = network.extras["source_labels"](step.source.labels)
+        supervised = replace(step.source, labels=labels).cross_entropy(source.logits)
+        aligned: Tensor = network.extras["alignment"](source, target, step.progress)
+        return supervised + self.weight * aligned
+
+    def outputs(self, network: Network, source: Tensor, target: Tensor) -> tuple[Outputs, Outputs]:
+        """What the network makes of two batches of pictures.
+
+        Where they pass apart, running statistics are the target's alone: in evaluation it is as in training. A mixture
+        would fit neither domain.
+        """
+        if self.batch_norm == "together":
+            features = network.features(torch.cat([source, target])).split([len(source), len(target)])
+        else:
+            with statistics_kept(network.backbone):
+                of_source = network.features(source)
+            features = of_source, network.features(target)
+        found = [Outputs(values, network.head(values)) for values in features]
+        return found[0], found[1]

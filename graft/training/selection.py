@@ -1,0 +1,40 @@
+"""Which weights of a training run are kept. Selection is a named rule here, never hidden in the loop. No torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The state of a training run when it was evaluated."""
+
+    step: int
+    learning_rate: float
+    train_loss: float
+    """Mean over the steps since the evaluation before."""
+    val_loss: float
+    """Mean cross-entropy on validation pictures, without label smoothing."""
+    val_accuracy: float
+    label_free: float | None = None
+    """Score of a rule that needs no labels, higher is better; None where labels choose."""
+
+
+def is_better(rule: str, candidate: Evaluation, best: Evaluation | None) -> bool:
+    """Whether `candidate`, the later one, replaces `best` under the rule of that name.
+
+    - `best_validation`: lower validation loss (accuracy on few labels has too many ties);
+    - `last`: always;
+    - `guarded_snd`, `snd`, `entropy`, `dev`: a higher label-free score (`graft.techniques.label_free`);
+    - `oracle`: higher validation accuracy, of labels that a strategy without labels must not know. For comparison.
+
+    None of them ever sees the test split.
+    """
+    if best is None or rule == "last":
+        return True
+    if rule == "best_validation":
+        return candidate.val_loss < best.val_loss
+    if rule == "oracle":
+        return candidate.val_accuracy > best.val_accuracy
+    if candidate.label_free is None or best.label_free is None:
+        valid = "best_validation, last, guarded_snd, snd, entropy, dev, oracle"
+        raise ValueError(f"unknown selection rule {rule!r}; valid: {valid}")
+    return candidate.label_free > best.label_free

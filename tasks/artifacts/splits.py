@@ -1,0 +1,73 @@
+"""Packed splits on disk: arrays as `.npy`, which can be mapped. Never a pickle."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from graft.data.inputs import Input, Pictures, Text
+from graft.data.on_disk import Images, OnDisk, fitting
+from graft.data.split import Split
+from tasks.common.errors import GraftError
+from tasks.common.files import write_json
+from tasks.common.npy import NpyReader
+from tasks.datasets.text.tokenizer import RAW, TOKENIZER, vocabulary_size
+
+
+def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
+    """Write images (N, C, H, W) uint8 and labels (N,) into an existing folder as `.npy`, which can be mapped."""
+    np.save(folder / "images.npy", np.ascontiguousarray(images, dtype=np.uint8), allow_pickle=False)
+    np.save(folder / "labels.npy", labels.astype(np.int64), allow_pickle=False)
+    write_json(folder / "classes.json", classes)
+
+
+def load_texts(folder: Path) -> list[str] | None:
+    """The texts of a packed split as they were; None of one that holds pictures.
+
+    Raises:
+        GraftError: they cannot be read.
+    """
+    if not (folder / TOKENIZER).exists():
+        return None
+    try:
+        texts: list[str] = json.loads((folder / RAW).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{folder}: no texts: {error}", "Run `dvc repro prepare` to make it anew.") from None
+    return texts
+
+
+def load_split(folder: Path) -> Split:
+    """Read a split as `prepare` packs it; pictures that are too many for memory stay where they are.
+
+    Raises:
+        GraftError: a file is missing or is no such array.
+    """
+    try:
+        has_texts = (folder / TOKENIZER).exists()
+        images = _load_images(folder / ("tokens.npy" if has_texts else "images.npy"))
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+        path = folder / "groups.npy"
+        groups = torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
+        vocabulary = vocabulary_size(folder / TOKENIZER) if has_texts else 0
+    except (OSError, ValueError) as error:
+        raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
+    return Split(images, torch.from_numpy(labels), tuple(classes), groups, vocabulary)
+
+
+def _load_images(path: Path) -> Images:
+    file = NpyReader(path)
+    return fitting(OnDisk(lambda rows: torch.from_numpy(file[rows.numpy()]), file.shape))
+
+
+def packed_input(folder: Path) -> Input:
+    """What a packed split holds, from the shape of its array alone.
+
+    Raises:
+        OSError: there is none.
+    """
+    if (folder / TOKENIZER).exists():
+        return Text(vocabulary_size(folder / TOKENIZER), NpyReader(folder / "tokens.npy").shape[1])
+    _, channels, size, _ = NpyReader(folder / "images.npy").shape
+    return Pictures(channels, size)

@@ -1,0 +1,54 @@
+"""Texts as a network reads them: by its own tokenizer, which travels with its weights as the normalisation of pictures.
+
+Legend: N texts, M of them, L tokens.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from graft.data.on_disk import Images
+from graft.data.split import Split
+from graft.networks.network import Description
+from tasks.artifacts.networks import load_description
+from tasks.artifacts.splits import load_texts
+from tasks.datasets.text.tokenizer import TOKENIZER, encode, load_tokenizer
+
+
+def as_read_by(network: Path, split: Split, packed: Path) -> Split:
+    """The split that is packed in `packed` as the network in a folder reads it.
+
+    Pictures are as they were packed, and so are texts for a network without a tokenizer, or with theirs; for another
+    they are cut into tokens anew, as many as that network takes.
+
+    Raises:
+        GraftError: the tokenizer, or the texts as they were, cannot be read.
+    """
+    tokenizer = network / TOKENIZER
+    if not (split.vocabulary and tokenizer.is_file()):
+        return split
+    description = load_description(network)
+    return replace(split, images=tokens(description, tokenizer, split, packed), vocabulary=description.vocabulary)
+
+
+def tokens(
+    description: Description, tokenizer: Path, split: Split, packed: Path, places: torch.Tensor | None = None
+) -> Images:
+    """The texts of a packed split, all (N, L) or those at `places` (M,), by the tokenizer of a network.
+
+    Raises:
+        GraftError: the tokenizer, or the texts as they were, cannot be read.
+    """
+    own = tokenizer.is_file() and tokenizer.read_bytes() == (packed / TOKENIZER).read_bytes()
+    if own and description.reads == split.reads:
+        return split.images if places is None else split.images[places]
+    texts = load_texts(packed) or []
+    chosen = texts if places is None else [texts[place] for place in places.tolist()]
+    return torch.from_numpy(encode(load_tokenizer(tokenizer), chosen, description.length)[0])
+
+
+def tokenizer_of(network: Path, packed: Path) -> Path:
+    """The tokenizer of the network in a folder; that of the packed texts, where the network brings none."""
+    own = network / TOKENIZER
+    return own if own.is_file() else packed / TOKENIZER

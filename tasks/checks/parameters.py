@@ -1,0 +1,121 @@
+"""Check all of `params.yaml` before anything runs: a typo must not cost a pretraining.
+
+`python -m tasks.checks.parameters` checks the knobs of the strategies too, for which it needs torch.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from graft.data.label_budget import ALL, Labels, budget_fault, by_size, nesting_fault
+from graft.strategies import look_in, misnamed_files, strategy_class, strategy_names
+from tasks.common.errors import GraftError
+from tasks.settings.evaluate import EvaluateSettings
+from tasks.settings.finetune import FinetuneSettings
+from tasks.settings.forecast import ForecastSettings
+from tasks.settings.prepare import PrepareSettings
+from tasks.settings.pretrain import PretrainSettings
+from tasks.settings.sources import read_source, read_use, source_names
+from tasks.settings.strategy_files import needs_labels
+from tasks.settings.tune import TuneSettings
+from tasks.settings.yaml_sections import load_yaml, parse, read_section, suggest
+from tasks.stage.code import OWN_STRATEGIES
+from tasks.stage.process import run_stage
+from tasks.trials.plan import PLAN_SECTIONS, read_plan, wrong_section
+
+PARAMS = "params.yaml"
+CARD = "build/data/card.json"
+SECTIONS: dict[str, Any] = {
+    "prepare": PrepareSettings,
+    "pretrain": PretrainSettings,
+    "finetune": FinetuneSettings,
+    "forecast": ForecastSettings,
+    "tune": TuneSettings,
+    "evaluate": EvaluateSettings,
+}
+
+
+def check_parameters(root: Path, *, knobs: bool = False) -> None:
+    """Check every section of the project's `params.yaml`, and with `knobs` those of each strategy.
+
+    Raises:
+        GraftError: all faults at once: file, key, value, and what would be valid.
+    """
+    look_in(root / OWN_STRATEGIES)
+    content = load_yaml(root / PARAMS)
+    known = {*SECTIONS, *PLAN_SECTIONS, "sources", "use"}
+    problems = [f"{PARAMS}: unknown section {name!r}; {suggest(str(name), known)}" for name in content.keys() - known]
+    for section, kind in SECTIONS.items():
+        try:
+            parse(content.get(section, {}), kind, where=f"{PARAMS}: {section}")
+        except GraftError as error:
+            problems += error.problems
+    problems += [*_faults_of(read_plan, root / PARAMS), *_source_faults(root / PARAMS)]
+    for section in ("strategies", "label_free"):
+        strategies = content.get(section)
+        if isinstance(strategies, dict):
+            problems += _strategy_faults(section, strategies, knobs)
+    if problems:
+        raise GraftError(sorted(problems))
+
+
+def _source_faults(params: Path) -> list[str]:
+    """Of `use`, and of every further source."""
+    if faults := _faults_of(source_names, params):
+        return faults
+    found = [_faults_of(read_source, params, name) for name in source_names(params)]
+    return [*_faults_of(read_use, params), *(fault for faults in found for fault in faults)]
+
+
+def _faults_of(read: Callable[..., object], *arguments: object) -> list[str]:
+    try:
+        read(*arguments)
+    except GraftError as error:
+        return error.problems
+    return []
+
+
+def _strategy_faults(section: str, strategies: dict[str, dict[str, Any] | None], knobs: bool) -> list[str]:
+    valid = strategy_names()
+    problems = [
+        "; ".join([f"{PARAMS}: {section}.{name}: unknown strategy; {suggest(name, valid)}", *misnamed_files()])
+        for name in strategies
+        if name not in valid
+    ]
+    for name in sorted(strategies.keys() & set(valid)):
+        where, needs = f"{PARAMS}: {section}.{name}", needs_labels(name)
+        if knobs:
+            try:
+                kind = strategy_class(name)
+                needs = kind.uses_labels
+                parse(strategies[name] or {}, kind, where=where)
+            except GraftError as error:
+                problems += error.problems
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+        if needs is not None and needs != (section == "strategies"):
+            problems.append(f"{where}: {wrong_section(needs_labels=needs)}")
+    return problems
+
+
+def check_label_budget(root: Path) -> None:
+    """Check the largest label budgets against what the stage `prepare` packed, if it has run.
+
+    Raises:
+        GraftError: a class has too few.
+    """
+    if not (root / CARD).exists():
+        return
+    plan, spent = read_plan(root / PARAMS), read_section(root / PARAMS, "finetune", FinetuneSettings)
+    counts = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]["pool"]["classes"]
+    asked: set[Labels] = {plan.budget, plan.most_labels} - {0}
+    faults = [budget_fault(counts, labels, spent.validation_for(labels)) for labels in sorted(asked, key=by_size)]
+    if ALL in asked and not any(faults):
+        faults.append(nesting_fault(counts, plan.most_labels, spent.validation_fraction))
+    if problems := [f"{PARAMS}: label_budgets: {fault}" for fault in faults if fault]:
+        raise GraftError(problems)
+
+
+if __name__ == "__main__":
+    run_stage(lambda: check_parameters(Path(), knobs=True))

@@ -1,0 +1,1 @@
+"""Errors, files, local servers: what any program needs. Uses nothing of Graft."""

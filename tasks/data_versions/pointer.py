@@ -1,0 +1,19 @@
+"""What `data.dvc` records."""
+
+from pathlib import Path
+
+from tasks.common.errors import GraftError
+from tasks.settings.yaml_sections import load_yaml
+
+
+def recorded_md5(pointer: Path) -> str:
+    """The hash of the data that a `.dvc` file records.
+
+    Raises:
+        GraftError: there is no such file, or it records none.
+    """
+    outs = load_yaml(pointer).get("outs")
+    md5 = outs[0].get("md5") if isinstance(outs, list) and outs and isinstance(outs[0], dict) else None
+    if not isinstance(md5, str):
+        raise GraftError(f"{pointer}: records no data: outs[0].md5 is missing", "`dvc add data` writes it anew.")
+    return md5

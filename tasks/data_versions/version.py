@@ -1,0 +1,217 @@
+"""The flow's first step: is `data/` what `data.dvc` says? Fetch it, make it, or say what changed.
+
+The demo is known by its hash: `meta.demo` in data.dvc repeats the hash of the demo's data, so a data.dvc that was
+updated to other data (even by `dvc add` itself, which keeps `meta`) no longer counts as the demo.
+"""
+
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tasks.common.errors import PASSING_FAULT, GraftError
+from tasks.common.files import write_text
+from tasks.data_versions.dvc_data import (
+    DATA,
+    NO_CHANGES,
+    POINTER,
+    Changes,
+    commit,
+    compare,
+    default_remote,
+    directory_md5,
+    present_md5,
+    pull,
+    restore,
+)
+from tasks.data_versions.half_filled import HALF, filling, take_back
+from tasks.data_versions.pointer import recorded_md5
+from tasks.settings.yaml_sections import load_yaml
+
+DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
+
+ATTEMPTS = 5
+"""How often data/ is looked at that is changed meanwhile."""
+
+OnLine = Callable[[str], None]
+
+
+class DataRefused(GraftError):  # noqa: N818  (named for what is read in a log)
+    """New data that has faults; what data.dvc records stays as it was."""
+
+
+class RestlessError(GraftError):
+    """Somebody writes to data/ all the time."""
+
+    ends_with = PASSING_FAULT
+
+
+@dataclass(frozen=True)
+class DataStatus:
+    """How data/ stands to data.dvc."""
+
+    state: Literal["unchanged", "not in cache", "changed", "missing", "unversioned"]
+    """unversioned: data/ is there and data.dvc is not; missing: data/ is not there."""
+    changes: Changes = NO_CHANGES
+
+
+@dataclass(frozen=True)
+class DataVersion:
+    """The version of the data that a run uses, and what was done to have it in place."""
+
+    md5: str
+    """The hash in data.dvc: that of a whole folder, so it ends in `.dir`."""
+    what: Literal["unchanged", "restored", "pulled", "made", "committed", "updated"]
+    """restored: from the cache; pulled: from the remote; made: the demo was rendered; committed: it was the recorded
+    data but not in the cache; updated: new data was versioned because that was asked."""
+    changes: Changes = NO_CHANGES
+
+
+def data_status(root: Path) -> DataStatus:
+    """Compare data/ with data.dvc and change nothing.
+
+    Raises:
+        GraftError: data.dvc cannot be read, this is no DVC project, or DVC is busy.
+    """
+    here, recorded = (root / DATA).exists(), (root / POINTER).exists()
+    if not (here and recorded):
+        return DataStatus("unversioned" if here else "missing")
+    found = compare(root)
+    return DataStatus("changed", found) if isinstance(found, Changes) else DataStatus(found)
+
+
+def version_data(
+    root: Path, update: bool = False, on_line: OnLine | None = None, check: Callable[[], None] = lambda: None
+) -> DataVersion:
+    """Put the data that data.dvc records in place, or with `update` record the data that is in place.
+
+    `on_line` gets a line before each thing that takes time. `check` is called before new data is recorded, and may
+    refuse it by an error. What changes after its look is checked too before it is recorded.
+
+    Raises:
+        GraftError: data/ changed and `update` is false; there is no data; the cache or the remote cannot give it; the
+            demo rendered here differs from the recorded one; or data/ does not come to rest.
+    """
+    say = on_line or (lambda _line: None)
+    if take_back(root):
+        say(f"data/ was left half-filled by a run that was killed (now in {HALF}); it is fetched anew")
+    for _ in range(ATTEMPTS):
+        if found := _version(root, update, say, check):
+            return found
+        say("data/ changed meanwhile: once more")
+    raise RestlessError("data/ changes while it is looked at, again and again", "Run again when nobody writes to it.")
+
+
+def _version(root: Path, update: bool, say: OnLine, check: Callable[[], None]) -> DataVersion | None:
+    """`version_data` once; None if data/ changed after it was looked at. Nothing is recorded then."""
+    status = data_status(root)
+    if status.state == "missing":
+        return DataVersion(recorded(root), _fetch(root, say))
+    if status.state == "unchanged":
+        return DataVersion(recorded(root), "unchanged")
+    if status.state == "not in cache":
+        md5 = recorded(root)
+        say("putting data/ into DVC's cache")
+        return DataVersion(md5, "committed") if commit(root, md5) else None
+    if not update:
+        raise GraftError(*_explain(status))
+    md5 = present_md5(root)
+    say("checking the new data")
+    check()
+    say("versioning data/")
+    return DataVersion(md5, "updated", status.changes) if commit(root, md5) else None
+
+
+def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
+    """Have the demo in a project without data: render it, version it, and mark data.dvc as the demo's.
+
+    Raises:
+        GraftError: the project has other data, or the recorded demo cannot be had (see `version_data`).
+    """
+    from tasks.datasets.demo.digits import make_demo
+
+    if (root / POINTER).exists() and _is_demo(root):
+        return version_data(root, on_line=on_line)
+    present = [name for name in (DATA, POINTER) if (root / name).exists()]
+    if present:
+        raise GraftError(
+            f"this project has data of its own ({' and '.join(present)}), which the demo would replace",
+            "Move it away first, or make the demo in another folder.",
+        )
+    make_demo(root / DATA, on_line)
+    md5 = present_md5(root)
+    if not commit(root, md5):
+        raise RestlessError(f"somebody writes to {root / DATA} while the demo is made there", "Run again.")
+    write_text(root / POINTER, (root / POINTER).read_text(encoding="utf-8") + f"meta:\n  demo: {md5}\n")
+    return DataVersion(md5, "made")
+
+
+def _explain(status: DataStatus) -> tuple[str, str]:
+    if status.state == "unversioned":
+        return "data/ is not versioned: there is no data.dvc", "`graft run --update-data` versions it."
+    ways_out = "`graft run --update-data` versions it as it is; `dvc checkout data.dvc` puts the recorded data back."
+    return f"data/ is not what data.dvc records: {status.changes}", ways_out
+
+
+def _fetch(root: Path, say: OnLine) -> Literal["restored", "pulled", "made"]:
+    """data/ is not there: from the remote, from the cache, or rendered."""
+    expected = recorded(root)
+    if remote := default_remote(root):
+        say(f"pulling data/ from the DVC remote {remote!r}")
+        with filling(root):
+            return "pulled" if pull(root, remote) else "restored"
+    try:
+        say("looking for data/ in DVC's cache")
+        with filling(root):
+            restore(root)
+        return "restored"
+    except GraftError:
+        if not _is_demo(root):
+            raise
+    _make_demo(root, expected, say)
+    return "made"
+
+
+def _is_demo(root: Path) -> bool:
+    meta = load_yaml(root / POINTER).get("meta")
+    return isinstance(meta, dict) and meta.get("demo") == recorded_md5(root / POINTER)
+
+
+def _make_demo(root: Path, expected: str, say: OnLine) -> None:
+    """Render the demo beside data/; only if it is the recorded one it becomes data/ and goes into the cache."""
+    from tasks.datasets.demo.digits import make_demo
+
+    beside = root / f".{DATA}.demo"
+    try:
+        make_demo(beside, say)
+        made = directory_md5(beside)
+        if made != expected:
+            versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in DEMO_LIBRARIES)
+            raise GraftError(
+                f"the demo data rendered here has the hash {made}, but {POINTER} records {expected}; "
+                f"made with Python {platform.python_version()}, {versions}. Nothing was kept.",
+                "Install the locked versions (requirements.lock), or pull the data from a DVC remote"
+                f" (`dvc remote add -d NAME URL`). To go on with what is rendered here: remove {POINTER}, then"
+                " `graft data demo`.",
+            )
+        beside.rename(root / DATA)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    commit(root, expected)
+
+
+def recorded(root: Path) -> str:
+    """The hash of the data that the project records.
+
+    Raises:
+        GraftError: it records none.
+    """
+    if not (root / POINTER).exists():
+        raise GraftError(
+            f"there is no data: neither {DATA}/ nor {POINTER} is in {root}",
+            f"`graft data demo` makes the demo's; or put your own into {DATA}/, then `graft run --update-data`.",
+        )
+    return recorded_md5(root / POINTER)

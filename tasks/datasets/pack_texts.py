@@ -1,0 +1,85 @@
+"""Texts in packed form: as tokens, with the tokenizer that made them, and as they were.
+
+Legend: N texts, L tokens, K classes.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+
+from graft.data.inputs import BYTES
+from tasks.common.files import write_json
+from tasks.datasets.check import Part
+from tasks.datasets.text.digest import shortened
+from tasks.datasets.text.tokenizer import RAW, TOKENIZER, encode, train_tokenizer
+from tasks.settings.prepare import PrepareSettings
+
+_EXAMPLES = 3
+
+
+def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSettings) -> dict[str, dict[str, Any]]:
+    """Write tokens, tokenizer and texts of every part that holds texts into its folder below `folder`; what the card
+    says of them, by part.
+
+    All have one tokenizer. It learns from the target's training texts, and from the source's, as a network that is
+    carried over from them has to know their tokens; never from a text that tests.
+    """
+    learned = [text for name in ("pool", "source") if name in parts for text in parts[name].texts or ()]
+    if not learned:
+        return {}
+    size = BYTES if settings.text_tokens == "bytes" else settings.text_vocabulary
+    words, lowercase = settings.text_tokens == "words", settings.text_lowercase
+    tokenizer = train_tokenizer(learned, size, lowercase=lowercase, words=words)
+    entries = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch, TOKENIZER)
+        tokenizer.save(str(made))
+        for name, part in parts.items():
+            if part.texts is None:
+                continue
+            place = folder / name
+            place.mkdir(exist_ok=True)
+            tokens, counts = encode(tokenizer, part.texts, settings.text_length)
+            np.save(place / "tokens.npy", tokens, allow_pickle=False)
+            shutil.copyfile(made, place / TOKENIZER)
+            write_json(place / RAW, part.texts)
+            if part.texts:
+                entries[name] = _describe(part, counts, tokenizer.get_vocab_size(), settings)
+    return entries
+
+
+def _describe(part: Part, counts: np.ndarray, vocabulary: int, settings: PrepareSettings) -> dict[str, Any]:
+    """n; classes, name to count; tokens and characters of a text [least, median, most]; how many were cut, and the
+    length; the vocabulary and what its tokens are; duplicates, how many texts repeat an earlier one; examples by class.
+    """
+    classes = part.domain.classes
+    of_class = np.bincount(part.labels, minlength=len(classes))
+    return {
+        "n": len(part.labels),
+        "classes": {name: int(count) for name, count in zip(classes, of_class, strict=True)},
+        "tokens": _range(counts.tolist()),
+        "characters": _range(part.sizes[:, 0].tolist()),
+        "cut": int((counts > settings.text_length).sum()),
+        "length": settings.text_length,
+        "vocabulary": vocabulary,
+        "token_kind": settings.text_tokens,
+        "lowercase": settings.text_lowercase,
+        "duplicates": len(part.digests) - len(set(part.digests)),
+        "examples": {name: examples(part.texts or [], part.labels, k) for k, name in enumerate(classes)},
+    }
+
+
+def _range(values: Sequence[int]) -> list[int]:
+    return [min(values), median_low(values), max(values)]
+
+
+def examples(texts: Sequence[str], labels: np.ndarray, label: int, most: int = _EXAMPLES) -> list[str]:
+    """A few texts of a class, taken evenly from all of them, the long ones cut."""
+    members = np.flatnonzero(labels == label)
+    shown = min(most, len(members))
+    return [shortened(texts[members[k * len(members) // shown]]) for k in range(shown)]

@@ -1,0 +1,145 @@
+"""What a data card in the terminal tells, from one look at the raw data: counts, sizes, duplicates, some examples.
+
+Legend: N pictures, C channels, H W height and width, K classes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from tasks.datasets.card import contact_sheet
+from tasks.datasets.check import Examined, Part
+from tasks.datasets.layouts.domain import TEST, TRAIN, Pictures
+from tasks.datasets.pack_texts import examples
+from tasks.datasets.pictures import fit
+from tasks.settings.prepare import PrepareSettings
+
+SHEETS = Path(".graft/cards")
+"""Where contact sheets are written, a PNG for each part."""
+PER_CLASS = 10
+LARGEST = 96
+"""Pixels of a picture on a contact sheet."""
+MOST_CLASSES = 50
+"""Classes on a contact sheet."""
+
+Size = tuple[int, int]
+"""Width and height."""
+
+
+@dataclass(frozen=True)
+class PictureLook:
+    """What the pictures of a part are like."""
+
+    sizes: tuple[Size, Size, Size]
+    """The smallest, the median and the largest, each of widths and heights by themselves."""
+    has_colour: bool
+    """Whether any picture of the contact sheet has."""
+    pictures: np.ndarray
+    """(M, C, H, W) uint8: some of each class, as they will be packed but at most `LARGEST` pixels wide."""
+    labels: np.ndarray
+    """(M,) index into the part's classes."""
+
+
+@dataclass(frozen=True)
+class TextLook:
+    """What the texts of a part are like."""
+
+    characters: tuple[int, int, int]
+    """Of the shortest, the median and the longest."""
+    examples: dict[str, list[str]]
+    """Some of each class, on a line each."""
+
+
+@dataclass(frozen=True)
+class PartLook:
+    """One part of the data: the source, the target's pool to learn from, or its test part."""
+
+    path: str
+    layout: str
+    split: Literal["all", "given", "held out"]
+    classes: dict[str, int]
+    """How many pictures or texts each class has."""
+    duplicates: int
+    """Pictures or texts that repeat an earlier one."""
+    ignored: int
+    """Files of the domain that are nobody's data."""
+    skipped: int
+    """Pictures or texts that cannot be read and are left out."""
+    content: PictureLook | TextLook
+
+    @property
+    def n(self) -> int:
+        """How many pictures or texts it has."""
+        return sum(self.classes.values())
+
+
+def look(found: Examined, settings: PrepareSettings) -> dict[str, PartLook]:
+    """Each part of data without faults, by name: source, pool, test; those that are there."""
+    return {name: _look_at(found, name, part, settings) for name, part in found.parts.items()}
+
+
+def save_sheets(root: Path, parts: dict[str, PartLook]) -> list[Path]:
+    """Write the contact sheet of each part that has pictures beside the project's state; the paths of the files."""
+    paths = []
+    for name, part in parts.items():
+        if isinstance(part.content, PictureLook):
+            path = root / SHEETS / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            classes = list(part.classes)[:MOST_CLASSES]
+            sheet = contact_sheet(part.content.pictures, part.content.labels, classes, PER_CLASS)
+            Image.fromarray(sheet).save(beside := path.with_suffix(".part"), "PNG")
+            paths.append(beside.replace(path))
+    return paths
+
+
+def _look_at(found: Examined, name: str, part: Part, settings: PrepareSettings) -> PartLook:
+    counts = np.bincount(part.labels, minlength=len(part.domain.classes))
+    split = part.domain.splits[TRAIN if name != "test" or found.has_made_test else TEST]
+    return PartLook(
+        path=part.domain.path,
+        layout=part.domain.layout,
+        split="all" if name == "source" else "held out" if found.has_made_test else "given",
+        classes={name: int(count) for name, count in zip(part.domain.classes, counts, strict=True)},
+        duplicates=len(part.digests) - len(set(part.digests)),
+        ignored=part.domain.ignored,
+        skipped=len(found.skipped.get("pool" if found.has_made_test else name, [])),
+        content=_at_pictures(part, split, settings) if isinstance(split, Pictures) else _at_texts(part),
+    )
+
+
+def _at_texts(part: Part) -> TextLook:
+    lengths, texts = np.sort(part.sizes[:, 0]).tolist(), part.texts or []
+    of_class = {name: examples(texts, part.labels, label) for label, name in enumerate(part.domain.classes)}
+    return TextLook((lengths[0], lengths[len(lengths) // 2], lengths[-1]), of_class)
+
+
+def _at_pictures(part: Part, split: Pictures, settings: PrepareSettings) -> PictureLook:
+    widths_heights = np.sort(part.sizes[:, ::-1], axis=0)
+    smallest, median, largest = (widths_heights[place].tolist() for place in (0, len(widths_heights) // 2, -1))
+    chosen = np.array([*_some_of_each(part.labels, len(part.domain.classes))], dtype=np.int64)
+    samples = [split.read(int(part.rows[place]), 3) for place in chosen]
+    size = min(settings.image_size, LARGEST)
+    mode = "L" if settings.channels == 1 else "RGB"
+    return PictureLook(
+        sizes=((smallest[0], smallest[1]), (median[0], median[1]), (largest[0], largest[1])),
+        has_colour=any(_has_colour(image) for image in samples),
+        pictures=np.stack([fit(image.convert(mode), size) for image in samples]),
+        labels=part.labels[chosen],
+    )
+
+
+def _some_of_each(labels: np.ndarray, classes: int) -> Iterator[int]:
+    """Places of up to `PER_CLASS` pictures of each class, taken evenly from all of it."""
+    for label in range(min(classes, MOST_CLASSES)):
+        members = np.flatnonzero(labels == label)
+        shown = min(PER_CLASS, len(members))
+        yield from (int(members[column * len(members) // shown]) for column in range(shown))
+
+
+def _has_colour(image: Image.Image) -> bool:
+    pixels = np.asarray(image)
+    return bool((pixels[..., :1] != pixels[..., 1:]).any())

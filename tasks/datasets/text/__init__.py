@@ -1,0 +1,1 @@
+"""Texts as tokens: the tokenizer, and digests. Uses common."""

@@ -1,0 +1,109 @@
+"""Texts as tokens: a byte-level BPE, or bytes, in the file format of the library `tokenizers`.
+
+Sennrich, Haddow & Birch 2016, 'Neural Machine Translation of Rare Words with Subword Units', over bytes (Radford et al.
+2019), so that no text has an unknown token. Token 0 is padding.
+
+Legend: N texts, L tokens.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from graft.data.inputs import PADDING
+from tasks.common.errors import GraftError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER = "tokenizer.json"
+"""Its file, beside packed texts and beside the weights of a network that reads texts."""
+
+RAW = "texts.json"
+"""The texts of a packed split as they were."""
+
+_PAD, _UNKNOWN = "<pad>", "<unknown>"
+_AT_A_TIME = 4096
+"""Texts that are encoded together: what the library makes of one takes a hundred times its memory."""
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, *, lowercase: bool = True, words: bool = False
+) -> "Tokenizer":
+    """A tokenizer of `vocabulary` tokens at most, learned from `texts`; of `BYTES` it learns none: each is a byte.
+
+    The same texts give the same tokenizer. With `lowercase` it does not tell capitals from small letters; with `words`
+    a token is a word, or signs that follow each other, and one token stands for all that are not among the most
+    frequent.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    made_small = [normalizers.Lowercase()] if lowercase else []
+    normalizer = normalizers.Sequence([normalizers.NFC(), *made_small])
+    if words:
+        tokenizer = Tokenizer(models.WordLevel(unk_token=_UNKNOWN))
+        tokenizer.normalizer = normalizer
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        special = [_PAD, _UNKNOWN]
+        of_words = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
+        tokenizer.train_from_iterator(texts, of_words)
+        assert tokenizer.token_to_id(_PAD) == PADDING
+        return tokenizer
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=[_PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    assert tokenizer.token_to_id(_PAD) == PADDING
+    return tokenizer
+
+
+def encode(tokenizer: "Tokenizer", texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Texts as (N, L) int32, L = `length`: longer ones are cut at the end, shorter ones filled up with padding; and how
+    many tokens (N,) each had."""
+    tokens = np.full((len(texts), length), PADDING, dtype=np.int32)
+    counts = np.zeros(len(texts), dtype=np.int64)
+    for start in range(0, len(texts), _AT_A_TIME):
+        found = tokenizer.encode_batch(list(texts[start : start + _AT_A_TIME]), add_special_tokens=False)
+        for row, encoded in enumerate(found, start):
+            ids = encoded.ids
+            counts[row] = len(ids)
+            tokens[row, : min(len(ids), length)] = ids[:length]
+    return tokens, counts
+
+
+def load_tokenizer(path: Path) -> "Tokenizer":
+    """Read a tokenizer that `Tokenizer.save` wrote.
+
+    Raises:
+        GraftError: there is none, or it is damaged.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise GraftError(f"{path}: no tokenizer that can be read: {error}") from None
+
+
+def vocabulary_size(path: Path) -> int:
+    """How many tokens the tokenizer in a file knows, read without the library: its import is not for every stage.
+
+    Raises:
+        ValueError: it is no such file.
+        OSError: it cannot be read.
+    """
+    try:
+        return int(max(json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"].values())) + 1
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path.name} is no tokenizer: {error!r}") from None

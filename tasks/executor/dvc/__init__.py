@@ -1,0 +1,1 @@
+"""All that touches DVC's internals: its graph, judgement, lock file and run cache. Uses common."""

@@ -1,0 +1,1 @@
+"""Which GPU and how many threads a stage may use. Uses common."""

@@ -1,0 +1,73 @@
+"""The text of every file of a new project."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from tasks.common.errors import GraftError
+from tasks.common.project_templates import shipped_text
+from tasks.new_project.answers import Answers, Edit, parameter_edits
+from tasks.new_project.edit_yaml import with_value
+
+IGNORED = ("/data", "/build", "/reports/index.html", "/.graft/", "/.venv/", "__pycache__/", ".*.part")
+"""What git leaves to DVC, or to nobody."""
+DVC_IGNORED = (".graft", ".venv", ".*.part")
+FLOW = "flows.transfer.transfer"
+"""Where Prefect finds the flow: in the installed package, and not in a file of the project."""
+NOTE_ON_WEIGHTS = "weights/README.md"
+"""The folder has to be there: the stage `weights` depends on it."""
+
+
+def project_files(answers: Answers) -> dict[str, str]:
+    """The files of a project that are its own, by name.
+
+    Raises:
+        GraftError: a setting or a strategy does not exist.
+    """
+    return {
+        "params.yaml": _edited("params.yaml", parameter_edits(answers)),
+        "dvc.yaml": shipped_text("dvc.yaml"),
+        "mlflow.yaml": _edited(
+            "mlflow.yaml", [(("tracking", "experiment"), answers.name), (("registry", "model"), answers.name)]
+        ),
+        "prefect.yaml": _edited("prefect.yaml", _deployment(answers)),
+        NOTE_ON_WEIGHTS: shipped_text(NOTE_ON_WEIGHTS),
+    }
+
+
+def config(*, has_git: bool) -> str:
+    """DVC's configuration."""
+    text = shipped_text(".dvc/config")
+    return text if has_git else f"{text.rstrip()}\n    no_scm = true\n"
+
+
+def extended(text: str, lines: Iterable[str]) -> str:
+    """An ignore file with those of `lines` that it lacks."""
+    missing = [line for line in lines if line not in text.splitlines()]
+    if not missing:
+        return text
+    return "\n".join(filter(None, [text.rstrip(), "# Graft", *missing])) + "\n"
+
+
+def _deployment(answers: Answers) -> list[Edit]:
+    schedules = [{"cron": answers.schedule, "timezone": "UTC"}] if answers.schedule else []
+    first: tuple[Any, ...] = ("deployments", 0)
+    edits: list[Edit] = [
+        (("name",), answers.name),
+        ((*first, "entrypoint"), FLOW),
+        ((*first, "work_pool", "name"), answers.name),
+    ]
+    if schedules != yaml.safe_load(shipped_text("prefect.yaml"))["deployments"][0]["schedules"]:
+        edits.append(((*first, "schedules"), schedules))
+    return edits
+
+
+def _edited(name: str, edits: Iterable[Edit]) -> str:
+    text = shipped_text(name)
+    for path, value in edits:
+        try:
+            text = with_value(text, path, value)
+        except KeyError:
+            raise GraftError(f"{name}: there is no place for {'.'.join(map(str, path))}") from None
+    return text

@@ -1,1 +1,0 @@
-"""What MLflow is told: runs, models, promotions. Its doors are `tasks.tracking`, `tasks.registry`."""

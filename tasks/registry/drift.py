@@ -1,0 +1,120 @@
+"""Drift: what new data does to the champion, and how far the new target lies from the one that it learned from.
+
+It is told where the champion of before this run was made from other data than this result: its score on the new test
+set, beside the one it had on its own and beside the challenger's, and the domain gap between its label pool and the new
+one. The old pool comes out of DVC's cache; where `dvc gc` has removed it, the gap is left out and said to be.
+"""
+
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.common.errors import GraftError
+from tasks.common.files import write_json
+from tasks.data_versions.dvc_data import folder_from_cache
+from tasks.registry.champion import scores_tag
+from tasks.registry.gate import Standing
+from tasks.results.forecast_words import gap_size
+from tasks.results.words import percent
+from tasks.tracking.outcome import POOL_DATA, Outcome
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+DRIFT = Path(".graft/mlflow/drift.json")
+DATA_MD5, TEST_MD5, POOL_MD5 = "dvc.data_md5", "graft.test_md5", "graft.pool_md5"
+"""Tags of a version: hashes of the raw data that it was made from, of its test set and of its label pool."""
+
+MOST = 2000
+"""Pictures or texts of each pool that are compared."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A champion on new data."""
+
+    champion: str
+    """Its version."""
+    metric: str
+    """In which it is scored: the gate's."""
+    then: float | None
+    """Its score on the test set of its own data; None if that was never kept."""
+    now: float | None
+    """On the new test set; None if it could not be scored there."""
+    challenger: float
+    """The candidate's, on the new test set."""
+    gap: dict[str, Any] | None = None
+    """Between its label pool and the new one, as `graft.measures.domain_gap.DomainGap` has it."""
+    why_no_gap: str = ""
+
+    def __str__(self) -> str:
+        """Two sentences."""
+        then, now = ("unknown" if score is None else f"{score:.4f}" for score in (self.then, self.now))
+        scores = (
+            f"New data: champion version {self.champion} has {self.metric} {now} on the new test set "
+            f"(on its own: {then}), the challenger {self.challenger:.4f}."
+        )
+        if self.gap is None:
+            return f"{scores} The gap between old and new target is not known: {self.why_no_gap}."
+        told = f"a linear classifier tells them apart in {percent(1 - self.gap['domain_error'], 0)} % of cases"
+        return f"{scores} The gap between old and new target is {gap_size(self.gap)}: {told} (by chance: 50 %)."
+
+    def points(self) -> dict[str, float]:
+        """Its numbers by the names that MLflow shows them under."""
+        found = {f"drift/champion_{self.metric}": self.now, f"drift/champion_{self.metric}_before": self.then}
+        found |= {f"drift/challenger_{self.metric}": self.challenger}
+        found |= {f"drift/gap_{name}": value for name, value in (self.gap or {}).items()}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def find_drift(champion: "ModelVersion", outcome: Outcome, metric: str, score: Standing) -> Drift | None:
+    """The drift, if the champion was made from other data than `outcome`; measured once for both."""
+    tags = champion.tags
+    if tags.get(DATA_MD5) == outcome.data_md5:
+        return None
+    of = {"champion": str(champion.version), "key": outcome.key}
+    if (found := _load(outcome.root, of)) is None:
+        before = json.loads(tags.get(scores_tag(tags.get(TEST_MD5, "")), "{}"))
+        gap, why = _gap(outcome, tags.get(POOL_MD5, ""))
+        then, now = before.get(metric), score.score
+        found = Drift(str(champion.version), metric, then, now, outcome.candidate.test[metric], gap, why)
+        write_json(outcome.root / DRIFT, {"of": of, "drift": asdict(found)})
+    return found
+
+
+def _load(root: Path, of: dict[str, str]) -> Drift | None:
+    """What was measured for this before."""
+    try:
+        content = json.loads((root / DRIFT).read_text(encoding="utf-8"))
+        return Drift(**content["drift"]) if content["of"] == of else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _gap(outcome: Outcome, pool_md5: str) -> tuple[dict[str, Any] | None, str]:
+    """The domain gap between the champion's label pool and that of `outcome`; or None and why."""
+    if not pool_md5:
+        return None, "the champion's version does not say what it learned from"
+    import torch
+
+    from graft.measures.domain_gap import domain_gap
+    from graft.networks.network import predict
+    from tasks.artifacts.networks import load_network
+    from tasks.artifacts.packed import Packed
+    from tasks.datasets.text.tokenizer import TOKENIZER
+
+    network = load_network(outcome.pretrained.folder)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            folder_from_cache(outcome.root, pool_md5, Path(folder, "pool"))
+            pools = [Packed.load(path) for path in (Path(folder, "pool"), outcome.root / POOL_DATA)]
+            tokenizer, places = outcome.pretrained.folder / TOKENIZER, torch.arange(MOST)
+            old, new = (
+                predict(network, pool.read_by(network.description, tokenizer, places[: len(pool.split)]))[1]
+                for pool in pools
+            )
+        return asdict(domain_gap(old, new)), ""
+    except (GraftError, OSError, ValueError) as error:
+        return None, str(error).splitlines()[0]

@@ -1,0 +1,102 @@
+"""The gate: may a candidate become the champion? Plain values in, a decision with its reason out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tasks.settings.mlflow import Promotion
+from tasks.tracking.run_note import interval
+
+REFERENCES = {
+    "scratch": "scratch is the baseline that transfer is measured against; it transfers nothing",
+    "source_only": "source_only shows what the source network does untouched; nothing was transferred to the target",
+}
+"""Strategies that are there for comparison and are never promoted, with the reason."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A version and its score on the present test set."""
+
+    version: str
+    score: float | None = None
+    """None if it could not be scored; `problem` says why."""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What the gate must know of a candidate."""
+
+    version: str
+    strategy: str
+    verdict: str
+    gain: Mapping[str, float | None] | None
+    """Its gain over scratch: mean, low and high end of the interval."""
+    score: float
+    seeds: int = 3
+    """How many its verdict comes from."""
+    was_champion: bool = False
+    """Whether it was champion before."""
+    promoted_because: str = ""
+    """What was said when it was promoted."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the candidate is the champion from now on, and why."""
+
+    promote: bool
+    reason: str
+
+
+def decide(candidate: Candidate, champion: Standing | None, gate: Promotion) -> Decision:
+    """Apply the gate. `champion` is None if there is none; it may be the candidate itself."""
+    objection = _objection(candidate, gate)
+    if champion and champion.version == candidate.version:
+        warning = f" By now, though: {objection}." if objection else ""
+        return Decision(True, f"It is the champion already: {candidate.promoted_because}{warning}")
+    if objection:
+        return Decision(False, f"{objection}.")
+    if champion is None:
+        return Decision(True, f"{_shown(candidate)}; there was no champion before.")
+    if candidate.was_champion:
+        return Decision(
+            False,
+            f"it was champion before and version {champion.version} was put in its place; "
+            "give it the alias by hand to bring it back.",
+        )
+    return _compare(candidate, champion, gate)
+
+
+def _objection(candidate: Candidate, gate: Promotion) -> str:
+    """Why the candidate cannot be champion, whoever is champion now; empty if nothing speaks against it."""
+    if candidate.strategy in REFERENCES:
+        return REFERENCES[candidate.strategy]
+    accepted = ("positive",) if gate.require == "positive" else ("positive", "no evidence")
+    if candidate.verdict not in accepted:
+        return f"{candidate.strategy}: {candidate.verdict} ({_gain(candidate)}), required: {gate.require}"
+    if candidate.seeds < gate.seeds:
+        counted = f"{candidate.seeds} seed{'s' if candidate.seeds > 1 else ''}"
+        return f"{candidate.strategy}: {candidate.verdict}, but from {counted}; {gate.seeds} are required"
+    return ""
+
+
+def _compare(candidate: Candidate, champion: Standing, gate: Promotion) -> Decision:
+    if champion.score is None:
+        return Decision(False, f"champion version {champion.version} cannot be scored here: {champion.problem}")
+    scores = (
+        f"{gate.metric} {candidate.score:.4f} against {champion.score:.4f} of champion version {champion.version} "
+        "on the same test set"
+    )
+    if candidate.score > champion.score + gate.margin:
+        return Decision(True, f"{_shown(candidate)}; {scores}.")
+    needed = f" (more by over {gate.margin:g} is required)" if gate.margin else ""
+    return Decision(False, f"not better: {scores}{needed}.")
+
+
+def _shown(candidate: Candidate) -> str:
+    return f"{candidate.strategy}: {candidate.verdict}, {_gain(candidate)}"
+
+
+def _gain(candidate: Candidate) -> str:
+    return f"gain over scratch {interval(candidate.gain, sign='+')}" if candidate.gain else "no gain is known"

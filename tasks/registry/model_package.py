@@ -1,0 +1,117 @@
+"""Log a trial's network to MLflow as a model that stands alone: its code, weights, signature and requirements."""
+
+import io
+import shutil
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.common.project_templates import ROOT
+from tasks.datasets.text.tokenizer import TOKENIZER
+from tasks.registry.input_column import PICTURE, TEXT, column_of
+from tasks.stage.code import closure
+from tasks.tracking.client import default_server
+from tasks.tracking.outcome import Trial
+from tasks.tracking.run_content import KEY
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.models import ModelSignature
+    from mlflow.tracking import MlflowClient
+
+MODEL = ROOT / "tasks" / "registry" / "served_model.py"
+"""What MLflow runs to answer."""
+PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "tokenizers", "torch", "torchvision")
+
+
+def logged_model(client: "MlflowClient", run: "Run", trial: Trial) -> str:
+    """The id of the model that belongs to a trial's run: the one that is there, or a new one."""
+    for model in client.search_logged_models([run.info.experiment_id], f"tags.`{KEY}` = '{trial.key}'"):
+        if model.status.name == "READY" and model.source_run_id == run.info.run_id:
+            return str(model.model_id)
+        client.delete_logged_model(model.model_id)  # left unfinished by a crash, or its run was replaced
+    return _log(client, run, trial)
+
+
+def _log(client: "MlflowClient", run: "Run", trial: Trial) -> str:
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    run_id = run.info.run_id
+    model = client.create_logged_model(
+        run.info.experiment_id,
+        name=trial.name,
+        source_run_id=run_id,
+        tags={KEY: trial.key},
+        params=run.data.params,
+        model_type=f"{column_of(trial.description)} classifier",
+    )
+    with default_server(client.tracking_uri), tempfile.TemporaryDirectory() as folder:
+        Model.log(
+            artifact_path=None,
+            flavor=mlflow.pyfunc,
+            run_id=run_id,
+            model_id=model.model_id,
+            python_model=str(MODEL),
+            artifacts={name: str(path) for name, path in _files(trial).items()},
+            code_paths=_code(Path(folder)),
+            signature=_signature(trial.description),
+            input_example=_example(trial.description),
+            pip_requirements=requirements(trial.description["backbone"]),
+        )
+    return str(model.model_id)
+
+
+def requirements(backbone: str) -> list[str]:
+    """Exact versions of what a model with that backbone needs, without the mark of a local build such as +cpu."""
+    needed = [*PACKAGES, *(["timm"] if "timm:" in backbone else [])]
+    return [f"{name}=={version(name).partition('+')[0]}" for name in needed]
+
+
+def _files(trial: Trial) -> dict[str, Path]:
+    """What the model is made of: weights, description, and of one that reads texts its tokenizer."""
+    files = {"weights": trial.folder / "model.safetensors", "description": trial.folder / "model.json"}
+    return files | ({"tokenizer": trial.folder / TOKENIZER} if column_of(trial.description) == TEXT else {})
+
+
+def _signature(description: dict[str, Any]) -> "ModelSignature":
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Map
+
+    column = column_of(description)
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string if column == TEXT else DataType.binary, column)]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "label"),
+                ColSpec(DataType.double, "confidence"),
+                ColSpec(Map(DataType.double), "probabilities"),
+            ]
+        ),
+    )
+
+
+def _example(description: dict[str, Any]) -> Any:
+    """A blank picture, or a text: the example shows the form of a request, and nothing of anybody's data."""
+    import pandas as pd  # type: ignore[import-untyped]
+    from PIL import Image
+
+    if column_of(description) == TEXT:
+        return pd.DataFrame({TEXT: ["What is this?"]})
+    buffer = io.BytesIO()
+    Image.new("L", (description["image_size"],) * 2).save(buffer, "PNG")
+    return pd.DataFrame({PICTURE: [buffer.getvalue()]})
+
+
+def _code(folder: Path) -> list[str]:
+    """Copy the code that the model needs, and no more, into `folder`; `graft` goes with it as a whole."""
+    shutil.copytree(ROOT / "graft", folder / "graft", ignore=shutil.ignore_patterns("__pycache__"))
+    used = {path for path in closure(MODEL) - {MODEL} if path.is_relative_to(ROOT / "tasks")}
+    packages = {room / "__init__.py" for path in used for room in path.parents if room.is_relative_to(ROOT / "tasks")}
+    for path in sorted(used | packages):
+        copy = folder / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return [str(folder / "graft"), str(folder / "tasks")]

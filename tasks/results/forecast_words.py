@@ -1,0 +1,107 @@
+"""The forecast in words: what its numbers let expect, and afterwards how right it was. No torch here."""
+
+from typing import Any
+
+from tasks.results.words import labels_in_words, listing, percent
+from tasks.settings.forecast import OWN
+
+SMALL_FROM = 1 / 3
+"""Domain error above which the gap is small: two pictures of three or fewer are told apart, where chance tells one of
+two. It is a proxy A-distance of 0.67."""
+
+LARGE_BELOW = 0.1
+"""Domain error below which the gap is large: nearly every picture gives its domain away. A proxy A-distance of 1.6.
+
+Most pairs of picture domains are that far apart and transfer all the same (MNIST, USPS and the demo's digits: 1.8 to
+2.0). A large gap warns, but it is the lift that decides what to expect."""
+
+MODEST = 0.1
+"""Lift of a probe that training from scratch may make up for: on digits scratch was 6 to 16 points ahead of a probe of
+untrained features."""
+
+EXPECTED = {
+    "positive": "transfer should help",
+    "no evidence": "cannot be told",
+    "negative": "transfer should hurt",
+}
+"""What the lift of a probe lets expect; LogME's is above zero for nearly any body, even one that learned nonsense."""
+
+
+def gap_size(gap: dict[str, Any]) -> str:
+    """`small`, `moderate` or `large`, by how well a linear classifier tells the domains apart."""
+    error = gap["domain_error"]
+    return "small" if error > SMALL_FROM else "large" if error < LARGE_BELOW else "moderate"
+
+
+def gap_in_words(forecast: dict[str, Any]) -> str:
+    """One sentence about the gap, with its size first, or why there is none to tell."""
+    if reason := forecast.get("unfit", {}).get(OWN):
+        return f"The gap between source and target cannot be told, nor what the source is worth: {reason}."
+    if (gap := forecast["gap"]) is None:
+        return "The domain gap cannot be told: too little of a domain."
+    size, told = gap_size(gap).capitalize(), percent(1 - gap["domain_error"], 0)
+    seen = f"a linear classifier tells source from target in {told} % of held-out cases (by chance: 50 %)"
+    return f"{size} domain gap: {seen}."
+
+
+def gap_in_numbers(gap: dict[str, Any]) -> str:
+    """The three distances, each with what it would be without a gap."""
+    return (
+        f"Proxy A-distance {gap['proxy_a_distance']:.2f}, of 0 to 2. "
+        f"MMD² {gap['mmd']:.3f}, 0 without a gap (p = {gap['mmd_p_value']:.3g}). "
+        f"Fréchet distance {gap['frechet']:.3g}, {gap['frechet_within']:.3g} within a domain. "
+        f"{gap['pictures']} of each domain."
+    )
+
+
+def warning(forecast: dict[str, Any]) -> str:
+    """What speaks against transfer, in words; nothing where nothing does."""
+    rows = own(forecast)["budgets"]
+    hurt = [row["labels"] for row in rows if row["expected"] == "negative"]
+    modest = [row["labels"] for row in rows if row["lift"]["probe"]["mean"] < MODEST and row["labels"] not in hurt]
+    said = []
+    if forecast["gap"] is not None and gap_size(forecast["gap"]) == "large":
+        ahead = "" if hurt or modest else ", but the source's features are well ahead of untrained ones all the same"
+        said.append(f"A large gap warns of negative transfer{ahead}.")
+    if hurt:
+        said.append(
+            f"With {_in_words(hurt)} expect negative transfer: the source's features are behind untrained ones. "
+            "Look for a source nearer to the target, or train from scratch."
+        )
+    if modest:
+        said.append(
+            f"With {_in_words(modest)} expect linear_probe near scratch or below it: frozen features are less than "
+            f"{100 * MODEST:.0f} points ahead of untrained ones. Let the body adapt (fine_tune)."
+        )
+    return " ".join(said)
+
+
+def _in_words(budgets: list[int]) -> str:
+    """'1 label a class', '5 and 10 labels a class'."""
+    return listing([*map(str, budgets[:-1]), labels_in_words(budgets[-1])])
+
+
+def ranking_in_words(forecast: dict[str, Any]) -> str:
+    """Which source model to take, and by what; nothing where there is only one."""
+    names = forecast["ranking"]
+    if len(names) < 2:
+        return ""
+    labels = forecast["models"][names[0]]["budgets"][-1]["labels"]
+    by = {"logme": "LogME", "probe": "the accuracy of a probe"}[forecast["ranked_by"]]
+    begun = f" The trials begin with {forecast['chosen']}." if "chosen" in forecast else ""
+    best = f"Best of {len(names)} source models for this target: {names[0]}"
+    return f"{best}, by {by} with {labels_in_words(labels)}.{begun}"
+
+
+def rightness(strategy: str, score: dict[str, Any]) -> str:
+    """How right the forecast was about one strategy, from what `tasks.results.forecast_score` found."""
+    n, rank = score["n"], score["rank"]
+    order = "" if rank is None else f"; order of the gains: tau {rank['kendall']:+.2f} (p = {rank['kendall_p']:.2g})"
+    right = f"sign right in {score['right_sign']} of {n} cells ({score['gained']} gained)"
+    return f"{strategy}: {right}{order}"
+
+
+def own(forecast: dict[str, Any]) -> dict[str, Any]:
+    """What was found of the project's own source model; nothing where it does not read what the target is."""
+    found: dict[str, Any] = forecast["models"].get(OWN, {"cells": [], "budgets": []})
+    return found

@@ -1,0 +1,169 @@
+"""The result in words, and numbers as people read them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from graft.data.label_budget import ALL, Labels
+from graft.settings import MOST_UNEQUAL
+from tasks.results.read import heading, lead, metric_in_words, ranked, things
+from tasks.trials.plan import BASELINE
+
+SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
+"""Beside the word, so that a verdict does not depend on seeing its colour."""
+
+_RULES = {
+    "best_validation": "lowest validation loss",
+    "last": "last step",
+    "guarded_snd": "SND + information, no labels",
+    "snd": "SND, no labels",
+    "entropy": "lowest entropy, no labels",
+    "dev": "DEV, no labels",
+}
+
+_MOST_NAMED = 4
+"""Strategies with the same verdict that a sentence names."""
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """0.9664 -> '96.6'; None, where there is nothing to say, a dash."""
+    return "–" if value is None else f"{100 * value:.{digits}f}"
+
+
+def points(value: float | None) -> str:
+    """A difference in percentage points with its sign, '+1.2'; a second digit where the first alone would say 0."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0.0"
+    digits = 2 if abs(value) < 0.0005 else 1
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+def interval(gain: dict[str, Any]) -> str:
+    """'[+0.2, +2.4]', or nothing where there is no interval."""
+    return "" if gain["low"] is None else f"[{points(gain['low'])}, {points(gain['high'])}]"
+
+
+def spread(value: dict[str, Any], scale: float = 100.0, digits: int = 1) -> str:
+    """'± 3.5', half the interval of a mean, or nothing where there is none."""
+    return "" if value["low"] is None else f"± {scale * (value['high'] - value['low']) / 2:.{digits}f}"
+
+
+def short(name: str, most: int = 18) -> str:
+    """A name of at most `most` letters, for places without room: its middle goes, as names differ at their ends."""
+    kept = most - 1
+    return name if len(name) <= most else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+
+
+def breakable(name: str) -> Markup:
+    """A name as HTML that a narrow column may break after an underscore, and nowhere else."""
+    return escape(name).replace("_", Markup("_<wbr>"))
+
+
+def verdict_in_words(row: dict[str, Any]) -> str:
+    """'positive', or 'positive†' if it would not hold for all strategies at once."""
+    doubtful = row["verdict"] in ("positive", "negative") and not row["holds_among_all"]
+    return f"{row['verdict']}†" if doubtful else str(row["verdict"])
+
+
+def headline(summary: dict[str, Any]) -> str:
+    """One sentence: does what validation chose transfer, and by how much?"""
+    name = summary["candidate"]["strategy"]
+    row = summary["strategies"][name]
+    gain = row["gain_over_scratch"]
+    by = f"{points(gain['mean'])} points of {metric_in_words(lead(summary))} over {BASELINE} {interval(gain)}".rstrip()
+    labels = labels_in_words(summary["budget"]["labels_per_class"])
+    chosen_by = summary["budget"]["validation_per_class"]
+    without = f"with no labels but the {labels_in_words(chosen_by)} that chose it, against {labels}"
+    budget = f"with {labels}" if row["labels_per_class"] else without
+    if row["verdict"] == "baseline":
+        return f"Nothing is transferred: {budget}, validation chose {BASELINE}, which learns from the target alone."
+    if row["verdict"] == "positive":
+        return f"{name} transfers: {by} {budget}."
+    if row["verdict"] == "negative":
+        return f"Transfer hurts: {name}, which validation chose, is {by} {budget}."
+    return f"No evidence that transfer helps: {name}, which validation chose, is {by} {budget}."
+
+
+def others(summary: dict[str, Any]) -> str:
+    """What became of the strategies that the headline does not name, by verdict."""
+    chosen = summary["candidate"]["strategy"]
+    meanings = {
+        "positive": "Positive transfer too",
+        "no evidence": "No evidence either way",
+        "negative": "Negative transfer (worse than scratch)",
+    }
+    parts = []
+    for verdict, meaning in meanings.items():
+        names = [
+            f"{name} ({points(row['gain_over_scratch']['mean'])})"
+            for name, row in ranked(summary)
+            if row["verdict"] == verdict and name != chosen
+        ]
+        if names:
+            parts.append(f"{meaning}: {listing(_shortened(names))}.")
+    if summary["strategies"][chosen]["verdict"] != "positive":
+        parts = [part.replace("Positive transfer too", "Positive transfer") for part in parts]
+    return " ".join(parts)
+
+
+def really_better(summary: dict[str, Any], name: str) -> str:
+    """'mcc and source_only', the strategies that one is really better than; or a dash."""
+    return listing(_shortened(list(summary["strategies"][name]["better_than"]))) or "–"
+
+
+def _shortened(names: list[str]) -> list[str]:
+    """The first of many, and how many more there are."""
+    return names if len(names) <= _MOST_NAMED + 1 else [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED} more"]
+
+
+def rule(keep: str) -> str:
+    """How a trial's weights were chosen."""
+    return _RULES.get(keep, keep)
+
+
+def labels_in_words(labels_per_class: Labels | float) -> str:
+    """'10 labels a class', '1 label a class', 'all labels', 'no labels'."""
+    if not labels_per_class:
+        return "no labels"
+    if labels_per_class == ALL:
+        return "all labels"
+    return f"{labels_per_class} {'label' if labels_per_class == 1 else 'labels'} a class"
+
+
+def paid_in_words(budget: dict[str, Any]) -> str:
+    """'10 labels a class to learn from and 10 to choose by', or how many `all` labels were."""
+    learned, chosen = labels_in_words(budget["labels_per_class"]), budget["validation_per_class"]
+    if budget["labels_per_class"] == ALL:
+        learned, chosen = f"All labels: {budget['n_train']:,}", f"{budget['n_validation']:,}"
+    return f"{learned} to learn from and {chosen} to choose by"
+
+
+def leads_in_words(summary: dict[str, Any]) -> str:
+    """Which metric leads the comparison, and why."""
+    metric = summary["metric"]
+    name = heading(metric["name"])
+    if metric["asked"] != "auto":
+        return f"{name} leads, as evaluate.metric in params.yaml asks."
+    fewest, most = metric["fewest_of_a_class"], metric["most_of_a_class"]
+    spread = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    tested = things(summary)
+    if metric["name"] == "accuracy":
+        return f"{name} leads: the classes are about equally frequent among the test {tested} ({spread} a class)."
+    return (
+        f"{name} leads, in which each class counts alike: among the test {tested} one class is more than "
+        f"{MOST_UNEQUAL:g} times as frequent as another ({spread} a class)."
+    )
+
+
+def rank(row: dict[str, Any]) -> str:
+    """'2', or '1–3' where the data do not tell which."""
+    best, worst = row["rank"]["best"], row["rank"]["worst"]
+    return str(best) if best == worst else f"{best}–{worst}"
+
+
+def listing(names: Sequence[str]) -> str:
+    """'a, b and c'; nothing of nothing."""
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)

@@ -1,0 +1,195 @@
+"""Read `mlflow.yaml`: which server, which experiment, which registered model, what a champion must show.
+
+Neither MLflow nor torch is imported here, so a bad file is found out at once.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args, get_type_hints
+
+from annotated_types import Ge, Le, MinLen
+
+from graft.settings import Metric
+from tasks.common.errors import GraftError
+from tasks.common.urls import split_address, without_password
+from tasks.settings.yaml_sections import load_yaml, parse, suggest
+
+FILE = "mlflow.yaml"
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
+
+Name = Annotated[str, MinLen(1)]
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are recorded."""
+
+    uri: Name = "sqlite:///.graft/mlflow/mlflow.db"
+    artifacts: Name = ".graft/mlflow/artifacts"
+    experiment: Name = "graft"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What a candidate must show before it becomes the champion."""
+
+    require: Literal["positive", "not_negative"] = "positive"
+    metric: Literal["lead", Metric] = "lead"
+    """What champions are compared by; `lead` is the metric that leads the comparison of strategies."""
+    margin: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
+    seeds: Annotated[int, Ge(1)] = 3
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Under which name models are registered, and the gate."""
+
+    model: Name = "graft"
+    promotion: Promotion = field(default_factory=Promotion)
+
+
+@dataclass(frozen=True)
+class Ui:
+    """Where `graft ui` listens."""
+
+    host: Name = "127.0.0.1"
+    port: Annotated[int, Ge(1), Le(65535)] = 5000
+
+
+@dataclass(frozen=True)
+class MlflowSettings:
+    """All of `mlflow.yaml`, with the environment laid over it; locations are absolute."""
+
+    tracking: Tracking = field(default_factory=Tracking)
+    registry: Registry = field(default_factory=Registry)
+    ui: Ui = field(default_factory=Ui)
+
+    @property
+    def remote(self) -> bool:
+        """Whether an MLflow server holds the runs, rather than a database that we open ourselves."""
+        return self.tracking.uri.startswith(("http://", "https://"))
+
+
+VARIABLES = {
+    "MLFLOW_TRACKING_URI": "tracking.uri",
+    "GRAFT_MLFLOW_ARTIFACTS": "tracking.artifacts",
+    "MLFLOW_EXPERIMENT_NAME": "tracking.experiment",
+    "GRAFT_MODEL": "registry.model",
+    "GRAFT_PROMOTION_REQUIRE": "registry.promotion.require",
+    "GRAFT_PROMOTION_METRIC": "registry.promotion.metric",
+    "GRAFT_PROMOTION_MARGIN": "registry.promotion.margin",
+    "GRAFT_PROMOTION_SEEDS": "registry.promotion.seeds",
+    "GRAFT_UI_HOST": "ui.host",
+    "GRAFT_UI_PORT": "ui.port",
+}
+"""Environment variable -> the key that it overrides."""
+
+
+def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = None) -> MlflowSettings:
+    """The settings of the project in `root`; `environment` is the process's own unless given.
+
+    Raises:
+        GraftError: unknown keys, values that do not fit, or a password in the file; all of them at once.
+    """
+    environment = os.environ if environment is None else environment
+    problems: list[str] = []
+    values = _from_file(root / FILE, problems)
+    for variable, key in VARIABLES.items():
+        if environment.get(variable):
+            _override(values, key, _from_text(environment[variable], key, variable, problems))
+    problems += [*_bad_uri(values["tracking"]["uri"]), *_bad_model(values["registry"]["model"])]
+    if problems:
+        raise GraftError(problems)
+    values["tracking"]["uri"] = _absolute_uri(root, values["tracking"]["uri"])
+    values["tracking"]["artifacts"] = _absolute_location(root, values["tracking"]["artifacts"])
+    if problems := [*_undecodable(values["tracking"])]:
+        raise GraftError(problems, "Move the project, or set another place.")
+    return cast(MlflowSettings, parse(values, MlflowSettings, where=FILE))
+
+
+def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
+    """What the file says, defaults filled in; its faults are added to `problems`."""
+    content = load_yaml(path)
+    sections = get_type_hints(MlflowSettings)
+    unknown = sorted(str(key) for key in content.keys() - sections)
+    problems += [f"{FILE}: {key}: unknown section; {suggest(key, sections)}" for key in unknown]
+    values = asdict(MlflowSettings())
+    for name, kind in sections.items():
+        section = _collect(content.get(name) or {}, kind, f"{FILE}: {name}", problems)
+        values[name] = asdict(section or kind())
+    problems += _secrets(values["tracking"]["uri"])
+    return values
+
+
+def _collect(values: object, kind: Any, where: str, problems: list[str]) -> Any:
+    """`values` as a `kind`, or None with the faults added to `problems`."""
+    try:
+        return parse(values, kind, where=where)
+    except GraftError as error:
+        problems += error.problems
+        return None
+
+
+def _from_text(text: str, key: str, variable: str, problems: list[str]) -> Any:
+    """An environment variable as the type of its key, or None with the fault added to `problems`."""
+    kind: Any = MlflowSettings
+    for part in key.split("."):
+        kind = get_type_hints(kind, include_extras=True)[part]
+    value: object = text
+    if get_args(kind)[0] in (int, float):
+        with suppress(ValueError):
+            value = float(text) if get_args(kind)[0] is float else int(text)
+    return _collect(value, kind, f"{variable} (for {key})", problems)
+
+
+def _override(values: dict[str, Any], key: str, value: object) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        values = values[part]
+    if value is not None:
+        values[last] = value
+
+
+def _secrets(uri: str) -> list[str]:
+    """A password in a file that is in git is everybody's."""
+    if not split_address(uri).password:
+        return []
+    return [
+        f"{FILE}: tracking.uri: holds a password; take it out and give the whole address in the "
+        "environment as MLFLOW_TRACKING_URI, or the password alone as MLFLOW_TRACKING_PASSWORD"
+    ]
+
+
+def _bad_uri(uri: str) -> list[str]:
+    where = f"{FILE}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
+    if split_address(uri).scheme.partition("+")[0] not in SCHEMES:
+        return [f"{where}: valid: sqlite:///FILE, or an address of {', '.join(SCHEMES[1:])}"]
+    if uri.startswith("sqlite:") and uri.removeprefix("sqlite://").strip("/") in ("", ":memory:"):
+        return [f"{where}: name a file, such as sqlite:///.graft/mlflow/mlflow.db"]
+    return []
+
+
+def _undecodable(tracking: Mapping[str, str]) -> Iterator[str]:
+    """MLflow decodes %20 in paths, and would write its files into another folder than it reads them from."""
+    for key in ("uri", "artifacts"):
+        place = tracking[key]
+        if "%" in place and place.startswith(("sqlite:", "/")):
+            yield f"{FILE}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
+
+
+def _bad_model(name: str) -> list[str]:
+    if name.strip() and not set(name) & set("/:'\""):
+        return []
+    return [f"{FILE}: registry.model (or GRAFT_MODEL): {name!r}: a name without / : ' and \"; it is part of an address"]
+
+
+def _absolute_uri(root: Path, uri: str) -> str:
+    path = uri.removeprefix("sqlite:///")
+    return uri if path == uri else f"sqlite:///{(root / path).resolve()}"
+
+
+def _absolute_location(root: Path, location: str) -> str:
+    return location if "://" in location else str((root / location).resolve())

@@ -1,0 +1,71 @@
+"""Source models: where they lie, and what they make of the target's pictures or texts.
+
+Legend: N pictures, C channels, H W height and width, D features, S source classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from graft.networks.device import choose_device
+from graft.networks.network import Network, at_a_time, predict
+from tasks.artifacts.packed import Packed
+from tasks.common.errors import GraftError
+from tasks.settings.forecast import OWN, ForecastSettings
+from tasks.settings.sources import source_names
+from tasks.source_models.in_use import PRETRAINED, SOURCES
+
+_GREY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue (ITU-R BT.601), as Pillow has them."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures or texts of the pool as a network sees them, from one forward pass.
+
+    Attributes:
+        places: (N,) in the pool, ascending.
+        features: (N, D).
+        probabilities: (N, S).
+    """
+
+    places: Tensor
+    features: Tensor
+    probabilities: Tensor
+
+    def at(self, values: Tensor, places: Tensor) -> Tensor:
+        """The rows of `values` (N, …) that belong to some places in the pool."""
+        return values[torch.searchsorted(self.places, places)]
+
+
+def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
+    """The folders of the pretrained network, of the models of `sources` and of `forecast.models`, by name.
+
+    Raises:
+        GraftError: a name is taken, or a folder lies outside the project or holds no model; all of them.
+    """
+    problems, own = [], [OWN, *source_names(project / "params.yaml")]
+    for name, folder in settings.models.items():
+        where = f"params.yaml: forecast.models.{name}"
+        if name in own:
+            problems.append(f"{where}: {name!r} is the project's own model; choose another name")
+        if not (project / folder).resolve().is_relative_to(project.resolve()):
+            problems.append(f"{where}: {folder!r} lies outside the project")
+        elif not (project / folder / "model.json").is_file():
+            problems.append(f"{where}: {folder!r} holds no model.json")
+    if problems:
+        raise GraftError(problems)
+    made = {name: project / (PRETRAINED if name == OWN else SOURCES / name) for name in own}
+    return {**made, **{name: project / folder for name, folder in settings.models.items()}}
+
+
+def look(network: Network, pool: Packed, places: Tensor, tokenizer: Path) -> Seen:
+    """The pictures or texts at `places` (M,) in the pool through a network, each once."""
+    places = places.unique()
+    network.to(choose_device())
+    size = at_a_time(pool.read_by(network.description, tokenizer, places[:1]))
+    parts = [predict(network, pool.read_by(network.description, tokenizer, part)) for part in places.split(size)]
+    probabilities, features = (torch.cat(found) for found in zip(*parts, strict=True))
+    return Seen(places, features, probabilities)

@@ -1,0 +1,38 @@
+"""The source model that the trials begin with, and its pictures: the project's own, unless another was chosen.
+
+The stage `forecast` writes build/chosen: choice.json, and what was chosen where that is not the project's own.
+"""
+
+import shutil
+from pathlib import Path
+
+from tasks.common.files import new_folder, write_json
+from tasks.settings.forecast import OWN
+
+CHOSEN = Path("build/chosen")
+PRETRAINED = Path("build/pretrained")
+SOURCE = Path("build/data/source")
+SOURCES = Path("build/sources")
+DATA = "data"
+"""Of a further source with pictures of its own: the folder with these."""
+
+
+def choose(project: Path, name: str) -> None:
+    """Put the source model of that name before the trials."""
+    with new_folder(project / CHOSEN) as folder:
+        if name != OWN:
+            shutil.copytree(project / SOURCES / name, folder, dirs_exist_ok=True)
+        write_json(folder / "choice.json", {"source": name})
+
+
+def network_of(source: str = "", project: Path = Path()) -> Path:
+    """The folder of a further source's network; of the one that the trials begin with, if none is named."""
+    if source:
+        return project / SOURCES / source
+    return project / (CHOSEN if (project / CHOSEN / "model.json").exists() else PRETRAINED)
+
+
+def pictures_of(source: str = "", project: Path = Path()) -> Path:
+    """The folder of its packed pictures: its own, or else the project's."""
+    own = project / (SOURCES / source if source else CHOSEN) / DATA
+    return own if own.exists() else project / SOURCE

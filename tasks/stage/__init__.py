@@ -1,0 +1,1 @@
+"""What the process of a stage does first and last, and by what the stage is known. Uses settings and common."""

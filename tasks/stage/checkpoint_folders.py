@@ -1,0 +1,22 @@
+"""The folders of checkpoints, and when they may go. No torch here."""
+
+import shutil
+import time
+from pathlib import Path
+
+from tasks.stage.key import stage_keys
+
+FOLDER = Path(".graft/checkpoints")
+_FORGOTTEN = 30 * 24 * 3600.0
+"""Seconds after which nobody is expected to go on."""
+
+
+def prune(root: Path) -> None:
+    """Remove the checkpoints of stages whose results are in `dvc.lock`, and those that nobody came back for."""
+    folder = root / FOLDER
+    if not folder.is_dir():
+        return
+    ended = set(stage_keys(root / "dvc.lock").values())
+    for path in sorted(folder.iterdir()):
+        if path.name in ended or time.time() - path.stat().st_mtime > _FORGOTTEN:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,63 @@
+"""Which result a stage stands for: a hash over what went into it, read from `dvc.lock` alone.
+
+The key names an MLflow run: a stage that is skipped, restored or run again on the same inputs has the same key, so its
+run is found instead of made twice.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.common.errors import GraftError
+
+KEY_VARIABLE = "GRAFT_STAGE_KEY"
+"""In the environment of a stage that Graft runs: its own key."""
+NOT_CONTENT = {"size", "nfiles", "isexec"}
+
+
+def lock_entries(lock_path: Path) -> dict[str, dict[str, Any]]:
+    """The entry of each stage in a `dvc.lock` (cmd, deps, params, outs); empty if the file does not exist.
+
+    Raises:
+        GraftError: the file is damaged.
+    """
+    try:
+        text = lock_path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506
+        entries = content.get("stages") or {}
+        if not all(isinstance(entry, dict) and "cmd" in entry for entry in entries.values()):
+            raise ValueError("an entry without a command")
+    except (yaml.YAMLError, AttributeError, ValueError) as error:
+        raise GraftError(
+            f"{lock_path} is damaged: {error}", f"Take the last good one: git checkout {lock_path.name}"
+        ) from error
+    return dict(entries)
+
+
+def stage_keys(lock_path: Path) -> dict[str, str]:
+    """For each stage of a `dvc.lock`: the SHA-256 (hex) of its command, parameters and dependencies.
+
+    Raises:
+        GraftError: the file is damaged.
+    """
+    return {name: entry_key(entry) for name, entry in lock_entries(lock_path).items()}
+
+
+def entry_key(entry: dict[str, Any]) -> str:
+    """The SHA-256 (hex) of what went into a stage, from its entry of `dvc.lock`."""
+    deps = [{name: value for name, value in dep.items() if name not in NOT_CONTENT} for dep in entry.get("deps", [])]
+    inputs = {"cmd": entry["cmd"], "deps": deps, "params": entry.get("params", {})}
+    return hashlib.sha256(json.dumps(_plain(inputs), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """`value` with every key a string: YAML has mappings whose keys cannot be sorted together."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value

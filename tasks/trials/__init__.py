@@ -1,0 +1,1 @@
+"""Which trials there are, and where their results lie. Uses settings and common."""

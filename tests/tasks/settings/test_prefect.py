@@ -1,0 +1,53 @@
+"""prefect.yaml: what Graft reads of it, and what it says of faults."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.common.errors import GraftError
+from tasks.settings.prefect import Schedule, read_deployments
+from tests.house.imports import ROOT
+
+
+def read(root: Path, *deployments: object) -> object:
+    (root / "prefect.yaml").write_text(yaml.safe_dump({"deployments": list(deployments)}))
+    return read_deployments(root)
+
+
+def refusal(root: Path, *deployments: object) -> str:
+    with pytest.raises(GraftError) as caught:
+        read(root, *deployments)
+    return str(caught.value)
+
+
+def test_the_projects_own_file_takes_in_new_data_every_night() -> None:
+    (nightly,) = read_deployments(ROOT)
+    assert nightly.parameters == {"update_data": True, "if_busy": "skip"}
+    assert nightly.schedules == [Schedule(cron="0 2 * * *", timezone="UTC")]
+
+
+def test_keys_that_are_prefects_alone_are_left_to_it(tmp_path: Path) -> None:
+    given = {"name": "x", "version": "1", "work_pool": {"name": "gpu", "job_variables": {"a": 1}}, "triggers": []}
+    (found,) = read(tmp_path, given)  # type: ignore[misc]
+    assert (found.name, found.work_pool.name) == ("x", "gpu")
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    said = refusal(tmp_path, {"name": "x", "schedules": [{"interval": -1}, {"cronn": "* * * * *"}]}, {"parameters": 3})
+    for fault in ("interval", "cronn", "name", "parameters"):
+        assert fault in said
+
+
+@pytest.mark.parametrize("schedule", [{}, {"timezone": "UTC"}, {"cron": "0 2 * * *", "interval": 60}])
+def test_a_schedule_is_one_of_three_kinds(tmp_path: Path, schedule: dict[str, object]) -> None:
+    assert "deployment x, schedule 1: give one of cron, interval and rrule" in refusal(
+        tmp_path, {"name": "x", "schedules": [schedule]}
+    )
+
+
+@pytest.mark.parametrize("content", ["", "deployments: []", "deployments: nightly", "name: graft"])
+def test_without_a_deployment_there_is_nothing_to_serve(tmp_path: Path, content: str) -> None:
+    (tmp_path / "prefect.yaml").write_text(content)
+    with pytest.raises(GraftError, match=r"prefect\.yaml"):
+        read_deployments(tmp_path)

@@ -1,0 +1,169 @@
+"""A tiny project up to its evaluation: pictures of bright blocks, and networks that learned them more or less."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch.nn.functional import cross_entropy
+
+from graft.data.label_budget import ALL, Labels, by_size
+from graft.data.split import Split
+from graft.measures.metrics import score
+from graft.networks.network import Description, Network, predict
+from graft.settings import Training
+from graft.training.selection import Evaluation
+from tasks.artifacts.networks import save_network
+from tasks.artifacts.splits import load_split, save_split
+from tasks.common.files import write_json
+from tasks.datasets.card import build_card, describe_part
+from tasks.forecast import write_forecast
+from tasks.trials.curves import write_curve
+from tasks.trials.plan import Entry
+
+SIZE = 8
+STEPS = {"scratch": 2, "source_only": 0, "fine_tune": 60}
+"""How long each strategy's networks learn; the longest is the best by far."""
+LABEL_FREE = ("source_only",)
+
+
+def make_project(
+    folder: Path,
+    *,
+    steps: dict[str, int] = STEPS,
+    seeds: Sequence[int] = (0, 1, 2),
+    budgets: Sequence[Labels] = (4,),
+    classes: Sequence[str] = ("ant", "bee", "cat"),
+    channels: int = 1,
+) -> Path:
+    """Write params.yaml, build/data, build/pretrained and build/trials into `folder`, in the formats of the stages."""
+    names = list(classes)
+    (folder / "params.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "seeds": list(seeds),
+                "label_budgets": list(budgets),
+                "strategies": {name: {} for name in steps if name not in LABEL_FREE},
+                "label_free": {name: {} for name in steps if name in LABEL_FREE},
+                "finetune": {"validation_per_class": 2},
+                "forecast": {"pictures": 10, "permutations": 99, "untrained": 1},
+                "evaluate": {"confidence": 0.95, "resamples": 1000, "seed": 0},
+            }
+        )
+    )
+    parts = {}
+    for seed, (name, n) in enumerate({"source": 60, "pool": 40, "test": 50}.items()):
+        split_folder = folder / "build/data" / name
+        split_folder.mkdir(parents=True)
+        images, labels = blocks(n, len(names), channels, seed)
+        if name == "test":
+            labels[::10] = (labels[::10] + 1) % len(names)  # mistakes that even the best network makes
+        save_split(split_folder, images, labels, names)
+        parts[name] = describe(name, images, labels, names)
+    write_json(folder / "build/data/card.json", build_card("0123456789abcdef0123456789abcdef.dir", **parts))
+    pretrained = folder / "build/pretrained"
+    pretrained.mkdir()
+    torch.manual_seed(0)
+    size = Description("convnet_tiny", tuple(names), channels, SIZE)
+    save_network(pretrained, Network(size))
+    write_json(pretrained / "metrics.json", {"n_train": 54, "n_validation": 6, "accuracy": 0.9, "steps": 60})
+    pool = load_split(folder / "build/data/pool")
+    for strategy, count in steps.items():
+        for labels in (0,) if strategy in LABEL_FREE else budgets:
+            for seed in seeds:
+                entry = Entry(strategy, labels, seed)
+                # Fewer labels: a network that learned for less long.
+                most = max(budgets, key=by_size)
+                learned = count if labels in (0, most) else count * labels // (11 if most == ALL else most)
+                write_trial(folder / "build/trials" / entry.name, pool, entry, learned)
+    write_forecast(folder)
+    return folder
+
+
+def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
+    """A network that learned `steps` steps on the pool, as `finetune` leaves it."""
+    folder.mkdir(parents=True)
+    torch.set_num_threads(1)  # more of them only wait for one another with so small a network
+    torch.manual_seed(entry.seed)
+    network = Network(Description("convnet_tiny", pool.classes, pool.images.shape[1], SIZE)).train()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=0.001)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        cross_entropy(network(pool.images), pool.labels).backward()
+        optimiser.step()
+    found = score(predict(network, pool.images)[0], pool.labels)
+    held = 2 * len(pool.classes)
+    learned = len(pool) - held if entry.labels == ALL else entry.labels * len(pool.classes)
+    save_network(folder, network)
+    curve = [Evaluation(step, 0.01, 1.0 / step, 1.1 / step, min(1.0, step / 60)) for step in range(2, steps + 1, 2)]
+    write_curve(folder / "curve.csv", curve)
+    rates = (0.003, 0.01) if entry.strategy == "fine_tune" else (0.003,)
+    tried = [{"learning_rate": rate, "objective": 1 - rate} for rate in rates]
+    write_json(
+        folder / "metrics.json",
+        {
+            "strategy": entry.strategy,
+            "seed": entry.seed,
+            "labels_per_class": entry.labels,
+            "validation_per_class": 2,
+            "validation_fraction": 0.15,
+            "n_train": learned,
+            "n_validation": held,
+            "parameters": 100,
+            "multiply_adds": 2000,
+            "trainable_parameters": 100 if steps else 0,
+            "knobs": {},
+            "training": asdict(Training(steps=60)),
+            "selected_step": steps,
+            "keep": "last",
+            "validation": {name: getattr(found, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll")},
+            "companions": {},
+            "learning_rate": tried[-1]["learning_rate"],
+            "search": tried if entry.strategy == "fine_tune" else [],
+        },
+    )
+
+
+def add_companion(trial: Path, name: str, like: Path) -> None:
+    """A network that was trained beside a trial to be measured: that of another trial."""
+    folder = trial / "companions" / name
+    folder.mkdir(parents=True)
+    for file in ("model.safetensors", "model.json"):
+        shutil.copy(like / file, folder)
+    companions = json.loads((trial / "metrics.json").read_text())["companions"]
+    edit_trial(trial, companions={**companions, name: {"accuracy": 0.5}})
+
+
+def blocks(n: int, classes: int, channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy pictures (N, C, 8, 8) uint8, each with a bright row that says its class, and labels (N,)."""
+    noise = np.random.RandomState(seed)
+    labels = np.arange(n) % classes
+    images = noise.randint(0, 80, (n, channels, SIZE, SIZE))
+    images[np.arange(n), :, labels * SIZE // classes] += 170
+    return images.astype(np.uint8), labels
+
+
+def describe(name: str, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """The entry of a part in the data card."""
+    sizes, digests = np.full((len(images), 2), SIZE), [image.tobytes() for image in images]
+    entry = describe_part(images, labels, classes, sizes=sizes, digests=digests)
+    found = {
+        "path": f"data/{name}.npz",
+        "kind": "pictures",
+        "layout": "npz",
+        "split": "given",
+        "validation": "",
+        "ignored_files": 0,
+    }
+    return {**entry, **found, "skipped": []}
+
+
+def edit_trial(folder: Path, **changes: object) -> None:
+    """Change entries of a trial's metrics.json."""
+    path = folder / "metrics.json"
+    write_json(path, {**json.loads(path.read_text()), **changes})
