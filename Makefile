@@ -1,7 +1,7 @@
 # make run    install what is locked, materialise the demo data, run the pipeline, show the result
 # make ui     open MLflow on the runs, compared by strategy
 # make test   the whole test suite
-# make lint   ruff and mypy
+# make lint   ruff, mypy, and the contracts of the floors and rooms
 # make bench  the figures that the README states
 # make lock   renew requirements.lock from pyproject.toml
 # make clean  remove stage outputs (DVC's cache, MLflow's runs and registry, data and the environment stay)
@@ -45,7 +45,7 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest $(ARGS)
 
 lint: $(STAMP)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 bench: $(STAMP)
 	@for each in executor loop demo strategies cost; do $(BIN)/python -m benchmarks.$$each || exit 1; done

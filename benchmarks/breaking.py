@@ -1,4 +1,4 @@
-"""Small faultless projects, and the ways in which one thing of them is broken: at random, but seeded."""
+"""Small valid projects, and the ways in which one thing of them is broken: at random, but seeded."""
 
 import gzip
 import io
@@ -24,11 +24,11 @@ SETTINGS = ("params.yaml", "mlflow.yaml", "prefect.yaml")
 HUGE = (1 << 31) - 1
 
 Break = Callable[[Path, random.Random], None]
-"""Breaks something of a faultless project."""
+"""Breaks something of a valid project."""
 
 
 def make_project(root: Path) -> None:
-    """Source and target as pictures in folders, and the settings of this project."""
+    """Source and target as images in folders, and the settings of this project."""
     noise = np.random.RandomState(0).randint(0, 256, (32, 8, 8, 3), dtype=np.uint8)
     for number, pixels in enumerate(noise):
         domain, split = ("source", "train") if number < 12 else ("target", "train" if number < 24 else "test")
@@ -41,12 +41,12 @@ def make_project(root: Path) -> None:
 
 
 def some_picture(root: Path, chance: random.Random) -> Path:
-    """One of the project's pictures."""
+    """One of the project's images."""
     return chance.choice(sorted((root / "data").rglob("*.png")))
 
 
 def replaced_picture(root: Path, chance: random.Random, content: bytes) -> None:
-    """Put other bytes in a picture's place."""
+    """Put other bytes in an image's place."""
     some_picture(root, chance).write_bytes(content)
 
 
@@ -68,7 +68,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 def encoded(chance: random.Random, size: int = 40) -> bytes:
-    """A faultless picture in one of many forms."""
+    """A valid image in one of many forms."""
     form = chance.choice(("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"))
     mode = chance.choice(("L", "RGB", "P", "1", *(("RGBA", "LA") if form in ("PNG", "TIFF") else ())))
     pixels = np.frombuffer(chance.randbytes(size * size * 3), np.uint8).reshape(size, size, 3)
@@ -80,12 +80,12 @@ def encoded(chance: random.Random, size: int = 40) -> bytes:
 
 
 def picture_damaged(root: Path, chance: random.Random) -> None:
-    """A picture of any format, damaged."""
+    """An image of any format, damaged."""
     replaced_picture(root, chance, damaged(encoded(chance), chance))
 
 
 def picture_of_wrong_type(root: Path, chance: random.Random) -> None:
-    """What is no picture of a format that is read."""
+    """What is no image of a format that is read."""
     options = (b"", b"hello\n", b"\0" * 100, b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
                gzip.compress(b"x" * 1000), b"PK\x03\x04" + bytes(30), chance.randbytes(500))  # fmt: skip
     replaced_picture(root, chance, chance.choice(options))
@@ -102,7 +102,7 @@ def png(width: int, height: int, rows: bytes, depth: int = 8, kind: int = 0) -> 
 
 
 def picture_bomb(root: Path, chance: random.Random) -> None:
-    """A small file of a huge picture, or one that says that it is."""
+    """A small file of a huge image, or one that says that it is."""
     how = chance.randrange(6)
     if how == 0:
         sizes = [chance.choice((0, 1, 9000, 65535, 1 << 20, HUGE)) for _ in range(2)]
@@ -150,7 +150,7 @@ def emptied(root: Path, domain: str = "target") -> Path:
 
 
 def npz_arrays(chance: random.Random) -> dict[str, np.ndarray]:
-    """Those of a faultless file."""
+    """Those of a valid file."""
     images = np.frombuffer(chance.randbytes(20 * 64), np.uint8).reshape(20, 8, 8)
     return {"images": images, "labels": np.arange(20) % 2, "class_names": np.array(["one", "two"])}
 
@@ -274,7 +274,7 @@ def parquet_broken(root: Path, chance: random.Random) -> None:
 
 
 def folders_broken(root: Path, chance: random.Random) -> None:
-    """Folders that hold what no folder of pictures should."""
+    """Folders that hold what no folder of images should."""
     folder = root / "data/target/train/one"
     how = chance.randrange(11)
     if how == 0:
@@ -393,7 +393,7 @@ def texts_broken(root: Path, chance: random.Random) -> None:
 
 
 def weights_broken(root: Path, chance: random.Random) -> None:
-    """A file of weights, or what is said of it beside it: damaged, of other shapes and kinds, or no weights at all."""
+    """A file of weights, or what is said of it next to it: damaged, of other shapes and kinds, or no weights at all."""
     import torch
     from safetensors.torch import save_file
 
@@ -468,10 +468,10 @@ def class_map_broken(root: Path, chance: random.Random) -> None:
 
 
 KINDS: dict[str, tuple[int, Break]] = {
-    "picture, damaged": (10, picture_damaged),
-    "picture, wrong type": (4, picture_of_wrong_type),
-    "picture, huge or a bomb": (5, picture_bomb),
-    "picture, odd values": (3, picture_of_odd_values),
+    "image, damaged": (10, picture_damaged),
+    "image, wrong type": (4, picture_of_wrong_type),
+    "image, huge or a bomb": (5, picture_bomb),
+    "image, odd values": (3, picture_of_odd_values),
     "NPZ, damaged": (9, npz_damaged),
     "NPZ, wrong arrays": (8, npz_of_wrong_arrays),
     "NPZ, huge or a bomb": (7, npz_bomb),

@@ -2,9 +2,9 @@
 
     python -m benchmarks.cost [--rounds 3]
 
-On the demo's data at 10 labels a class, with the demo's budget, each trial alone in a process with one thread.
+On the demo's data at 10 labels per class, with the demo's budget, each trial alone in a process with one thread.
 Expected: on EfficientNet-Lite0 at 128 px, 20 epochs of the linear probe cost <= 1.2 x one forward pass over the
-pictures that it learns from. (On the demo's tiny network a pass is cheaper than a few hundred optimiser steps.)
+images that it learns from. (On the demo's tiny network a pass is cheaper than a few hundred optimiser steps.)
 """
 
 import argparse
@@ -87,7 +87,7 @@ def strategies(folder: Path, training: Training, rounds: int) -> None:
 
 
 def probe() -> bool:
-    """The linear probe on EfficientNet-Lite0 at 128 px, against one forward pass over the same pictures."""
+    """The linear probe on EfficientNet-Lite0 at 128 px, against one forward pass over the same images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (PICTURES, 3, 128, 128), generator=generator, dtype=torch.uint8)
     pictures = Split(images, torch.arange(PICTURES) % 10, tuple("0123456789"))
@@ -116,7 +116,7 @@ def student(folder: Path, training: Training) -> None:
     }
     pupil = Distill().finish(Distill().adapt(load_network(folder / "pretrained"), teacher.description.classes)).eval()
     table = Table(title="In use: teacher and distilled student")
-    headings = ("network", "parameters", "multiply-adds a picture", "ms a picture", "ms a batch of 64", "accuracy %")
+    headings = ("network", "parameters", "multiply-adds an image", "ms an image", "ms a batch of 64", "accuracy %")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "network" else "right")
     shown = (

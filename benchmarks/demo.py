@@ -80,7 +80,7 @@ def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, stra
     times.add_row("dvc.lock of both clones", "equal" if same else "DIFFERENT", "equal")
     console.print(times)
     verdicts = Table(
-        "strategy", "accuracy", "expected", "gain over scratch", "verdict", title="Demo, 10 labels a class"
+        "strategy", "accuracy", "expected", "gain over scratch", "verdict", title="Demo, 10 labels per class"
     )
     for name, row in sorted(strategies.items(), key=lambda item: -item[1]["accuracy"]["mean"]):
         low, high = EXPECTED[name]

@@ -1,9 +1,9 @@
-"""Digits: MNIST <-> USPS, what an unlabelled target can reach, and what 1, 5 and 10 labels a class are worth.
+"""Digits: MNIST <-> USPS, what an unlabelled target can reach, and what 1, 5 and 10 labels per class are worth.
 
     python -m benchmarks.digits --data FOLDER [--cases aligned plain] [--seeds 0 1 2]
 
 FOLDER holds mnist/{train,test}.npz and usps/{train,test}.npz: images uint8 (N, H, W), labels, class_names. Each case is
-a project of its own, run by `graft run` as a user would. Pictures are 16 px. USPS digits fill their frame and MNIST's
+a project of its own, run by `graft run` as a user would. Images are 16 px. USPS digits fill their frame and MNIST's
 do not: in the case `aligned` MNIST's are cut to their middle 22 px before they are resized, in `plain` they are not.
 Nothing else is done to them. Plain, the best method makes up for most of the difference.
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str, ...] = ("train", "test")) -> None:
-    """Copy a set of digits; `aligned` cuts 28 px pictures to their middle 22."""
+    """Copy a set of digits; `aligned` cuts 28 px images to their middle 22."""
     folder.mkdir(parents=True)
     for split in splits:
         with np.load(source / f"{split}.npz") as archive:
@@ -88,7 +88,7 @@ def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: 
     """Print a case's table; whether it keeps its promises."""
     oracles = {name: budgets["0"]["oracle"] for name, budgets in summary["companions"].items() if "0" in budgets}
     seeds = len(summary["budget"]["seeds"])
-    table = Table(title=f"{source} -> {target}, {case}, test accuracy %, mean of {seeds} seeds, labels a class")
+    table = Table(title=f"{source} -> {target}, {case}, test accuracy %, mean of {seeds} seeds, labels per class")
     for heading in ("strategy", "labels", "accuracy", "oracle", "over source_only", "that is", "s a trial"):
         table.add_column(heading, justify="left" if heading == "strategy" else "right", no_wrap=True)
     rows = {0: {name: row for name, row in summary["strategies"].items() if not row["labels_per_class"]}}

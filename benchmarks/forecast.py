@@ -8,7 +8,7 @@ usps/train.npz. Each source is a project run by `graft run`; then one project fo
 each score is compared with what `linear_probe` and `fine_tune` reached from them: by rank correlation, and by the
 accuracy that is lost by choosing the model that the score ranks first (regret).
 
-Expected at 5 and 10 labels a class: the score that the forecast ranks by has a Kendall's tau of at least .5 with both
+Expected at 5 and 10 labels per class: the score that the forecast ranks by has a Kendall's tau of at least .5 with both
 strategies, and a regret of at most 3 points.
 """
 
@@ -42,7 +42,7 @@ MOST_REGRET = 0.03
 AUGMENTATION = {"crop": 2, "rotate": 15, "scale": 0.25, "shear": 20, "morphology": 0.4}
 
 Digits = tuple[np.ndarray, np.ndarray]
-"""Pictures (N, H, W) uint8 and labels (N,) int64."""
+"""Images (N, H, W) uint8 and labels (N,) int64."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Source:
     """A way to come to a source model."""
 
     change: Callable[[Digits], Digits] = lambda digits: digits
-    """What is done to the pictures and labels."""
+    """What is done to the images and labels."""
     backbone: str = "convnet_small"
     steps: int = 1000
     augmented: bool = True
@@ -58,7 +58,7 @@ class Source:
 
 
 def shuffled(digits: Digits) -> Digits:
-    """Labels that say nothing of their pictures."""
+    """Labels that say nothing of their images."""
     return digits[0], np.random.RandomState(0).permutation(digits[1])
 
 
@@ -108,7 +108,7 @@ def main() -> None:
 
 
 def read(path: Path) -> Digits:
-    """The pictures and labels of an archive."""
+    """The images and labels of an archive."""
     with np.load(path) as archive:
         return archive["images"], archive["labels"]
 
@@ -133,7 +133,7 @@ def prepared(folder: Path, demo: Path, source: Source, digits: Digits, seeds: li
 
 
 def accuracies(summary: dict[str, Any]) -> Iterator[tuple[tuple[int, str], float]]:
-    """Mean test accuracy over seeds, by labels a class and strategy."""
+    """Mean test accuracy over seeds, by labels per class and strategy."""
     for labels, rows in budgets(summary).items():
         for name in ("scratch", *REALISED):
             yield (labels, name), rows[name]["accuracy"]["mean"]
@@ -145,7 +145,7 @@ def show(console: Console, found: dict[str, Any], reached: dict[str, dict[tuple[
     for labels in LABEL_BUDGETS:
         told = {name: at(model, labels) for name, model in found["models"].items()}
         scores = list(at(own(found), labels))
-        table = Table(title=f"Source models for the demo's target, {labels} labels a class")
+        table = Table(title=f"Source models for the demo's target, {labels} labels per class")
         table.add_column("source model")
         for heading in (*scores, *(f"{strategy} %" for strategy in ("scratch", *REALISED))):
             table.add_column(heading, justify="right")

@@ -2,7 +2,7 @@
 
     python -m benchmarks.fuzz [--cases 1200] [--seed 0] [--jobs 2]
 
-Every case is a small faultless project in which one thing is broken, at random but seeded. It passes through the check
+Every case is a small valid project in which one thing is broken, at random but seeded. It passes through the check
 of params.yaml, mlflow.yaml and prefect.yaml, and through `prepare`, every other one with `on_error: skip`. Expected of
 each: an error for people, a list of what was skipped, or no harm (the damage hit what nobody reads); never another
 exception, more than 2 GB, more than a minute (making it included), or half-made output.

@@ -1,9 +1,9 @@
-"""Images a second of the one training loop, against a bare loop by hand, DataLoader + PIL, and pictures on the disk.
+"""Images a second of the one training loop, against a bare loop by hand, DataLoader + PIL, and images on the disk.
 
     python -m benchmarks.loop [--steps 150] [--rounds 5]
 
-Same network, pictures, batch size, augmentation and thread count; they take turns, so that a machine whose speed
-drifts does not favour one. Expected: graft / bare >= 0.9, graft / DataLoader >= 2, and from the disk, as pictures are
+Same network, images, batch size, augmentation and thread count; they take turns, so that a machine whose speed
+drifts does not favour one. Expected: graft / bare >= 0.9, graft / DataLoader >= 2, and from the disk, as images are
 read that are too many for memory, graft / it <= 1.2.
 """
 
@@ -41,7 +41,7 @@ CLASSES = tuple("0123456789")
 
 
 def random_digits(n: int = 4096) -> Split:
-    """Random pictures: what is in them does not change the cost of a step."""
+    """Random images: what is in them does not change the cost of a step."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (n, 1, SIZE, SIZE), generator=generator, dtype=torch.uint8)
     return Split(images, torch.randint(0, 10, (n,), generator=generator), CLASSES)
@@ -54,13 +54,13 @@ def network() -> Network:
 
 
 def with_graft(data: Split, steps: int) -> None:
-    """The one loop; validation on a handful of pictures, once."""
+    """The one loop; validation on a handful of images, once."""
     budget = Training(steps=steps, batch_size=BATCH, augmentation=AUGMENTATION, evaluations=1)
     train(network(), Scratch(), Domains(data, data.take(torch.arange(10))), budget)
 
 
 def from_disk(data: Split, steps: int) -> None:
-    """The same of pictures in a file, of which no more than two batches are in memory."""
+    """The same of images in a file, of which no more than two batches are in memory."""
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         np.save(Path(folder, "images.npy"), data.images.numpy())
         file = NpyReader(Path(folder, "images.npy"))
@@ -96,7 +96,7 @@ def bare(data: Split, steps: int) -> None:
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """The usual way: one PIL picture at a time through torchvision's transforms."""
+    """The usual way: one PIL image at a time through torchvision's transforms."""
 
     def __init__(self, data: Split) -> None:
         self.pictures = [Image.fromarray(image[0].numpy()) for image in data.images]

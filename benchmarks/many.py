@@ -1,9 +1,9 @@
-"""100,000 small pictures, one file each: how long they take to prepare, and how soon it is known that none changed.
+"""100,000 small images, one file each: how long they take to prepare, and how soon it is known that none changed.
 
-    python -m benchmarks.many [--pictures 100000] [--looks 3]
+    python -m benchmarks.many [--images 100000] [--looks 3]
 
-It makes the pictures (PNG, 32 px, colour, in class folders), runs stage `prepare` alone, then a short run of the whole
-graph, and looks again. Beside it plain DVC: a graph of as many stages, each of which reads the raw folder. CPU seconds
+It makes the images (PNG, 32 px, colour, in class folders), runs stage `prepare` alone, then a short run of the whole
+graph, and looks again. Next to it plain DVC: a graph of as many stages, each of which reads the raw folder. CPU seconds
 are those of a command's own processes; on a machine that others use too they say more than the clock.
 Expected: `prepare` <= 60 s and <= 1.5 GB, `graft status` with nothing changed <= 3 s.
 """
@@ -47,7 +47,7 @@ class Spent(NamedTuple):
 
 
 def spent(folder: Path, *command: str) -> Spent:
-    """Run a command; its faults end the benchmark."""
+    """Run a command; its problems end the benchmark."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     variables = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     site = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.parent / "site"), "PATH": path}
@@ -68,7 +68,7 @@ def median(looks: list[Spent]) -> Spent:
 
 
 def write_pictures(folder: Path, first: int, count: int, seed: int) -> None:
-    """`count` pictures in the folders of their classes; no two are alike."""
+    """`count` images in the folders of their classes; no two are alike."""
     random = np.random.RandomState(seed)
     coarse = random.randint(0, 256, (count, 4, 4, 3), dtype=np.uint8)
     for number, blocks in enumerate(coarse, first):
@@ -78,7 +78,7 @@ def write_pictures(folder: Path, first: int, count: int, seed: int) -> None:
 
 
 def make_data(folder: Path, pictures: int) -> None:
-    """Nine tenths of the pictures are the source's, the others the target's."""
+    """Nine tenths of the images are the source's, the others the target's."""
     tasks = []
     for name, first, last in (("source", 0, pictures * 9 // 10), ("target", pictures * 9 // 10, pictures)):
         for label in range(CLASSES):
@@ -133,15 +133,15 @@ def measure(root: Path, pictures: int, looks: int) -> Iterator[tuple[str, Spent,
 def main() -> None:
     """Measure, print the table, and exit with 1 if a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--looks", type=int, default=3)
     given = parser.parse_args()
-    table = Table(title=f"{given.pictures:,} pictures of {SIZE} px, {len(os.sched_getaffinity(0))} cores")
+    table = Table(title=f"{given.images:,} images of {SIZE} px, {len(os.sched_getaffinity(0))} cores")
     for column in ("", "s", "CPU s", "MB", "promised"):
         table.add_column(column, justify="left" if not column else "right")
     kept = True
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
-        for name, took, promised in measure(Path(folder), given.pictures, given.looks):
+        for name, took, promised in measure(Path(folder), given.images, given.looks):
             table.add_row(name, f"{took.wall:.1f}", f"{took.cpu:.1f}", f"{took.memory / 1e6:,.0f}", promised)
             kept &= name != "prepare" or (took.wall <= MOST_SECONDS and took.memory <= MOST_BYTES)
             kept &= not name.startswith("graft status") or took.wall <= MOST_LOOK

@@ -3,7 +3,7 @@
     python -m benchmarks.photos --data FOLDER [--cases hymenoptera art_painting cartoon sketch] [--seeds 0 1 2]
 
 FOLDER holds pacs/DOMAIN/{train,test}/CLASS/*, hymenoptera_256/{train,val}/CLASS/*, and
-weights_efficientnet_lite0/*.pth. Every strategy that applies runs at 5 and 20 labels a class, beside frozen features
+weights_efficientnet_lite0/*.pth. Every strategy that applies runs at 5 and 20 labels per class, next to frozen features
 with scikit-learn's logistic regression on the same labels. For PACS the head is
 trained on the photo domain first, which is the source; for ants and bees the weights are all there is of the source.
 
@@ -68,7 +68,7 @@ def main() -> None:
             study.save(problem, Path(folder, case))
             strategies: dict[str, dict[str, Any]] = {name: {} for name in {"scratch", *given.strategies}}
             if "distill" in strategies:
-                strategies["distill"] = {"student": STUDENT, "pictures": "both" if problem.source else "unlabelled"}
+                strategies["distill"] = {"student": STUDENT, "images": "both" if problem.source else "unlabelled"}
             rows = list(study.run(Path(folder, case), strategies, BUDGETS, given.seeds, TRAINING))
         probe = logistic_regression(problem, imagenet(given.data, problem.pool), given.seeds)
         kept &= show(case, rows, probe, given.seeds)
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def imagenet(data: Path, pictures: Split) -> Network:
-    """EfficientNet-Lite0 with its ImageNet weights, for pictures of that size."""
+    """EfficientNet-Lite0 with its ImageNet weights, for images of that size."""
     (path,) = (data / "weights_efficientnet_lite0").glob("*.pth")
     names = tuple(f"ImageNet {index}" for index in range(1000))
     description = Description("efficientnet_lite0", names, 3, pictures.images.shape[2], MEAN, STD)
@@ -86,7 +86,7 @@ def imagenet(data: Path, pictures: Split) -> Network:
 
 
 def hymenoptera(data: Path) -> study.Problem:
-    """Ants and bees; the source is ImageNet, whose pictures are not there."""
+    """Ants and bees; the source is ImageNet, whose images are not there."""
     size = SIZES["hymenoptera"]
     pool, test = (read_folder(data / "hymenoptera_256" / part, size) for part in ("train", "val"))
     return study.Problem(imagenet(data, pool), pool, test, None)
@@ -137,7 +137,7 @@ def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds:
         right = [[r.correct for r in rows if r.strategy == name and r.labels in (0, budget)] for name in names]
         correct = torch.from_numpy(np.array(right))
         gains = gains_over(correct, names.index("scratch"), confidence=0.95, resamples=10_000, seed=0)
-        table = Table(title=f"{case}, {budget} labels a class, test accuracy %, mean of {len(seeds)} seeds")
+        table = Table(title=f"{case}, {budget} labels per class, test accuracy %, mean of {len(seeds)} seeds")
         for heading in ("strategy", "accuracy", "gain over scratch", "verdict", "s a trial"):
             table.add_column(heading, justify="left" if heading == "strategy" else "right")
         scores = {name: correct[i].double().mean(dim=1).tolist() for i, name in enumerate(names)}

@@ -1,10 +1,10 @@
-"""Do pictures help texts? A transformer that learned pictures is carried to texts, beside its controls.
+"""Do images help texts? A transformer that learned images is carried to texts, next to its controls.
 
-    python -m benchmarks.pictures_to_text --pictures FOLDER --texts FOLDER ... [--modes tuned norms aligned] [--seeds 5]
+    python -m benchmarks.pictures_to_text --images FOLDER --texts FOLDER ... [--modes tuned norms aligned] [--seeds 5]
 
-Each target and each way to carry the body is a project as `graft init` makes it, run once. Beside `cross_modal`
+Each target and each way to carry the body is a project as `graft init` makes it, run once. Next to `cross_modal`
 stand `scratch`, the same network from random weights, and a random body that is carried over in the same way: what
-`cross_modal` has over the latter is due to the pictures. Gains are with their 95 % intervals over seeds and test texts.
+`cross_modal` has over the latter is due to the images. Gains are with their 95 % intervals over seeds and test texts.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SETTINGS = (
 def main() -> None:
     """Run all, a row a label budget as it ends."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=Path, required=True, help="grey pictures, the source")
+    parser.add_argument("--images", type=Path, required=True, help="grey images, the source")
     parser.add_argument("--texts", type=Path, required=True, nargs="+", help="each a target")
     parser.add_argument("--modes", nargs="+", default=["tuned", "norms", "aligned"])
     parser.add_argument("--seeds", type=int, default=5)
@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for texts in given.texts:
             for mode in given.modes:
-                found = _result(Path(name), given.pictures.resolve(), texts.resolve(), mode, given.seeds)
+                found = _result(Path(name), given.images.resolve(), texts.resolve(), mode, given.seeds)
                 for row in _rows(found):
                     table.add_row(texts.name, mode, *row)
                     console.print(texts.name, mode, *row, highlight=False)

@@ -30,7 +30,7 @@ def set_parameters(project: Path, **sections: Any) -> None:
 
 
 def graft(project: Path, *arguments: str) -> str:
-    """What the `graft` command prints; its faults end the benchmark."""
+    """What the `graft` command prints; its problems end the benchmark."""
     return run(project, sys.executable, "-m", "flows.cli", *arguments)
 
 

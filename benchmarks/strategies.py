@@ -1,4 +1,4 @@
-"""Every strategy on the demo (rendered -> handwritten digits) at 1, 5 and 10 labels a class, as a user runs them.
+"""Every strategy on the demo (rendered -> handwritten digits) at 1, 5 and 10 labels per class, as a user runs them.
 
     python -m benchmarks.strategies [--seeds 0 1 2]
 
@@ -90,7 +90,7 @@ def sweep(console: Console, summary: dict[str, Any]) -> None:
     """How transferable each layer is: accuracy by the number of stages that come from the source."""
     by_budget = depth_sweep(summary, "layer_transfer")
     table = Table(title="layer_transfer, test accuracy % by transferred stages")
-    table.add_column("labels a class", justify="right")
+    table.add_column("labels per class", justify="right")
     for depth in next(iter(by_budget.values())):
         table.add_column(str(depth), justify="right")
     for labels, depths in by_budget.items():
@@ -99,8 +99,8 @@ def sweep(console: Console, summary: dict[str, Any]) -> None:
 
 
 def augmentation(project: Path, seeds: list[int]) -> Table:
-    """What augmenting the source's pictures brings to what is transferred from them."""
-    table = Table(title="Augmentation of the source, test accuracy % with 1, 5 and 10 labels a class")
+    """What augmenting the source's images brings to what is transferred from them."""
+    table = Table(title="Augmentation of the source, test accuracy % with 1, 5 and 10 labels per class")
     for heading in ("augmentation", "source_only", *AUGMENTED):
         table.add_column(heading, justify="left" if heading == "augmentation" else "right")
     set_parameters(project, seeds=seeds, strategies=AUGMENTED, label_free={"source_only": {}})

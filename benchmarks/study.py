@@ -46,7 +46,7 @@ class Row:
     labels: int
     seed: int
     correct: np.ndarray
-    """(N,), whether each test picture is right; empty for a strategy that cannot work here."""
+    """(N,), whether each test image is right; empty for a strategy that cannot work here."""
     seconds: float
     """Of CPU, for adapting and training."""
     megabytes: float

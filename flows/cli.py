@@ -58,7 +58,7 @@ def project() -> Iterator[Path]:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Faults of the user end with words, not a trace; SIGTERM does what Ctrl-C does."""
+    """Problems of the user end with words, not a trace; SIGTERM does what Ctrl-C does."""
     try:
         with interrupted_by_sigterm():
             yield
@@ -87,12 +87,12 @@ def init(
         str | None, typer.Option(help="What to start from (pretrain.weights); [bold]none[/]: random ones.")
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="The network (pretrain.backbone).")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels; pictures are resized to it.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels; images are resized to it.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.")] = None,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Whether a mirrored picture is still one of its class.")
+        bool | None, typer.Option("--flip/--no-flip", help="Whether a mirrored image is still one of its class.")
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="Label budgets: labels a class, such as 1,5,10.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Label budgets: labels per class, such as 1,5,10.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2: every strategy runs once with each.")] = None,
     strategies: Annotated[str | None, typer.Option(help="Such as fine_tune,mcc; scratch always runs.")] = None,
     schedule: Annotated[str | None, typer.Option(help="When the flow runs: a cron line, or [bold]none[/].")] = None,
@@ -208,7 +208,7 @@ def watch(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 60,
     settle: Annotated[float, typer.Option(min=0, help="Seconds for which nothing may have changed.")] = 30,
 ) -> None:
-    """Run whenever the data changes: version it if the check finds no fault, and do only what it makes necessary."""
+    """Run whenever the data changes: version it if the check finds no problem, and do only what it makes necessary."""
     with project() as root:
         from tasks.data_versions.watch import watch as keep_watch
 
@@ -329,19 +329,19 @@ def data_add(
 
 @data_app.command("card", epilog="Example:  graft data card")
 def data_card() -> None:
-    """Print the card of the data: counts, balance, sizes, duplicates, pictures, and what a run will make of it."""
+    """Print the card of the data: counts, balance, sizes, duplicates, images, and what a run will make of it."""
     with project() as root:
         from flows.views.data_card import show
         from tasks.data_versions.add import card_of
 
-        with console.status("looking at every picture"):
+        with console.status("looking at every image"):
             card = card_of(root)
         show(root, card, console)
 
 
 @data_app.command("check", epilog="Example:  graft data check")
 def data_check() -> None:
-    """Check the data and the label budget; report all faults at once."""
+    """Check the data and the label budget; report all problems at once."""
     with project() as root:
         from flows.commands.run import show_faults
 

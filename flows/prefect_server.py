@@ -79,7 +79,7 @@ def check_prefect() -> None:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310  (the user's own setting)
             pass
     except urllib.error.HTTPError:
-        return  # somebody answers; whether Graft may come in, Prefect will say
+        return  # someone answers; whether Graft may come in, Prefect will say
     except (OSError, ValueError) as error:
         raise AwayError(
             f"PREFECT_API_URL: no Prefect server answers at {without_password(url)}: {error}",

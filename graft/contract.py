@@ -1,6 +1,6 @@
 """The contract between a strategy and the one loop.
 
-Legend: B batch, C channels, H W height and width, D features, K classes, N pictures.
+Legend: B batch, C channels, H W height and width, D features, K classes, N images.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from graft.networks.network import Network
 
 @dataclass(frozen=True)
 class Batch:
-    """Augmented pictures, or texts, of one domain with their labels."""
+    """Augmented images, or texts, of one domain with their labels."""
 
     images: Tensor
     """(B, C, H, W), float in [0, 1]; texts (B, L), integers; or (B, D), float, where the backbone is frozen and its
@@ -25,7 +25,7 @@ class Batch:
     """(B,), an index into the domain's classes; -1 where labels must not be known."""
     label_smoothing: float = 0.0
     weights: Tensor | None = None
-    """(B,), how much each picture counts; their mean over the domain is 1. None: all alike."""
+    """(B,), how much each image counts; their mean over the domain is 1. None: all alike."""
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Mean cross-entropy of logits (B, K) against the labels, smoothed and weighed as the training settings say."""
@@ -47,16 +47,16 @@ class Step:
     """What one step of the loop sees."""
 
     target: Batch
-    """Labelled pictures of the target domain; without labels if the strategy has `uses_labels = False`."""
+    """Labelled images of the target domain; without labels if the strategy has `uses_labels = False`."""
     progress: float = 0.0
     """From 0 at the first step to 1 at the last."""
     source_batch: Batch | None = None
     unlabelled_batch: Batch | None = None
 
     def in_parts(self, parts: int) -> list[tuple[float, "Step"]]:
-        """The step in so many parts, each with its share of the target's pictures; the shares add up to 1.
+        """The step in so many parts, each with its share of the target's images; the shares add up to 1.
 
-        Part i holds part i of every domain's batch, of two pictures at least: batch normalisation needs them.
+        Part i holds part i of every domain's batch, of two images at least: batch normalisation needs them.
         """
         batches = (self.target, self.source_batch, self.unlabelled_batch)
         parts = max(1, min(parts, *(len(batch.labels) // 2 for batch in batches if batch)))
@@ -69,14 +69,14 @@ class Step:
 
     @property
     def source(self) -> Batch:
-        """Labelled pictures of the source domain, for a strategy with `uses_source_data`."""
+        """Labelled images of the source domain, for a strategy with `uses_source_data`."""
         assert self.source_batch is not None, "the strategy does not say that it uses source data"
         return self.source_batch
 
     @property
     def unlabelled(self) -> Batch:
-        """Pictures of the target domain without labels, for a strategy with `uses_unlabelled`."""
-        assert self.unlabelled_batch is not None, "the strategy does not say that it uses unlabelled pictures"
+        """Images of the target domain without labels, for a strategy with `uses_unlabelled`."""
+        assert self.unlabelled_batch is not None, "the strategy does not say that it uses unlabelled images"
         return self.unlabelled_batch
 
 
@@ -115,19 +115,19 @@ class Strategy:
 
     @property
     def uses_source_data(self) -> bool:
-        """Whether every step also sees a batch of source pictures."""
+        """Whether every step also sees a batch of source images."""
         return False
 
     @property
     def uses_unlabelled(self) -> bool:
-        """Whether every step also sees a batch of target pictures without labels (the whole pool)."""
+        """Whether every step also sees a batch of target images without labels (the whole pool)."""
         return False
 
     @property
     def feature_views(self) -> int:
-        """How many views of each picture pass the frozen backbone, once, before training.
+        """How many views of each image pass the frozen backbone, once, before training.
 
-        0: the backbone is trained, and sees pictures. 1: training sees the features of the pictures as they are.
+        0: the backbone is trained, and sees images. 1: training sees the features of the images as they are.
         More: and of that many less one augmented versions.
         """
         return 0
@@ -138,7 +138,7 @@ class Strategy:
         return "last"
 
     def companions(self, source: Network) -> "dict[str, Strategy]":
-        """Other settings of this strategy that are trained beside it, by name: measured and shown, never chosen.
+        """Other settings of this strategy that are trained next to it, by name: measured and shown, never chosen.
 
         `source` is the pretrained network.
         """
@@ -158,12 +158,12 @@ class Strategy:
     def begin(self, network: Network, domains: Domains) -> None:
         """Called once, on the device, before the first step: learn from the training data what the steps will need.
 
-        Where `feature_views` is not 0 the domains hold features. `domains.validation` is there to choose by, not to
+        Where `feature_views` is not 0 the domains hold features. `domains.validation` is there for validation, not to
         learn from.
         """
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
-        """How often each source picture is drawn, relative to the others: (N,), >= 0; None draws all alike."""
+        """How often each source image is drawn, relative to the others: (N,), >= 0; None draws all alike."""
         return None
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:

@@ -35,7 +35,7 @@ class Fit:
     selected_step: int = 0
     """0 for a strategy that does not optimise."""
     source_weights: Tensor | None = None
-    """(N,) on the CPU: how often each source picture was drawn, relative to the others; None if all alike."""
+    """(N,) on the CPU: how often each source image was drawn, relative to the others; None if all alike."""
     oracle: dict[str, Tensor] | None = None
     """For a strategy without labels: the weights that the labels of the validation data would have chosen."""
 
@@ -59,9 +59,9 @@ def train(
     """Train `network` in place, on the device where it is, as `strategy` says and within the budget `training`.
 
     Args:
-        domains: what may be looked at; moved to the network's device. Only strategies that say so see pictures of
+        domains: what may be looked at; moved to the network's device. Only strategies that say so see images of
             `source` and `unlabelled`, and one without labels sees none of the target's.
-        seed: of the order and the augmentation of the pictures.
+        seed: of the order and the augmentation of the images.
         on_evaluation: told of every point of the learning curve as it is made.
         checkpoints: a run that was ended goes on from the last of them, and ends with the same weights bit for bit: all
             before the first step is done again as it was, then the state is put back.
@@ -70,7 +70,7 @@ def train(
             alignment of domains) is computed of each part.
 
     Raises:
-        ValueError: the strategy needs pictures that `domains` does not have.
+        ValueError: the strategy needs images that `domains` does not have.
         FloatingPointError: the loss is no longer finite.
     """
     device = next(network.parameters()).device
@@ -198,7 +198,7 @@ def _visible(domains: Domains, strategy: Strategy) -> Domains:
         if wanted and getattr(domains, name) is None
     ]
     if missing:
-        raise ValueError(f"{strategy.name} needs {' and '.join(missing)} pictures, and there are none")
+        raise ValueError(f"{strategy.name} needs {' and '.join(missing)} images, and there are none")
     return Domains(
         domains.target if strategy.uses_labels else domains.target.without_labels(),
         domains.validation,
@@ -262,7 +262,7 @@ class _Stream:
 
 
 class _ReadAhead(_Stream):
-    """The same batches of pictures that are not in memory: the next is read while this one is being learned from."""
+    """The same batches of images that are not in memory: the next is read while this one is being learned from."""
 
     def __init__(
         self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
@@ -301,7 +301,7 @@ class _ReadAhead(_Stream):
 
 
 def class_weights(split: Split) -> Tensor:
-    """How much each picture (N,) counts so that all classes that are there count alike; 1 on average."""
+    """How much each image (N,) counts so that all classes that are there count alike; 1 on average."""
     counts = torch.bincount(split.labels, minlength=len(split.classes))
     return len(split) / (int((counts > 0).sum()) * counts[split.labels].float())
 

@@ -16,7 +16,7 @@ Seed = Annotated[int, Ge(0), Lt(2**32)]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 """What networks are compared by; larger is better."""
 MOST_UNEQUAL = 2.0
-"""Classes are about equally frequent where the largest has at most so many times the pictures of the smallest."""
+"""Classes are about equally frequent where the largest has at most so many times the images of the smallest."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Augmentation:
     rotate: Annotated[float, Ge(0.0), Le(180.0)] = 0.0
     """Largest rotation, in degrees."""
     scale: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
-    """Largest relative change of size: a picture is scaled by a factor in [1 - scale, 1 + scale]."""
+    """Largest relative change of size: an image is scaled by a factor in [1 - scale, 1 + scale]."""
     shear: Annotated[float, Ge(0.0), Le(60.0)] = 0.0
     """Largest slant, in degrees."""
     morphology: Fraction = 0.0
@@ -56,7 +56,7 @@ class Training:
     steps: Count = 300
     """Optimiser steps."""
     batch_size: Count = 64
-    """Pictures of each domain in a batch."""
+    """Images of each domain in a batch."""
     learning_rate: Positive = 3e-3
     """Peak of the one-cycle schedule; a strategy scales it for each of its parameter groups."""
     weight_decay: Annotated[float, Ge(0.0), Lt(math.inf)] = 0.05
@@ -64,7 +64,7 @@ class Training:
     label_smoothing: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     """Share of a label's probability that is spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"
-    """balanced: a labelled picture counts as much more in the loss as its class is rarer, so that all classes count
+    """balanced: a labelled image counts as much more in the loss as its class is rarer, so that all classes count
     alike; the loss that chooses weights stays as it is."""
     clip_norm: Annotated[float, Ge(0.0), Lt(math.inf)] = 1.0
     """Largest norm of the whole gradient; 0 leaves it alone."""

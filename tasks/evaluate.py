@@ -3,7 +3,7 @@
 Reads build/trials, build/data, build/pretrained, build/chosen, build/forecast and params.yaml; writes
 build/evaluation/predictions.npz, reports/metrics.json and reports/index.html. The only stage that sees the test split.
 
-Legend: M trials, N test pictures, K classes.
+Legend: M trials, N test images, K classes.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ PREDICTIONS = Path("build/evaluation")
 REPORT = Path("reports/index.html")
 
 _MOST_DOTS = 300
-"""Pictures of each domain in the embedding."""
+"""Images of each domain in the embedding."""
 
 
 def evaluate(settings: EvaluateSettings) -> None:
@@ -113,7 +113,7 @@ def _answers(trial: Trial, folder: Path, test: Split) -> Tensor:
         raise GraftError(
             f"{folder}: predicts {', '.join(network.description.classes)}, "
             f"but the test split has {', '.join(test.classes)}",
-            f"Make the trial anew: {trial.entry.command}",
+            f"Make the trial again: {trial.entry.command}",
         )
     return predict(network.to(choose_device()), as_read_by(folder, test, TEST).images)[0]
 
@@ -175,7 +175,7 @@ def _evidence(
 
 
 def _source_weights(trials: list[Trial], source: Split) -> dict[str, Tensor]:
-    """How often each source picture was drawn, seed by seed, where a strategy does not draw all alike."""
+    """How often each source image was drawn, seed by seed, where a strategy does not draw all alike."""
     found: dict[str, list[Tensor]] = {}
     for trial in trials:
         path = trial.folder / "source_weights.npy"
@@ -184,15 +184,15 @@ def _source_weights(trials: list[Trial], source: Split) -> dict[str, Tensor]:
         weights = torch.from_numpy(np.load(path, allow_pickle=False))
         if len(weights) != len(source):
             raise GraftError(
-                f"{path}: weighs {len(weights)} source pictures, there are {len(source)}",
-                f"Make the trial anew: {trial.entry.command}",
+                f"{path}: weighs {len(weights)} source images, there are {len(source)}",
+                f"Make the trial again: {trial.entry.command}",
             )
         found.setdefault(trial.strategy, []).append(weights)
     return {strategy: torch.stack(weights) for strategy, weights in found.items()}
 
 
 def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding | None:
-    """A few hundred pictures or texts of both domains as the network sees them; None where there are too few, or where
+    """A few hundred images or texts of both domains as the network sees them; None where there are too few, or where
     it cannot see both."""
     if not len(source) or not isinstance(source.reads, type(test.reads)):
         return None
@@ -214,7 +214,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GraftError(f"{path}: cannot be read: {error}", "Make it anew: dvc repro") from None
+        raise GraftError(f"{path}: cannot be read: {error}", "Make it again: dvc repro") from None
     return content
 
 

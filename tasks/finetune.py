@@ -53,7 +53,7 @@ def finetune(entry: Entry) -> None:
     """Adapt the source's network to the target as `entry` says, and write the trial with its companions.
 
     Raises:
-        GraftError: the strategy, its knobs, or the label budget cannot be had; says which and why.
+        GraftError: the strategy, its knobs, or the label budget is not available; says which and why.
     """
     settings, tune = read_section(PARAMS, "finetune", FinetuneSettings), read_section(PARAMS, "tune", TuneSettings)
     torch.set_num_threads(settings.threads)
@@ -126,13 +126,13 @@ def load_strategy(entry: Entry) -> Strategy:
 
 
 def mean_per_class(split: Split) -> int | float:
-    """Pictures a class: a whole number where all have as many, else the mean to a tenth."""
+    """Images per class: a whole number where all have as many, else the mean to a tenth."""
     whole, rest = divmod(len(split), len(split.classes))
     return round(len(split) / len(split.classes), 1) if rest else whole
 
 
 def _draw(entry: Entry, pool: Split, settings: FinetuneSettings) -> LabelledTarget:
-    """The label budget; without labels to train on, validation is that of the largest budget beside it."""
+    """The label budget; without labels to train on, validation is that of the largest budget next to it."""
     budget = entry.labels or read_label_budgets(PARAMS)[-1]
     return draw_labels(pool, budget, settings.validation_for(budget), entry.seed)
 
@@ -163,11 +163,11 @@ class Result:
 
 
 class _Trainer:
-    """Trains one network after another on the same pictures, each of them as it would be alone.
+    """Trains one network after another on the same images, each of them as it would be alone.
 
     Args:
         folder: with the source's network.
-        domains: the pictures.
+        domains: the images.
         seed: of the weights that are new, the order and the augmentation.
         several: whether there is more than one: what has ended is then kept, should the stage be killed.
     """
@@ -217,7 +217,7 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
 
 
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
-    """The networks of the strategy's other settings, trained alike: measured beside it, never chosen."""
+    """The networks of the strategy's other settings, trained alike: measured next to it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
     for name, other in result.strategy.companions(load_network(trainer.folder)).items():
         print(f"companion: {name}", flush=True)

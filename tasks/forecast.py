@@ -1,7 +1,7 @@
 """Stage `forecast`: how far the domains lie apart, and how well the source's features suit the target, untrained.
 
 Reads build/pretrained, build/sources, build/data/{source,pool} and sections `forecast`, `sources`, `use`, `seeds`,
-`label_budgets` and what `finetune` holds out to choose by; writes build/forecast/forecast.json, and into build/chosen
+`label_budgets` and what `finetune` holds out for validation; writes build/forecast/forecast.json, and into build/chosen
 the source model that the trials begin with. The test split is never read here.
 """
 
@@ -46,9 +46,9 @@ DATA = Path("build/data")
 OUTPUT = Path("build/forecast")
 
 _FEWEST_FOR_EVIDENCE = 3
-"""Labels a class from which LogME ranks models. With fewer the evidence is mostly that of the prior: of nine source
-models for the demo's target, its order at 1 label a class had nothing to do with what they reached (Kendall's tau 0.1);
-from 3 labels on it had (0.8)."""
+"""Labels per class from which LogME ranks models. With fewer the evidence is mostly that of the prior: of nine source
+models for the demo's target, its order at 1 label per class had nothing to do with what they reached (Kendall's tau
+0.1); from 3 labels on it had (0.8)."""
 
 _CONFIDENCE = 0.95
 
@@ -58,7 +58,7 @@ class Cell:
     """A label budget and a seed.
 
     Attributes:
-        training: places in the pool of the pictures that the trials of this budget and seed learn from.
+        training: places in the pool of the images that the trials of this budget and seed learn from.
         held: of those that these trials choose by; a probe is tested on them.
     """
 
@@ -69,7 +69,7 @@ class Cell:
 
 
 def write_forecast(project: Path) -> None:
-    """The stage: the forecast for the pretrained network, and for the models of `params.yaml` beside it."""
+    """The stage: the forecast for the pretrained network, and for the models of `params.yaml` next to it."""
     settings = read_section(project / PARAMS, "forecast", ForecastSettings)
     torch.set_num_threads(settings.threads)
     use, found = read_use(project / PARAMS), forecast(project, settings)
@@ -84,7 +84,7 @@ def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Pa
     """The content of forecast.json; `further` are folders of more source models by name, wherever they lie.
 
     Raises:
-        GraftError: a model or the data cannot be read, or a label budget cannot be had.
+        GraftError: a model or the data cannot be read, or a label budget is not available.
     """
     folders = model_folders(project, settings) | dict(further or {})
     pool = Packed.load(project / DATA / "pool")
@@ -114,19 +114,19 @@ def _unfit(folder: Path, pool: Packed) -> str:
 
 
 def ranked_by(labels: Labels) -> str:
-    """The score that source models are ranked by with so many labels a class."""
+    """The score that source models are ranked by with so many labels per class."""
     return "logme" if by_size(labels) >= _FEWEST_FOR_EVIDENCE else "probe"
 
 
 def _cells(project: Path, pool: Split) -> list[Cell]:
-    """Every label budget with every seed; the pictures are those that `finetune` draws."""
+    """Every label budget with every seed; the images are those that `finetune` draws."""
     content = load_yaml(project / PARAMS)
     budgets = read_label_budgets(project / PARAMS)
     seeds = parse(content.get("seeds"), list[Seed], where=f"{PARAMS}: seeds")
     if not (budgets and seeds):
         raise GraftError(f"{PARAMS}: label_budgets and seeds have to name a number each")
     validation = read_section(project / PARAMS, "finetune", FinetuneSettings).validation_for
-    numbered = replace(pool, images=torch.arange(len(pool))[:, None])  # its pictures are their own places
+    numbered = replace(pool, images=torch.arange(len(pool))[:, None])  # its images are their own places
     try:
         drawn = [(n, s, draw_labels(numbered, n, validation(n), s)) for n in budgets for s in seeds]
     except ValueError as error:
@@ -148,17 +148,17 @@ def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, A
     features = []
     tokenizer = project / PRETRAINED / TOKENIZER
     for packed in (source, pool):
-        drawn = torch.randperm(len(packed.split), generator=generator)[: settings.pictures]
+        drawn = torch.randperm(len(packed.split), generator=generator)[: settings.images]
         features.append(predict(network, packed.read_by(network.description, tokenizer, drawn))[1])
     try:
         found = domain_gap(*features, permutations=settings.permutations, seed=settings.seed)
     except ValueError:
         return None
-    return {name: value if name == "pictures" else _short(value) for name, value in asdict(found).items()}
+    return {name: value if name == "images" else _short(value) for name, value in asdict(found).items()}
 
 
 def _input(project: Path, pool: Packed) -> dict[str, Any] | None:
-    """How the target's pictures fit the normalisation of given weights; None where there are none."""
+    """How the target's images fit the normalisation of given weights; None where there are none."""
     made = project / PRETRAINED / "metrics.json"
     if pool.split.vocabulary or not made.exists() or "weights" not in json.loads(made.read_text(encoding="utf-8")):
         return None
@@ -169,7 +169,7 @@ def _input(project: Path, pool: Packed) -> dict[str, Any] | None:
 
 
 def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: ForecastSettings) -> dict[str, Any]:
-    """The scores of the source model in `folder` on every cell, beside those of untrained bodies like it."""
+    """The scores of the source model in `folder` on every cell, next to those of untrained bodies like it."""
     network = load_network(folder)
     places = torch.cat([places for cell in cells for places in (cell.training, cell.held)])
     seen = look(network, pool, places, folder / TOKENIZER)
@@ -199,7 +199,7 @@ def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: Forecas
 
 
 def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | None]:
-    """What the features say: LogME, H-score, and the accuracy of a probe on the held pictures."""
+    """What the features say: LogME, H-score, and the accuracy of a probe on the held images."""
     features, held = seen.at(seen.features, cell.training), seen.at(seen.features, cell.held)
     known = labels[cell.training]
     return {

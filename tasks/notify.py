@@ -32,7 +32,7 @@ SECONDS = 10
 """How long one may take."""
 
 Outcome = Literal["finished", "unchanged", "refused", "skipped", "failed", "stopped"]
-"""refused: the new data has faults; skipped: another run works in the project."""
+"""refused: the new data has problems; skipped: another run works in the project."""
 
 _under_way: set[Path] = set()
 

@@ -42,7 +42,7 @@ _jobs: dict[str, Job] = {}
 def run_stage(name: str) -> Outcome:
     """Bring one changed stage up to date; DVC has judged that it must run, so Prefect's own cache stays off.
 
-    Nor does Prefect retry it: the executor knows which faults pass, keeps the device meanwhile, and hears a Ctrl-C.
+    Nor does Prefect retry it: the executor knows which problems pass, keeps the device meanwhile, and hears a Ctrl-C.
     """
     return _jobs[name]()
 
@@ -103,7 +103,7 @@ class Stages:
             except RunFailed as failed:
                 if not any(isinstance(each.__cause__, SourceChangedError) for each in failed.failures.values()):
                     raise
-                logger.warning("data/ changed after it was looked at: it is looked at anew")
+                logger.warning("data/ changed after it was looked at: it is looked at again")
         return self._prepare(update_data)
 
     def _prepare(self, update_data: bool) -> bool:

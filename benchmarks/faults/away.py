@@ -1,6 +1,6 @@
 """MLflow away for a whole training, and there afterwards: every metric of every step is there, once.
 
-    python -m benchmarks.faults.away
+    python -m benchmarks.problems.away
 
 A small demo is run against an MLflow server that is not there, then the server is started (on a real database) and
 `graft sync` is called twice. The same project, run with the server there all the time, is what it is compared with.

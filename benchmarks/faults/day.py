@@ -1,9 +1,9 @@
 """A day of the service, an hour long: a run a minute, while the data changes at random.
 
-    python -m benchmarks.faults.day [--minutes 60] [--interval 60] [--seed 0]
+    python -m benchmarks.problems.day [--minutes 60] [--interval 60] [--seed 0]
 
-`graft schedule` serves a small demo with `update_data: true`. Meanwhile pictures of the target or of the source are
-edited, a file is broken and mended again, and earlier data is put back, at random moments and as often in the midst of
+`graft schedule` serves a small demo with `update_data: true`. Meanwhile images of the target or of the source are
+edited, a file is broken and fixed again, and earlier data is put back, at random moments and as often in the midst of
 a run as between two. Memory and open files of the service and of its Prefect server are read every few seconds.
 
 Expected: every version of the data has one result and each of its stages was run once; no run was lost, and none failed
@@ -37,7 +37,7 @@ from benchmarks.faults.small import doubled_runs, is_clean, orphans, small_proje
 MOST_GROWTH = 1.1
 """Of memory and of open files, from the second quarter to the last."""
 MENDED_AFTER = 1.7
-"""Intervals after which a broken file is mended."""
+"""Intervals after which a broken file is fixed."""
 TO_COME = ("Scheduled", "Pending", "Late", "Running")
 
 
@@ -48,7 +48,7 @@ class Data:
     root: Path
     draw: random.Random
     versions: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """Hash of the folder, as DVC has it, and the files of every version without a fault."""
+    """Hash of the folder, as DVC has it, and the files of every version without a problem."""
     is_broken: bool = False
 
     def note(self) -> None:
@@ -90,7 +90,7 @@ class Data:
             self._replace(path, written.getvalue())
 
     def _replace(self, path: Path, content: bytes) -> None:
-        """At once, and with nothing beside it that a run could take for data."""
+        """At once, and with nothing next to it that a run could take for data."""
         beside = self.root.parent.with_suffix(".new")
         beside.write_bytes(content)
         beside.replace(path)

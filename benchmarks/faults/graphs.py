@@ -1,6 +1,6 @@
 """Random graphs, by stock `dvc repro` and by `graft repro --jobs 4`: the same files and `dvc.lock`, byte for byte.
 
-    python -m benchmarks.faults.graphs [--graphs 100] [--seed 0]
+    python -m benchmarks.problems.graphs [--graphs 100] [--seed 0]
 
 Each has 5 to 60 stages in a random order of the file: plain commands, lists of commands, outputs that are folders,
 parameters, a matrix, a foreach, frozen stages, outputs that are not cached or persist, stages that always run, working

@@ -1,6 +1,6 @@
 """Kill a random process of a run at a random moment, then run again: does everything end as if nothing had happened?
 
-    python -m benchmarks.faults.kills [--kills 200] [--seed 0] [--first 0] [--signal KILL]
+    python -m benchmarks.problems.kills [--kills 200] [--seed 0] [--first 0] [--signal KILL]
 
 Each time: a fresh copy of a small demo with nothing run, `graft run` on a real Prefect server, a signal to one process
 of its tree (the command, the warm server, a stage) at a moment drawn from the length of an undisturbed run, then

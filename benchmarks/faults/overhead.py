@@ -1,9 +1,9 @@
 """What the executor costs a stage, at 25, 250 and 1,000 stages, against stock DVC; and a look at what did not change.
 
-    python -m benchmarks.faults.overhead [--stages 25 250 1000] [--stock 25 250 1000]
+    python -m benchmarks.problems.overhead [--stages 25 250 1000] [--stock 25 250 1000]
 
 Every stage reads a file, and writes one that another reads; its command is a shell's `cat`, so that what is measured is
-all but the work. Each tool is started anew, its start included. Expected: with two jobs <= 0.1 s a stage at any size,
+all but the work. Each tool is started again, its start included. Expected: with two jobs <= 0.1 s a stage at any size,
 and a look at 1,000 stages that did not change <= 3 s.
 """
 
@@ -68,7 +68,7 @@ def make(root: Path, count: int) -> None:
 
 
 def seconds(root: Path, *command: str) -> float:
-    """How long a command takes; its faults end the benchmark."""
+    """How long a command takes; its problems end the benchmark."""
     begin = time.perf_counter()
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:

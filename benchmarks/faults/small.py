@@ -146,7 +146,7 @@ def doubled_runs(project: Path) -> list[str]:
 
 
 def answers(url: str) -> bool:
-    """Whether somebody answers at an address."""
+    """Whether someone answers at an address."""
     with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
         return True
     return False

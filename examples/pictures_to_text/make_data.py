@@ -2,7 +2,7 @@
 
     python make_data.py
 
-Writes digits/ (the source: pictures of digits, rendered from fonts) and texts/{train,test}.tsv (the target): the first
+Writes digits/ (the source: images of digits, rendered from fonts) and texts/{train,test}.tsv (the target): the first
 paragraph of every public docstring in five installed packages, without the package's own name. A file's docstrings are
 all to learn from or all to test on.
 """

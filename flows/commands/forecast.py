@@ -24,7 +24,7 @@ FORECAST = Path("build/forecast/forecast.json")
 
 
 def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) -> None:
-    """Bring the forecast up to date and print it; `folders` hold further source models, ranked beside the others.
+    """Bring the forecast up to date and print it; `folders` hold further source models, ranked next to the others.
 
     Raises:
         GraftError: the data, a model or params.yaml cannot be used.

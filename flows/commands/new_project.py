@@ -80,11 +80,11 @@ def settle(folder: Path, given: Given, *, ask: bool) -> tuple[Answers, bool]:
     weights = "" if weights == "none" else weights
     backbone = answer(given.backbone, "Network", "convnet_small", str)
     image_size = answer(
-        given.image_size, "Size of the pictures, in pixels", 224 if is_large(backbone, weights) else 32, _whole
+        given.image_size, "Size of the images, in pixels", 224 if is_large(backbone, weights) else 32, _whole
     )
     channels = answer(given.channels, "Channels: 1 grey, 3 colour", 3, _whole)
-    flip = answer(given.flip, "Is a mirrored picture still one of its class (yes, no)", "yes", _yes)
-    labels = answer(given.labels, "Labels a class to learn from", "1,5,10", _budgets)
+    flip = answer(given.flip, "Is a mirrored image still one of its class (yes, no)", "yes", _yes)
+    labels = answer(given.labels, "Labels per class to learn from", "1,5,10", _budgets)
     seeds = answer(given.seeds, "Seeds", "0,1,2", _numbers)
     strategies = answer(given.strategies, "Strategies", ",".join(STRATEGIES), _names)
     schedule = answer(given.schedule, "Schedule as a cron line (none: by hand)", NIGHTLY, _cron)

@@ -13,7 +13,7 @@ from tasks.executor.pipeline import Pipeline
 def reproduce(
     pipeline: Pipeline, console: Console, targets: Sequence[str], *, keep_going: bool = False, dry: bool = False
 ) -> None:
-    """Bring the targets up to date, or with `dry` say what that would do; that may be asked beside another run.
+    """Bring the targets up to date, or with `dry` say what that would do; that may be asked next to another run.
 
     Raises:
         RunFailed: stages failed.

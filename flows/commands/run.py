@@ -51,7 +51,7 @@ def _bring_up_to_date(
         console.print(f"Nothing to do: {data}, all {len(found)} stages are up to date.", highlight=False)
         return publish(root)
 
-    start()  # imports torch and MLflow beside what follows
+    start()  # imports torch and MLflow next to what follows
     with prefect_server(root) as answers:
         with ThreadPoolExecutor(1) as beside:
             importing = beside.submit(_import_flow)
@@ -104,7 +104,7 @@ def in_words(data: DataVersion) -> str:
         "pulled": "data pulled from the DVC remote",
         "made": "demo data rendered, as data.dvc names them",
         "committed": "data put into DVC's cache",
-        "updated": f"data versioned anew: {data.changes}",
+        "updated": f"data versioned again: {data.changes}",
     }
     return f"{said[data.what]} ({data.md5[:8]})"
 
@@ -132,7 +132,7 @@ def show_faults(root: Path, console: Console) -> None:
     """Check the data with the label budget of `params.yaml`.
 
     Raises:
-        GraftError: all faults that were found.
+        GraftError: all problems that were found.
     """
     from tasks.data_versions.take_in import data_faults
 
@@ -140,5 +140,5 @@ def show_faults(root: Path, console: Console) -> None:
     if faults := data_faults(root):
         raise GraftError(faults)
     console.print(
-        f"No faults: {settings.source} and {settings.target} can be used, with labels enough.", highlight=False
+        f"No problems: {settings.source} and {settings.target} can be used, with labels enough.", highlight=False
     )

@@ -1,4 +1,4 @@
-"""The data card in the terminal: what the data is, some of its pictures, and what a run will make of it."""
+"""The data card in the terminal: what the data is, some of its images, and what a run will make of it."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -18,14 +18,14 @@ TITLES = {"source": "source", "pool": "target: pool", "test": "target: test"}
 MOST_CLASSES = 30
 """Classes that are listed; the rest are counted."""
 SHEET_CLASSES = 6
-"""Classes whose pictures are drawn."""
+"""Classes whose images are drawn."""
 PIXELS = 16
-"""Width and height of a picture in the terminal; a letter shows two pixels, one above the other."""
+"""Width and height of an image in the terminal; a letter shows two pixels, one above the other."""
 _BAR = 10
 
 
 def show(root: Path, card: Card, console: Console) -> None:
-    """Print the card; the contact sheets of pictures are also written as PNG files."""
+    """Print the card; the contact sheets of images are also written as PNG files."""
     sheets = save_sheets(root, card.parts)
     console.print(data_card(card, console.width, pictures=console.color_system in ("truecolor", "256")))
     if sheets:
@@ -50,7 +50,7 @@ def meaning(card: Card) -> Iterator[str]:
     settings, parts = card.settings, card.parts
     if pictures := [part.content for part in parts.values() if isinstance(part.content, PictureLook)]:
         colour = any(content.has_colour for content in pictures)
-        yield f"Size: every picture is resized to {settings.image_size}×{settings.image_size}{_stretched(pictures)}."
+        yield f"Size: every image is resized to {settings.image_size}×{settings.image_size}{_stretched(pictures)}."
         yield f"Channels: {_channels(settings, colour=colour)}."
     if len(pictures) < len(parts):
         yield f"Tokens: {_tokens(settings)}; a text is cut after {settings.text_length} (prepare.text_length)."
@@ -71,7 +71,7 @@ def meaning(card: Card) -> Iterator[str]:
 
 
 def half_blocks(pixels: np.ndarray) -> Text:
-    """A picture (H, W, 3) of even height: a letter shows an upper pixel in its own colour, a lower one behind it."""
+    """An image (H, W, 3) of even height: a letter shows an upper pixel in its own colour, a lower one behind it."""
     text = Text(no_wrap=True)
     for row in range(0, len(pixels), 2):
         for upper, lower in zip(pixels[row], pixels[row + 1], strict=True):
@@ -82,7 +82,7 @@ def half_blocks(pixels: np.ndarray) -> Text:
 
 
 def _numbers(parts: dict[str, PartLook]) -> Table:
-    """A column for each part: the facts, then how many pictures each class has, with bars that show the balance."""
+    """A column for each part: the facts, then how many images each class has, with bars that show the balance."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for name in parts:
@@ -115,7 +115,7 @@ def _facts(parts: dict[str, PartLook]) -> dict[str, list[str]]:
 
 
 def _things(part: PartLook) -> str:
-    return "texts" if isinstance(part.content, TextLook) else "pictures"
+    return "texts" if isinstance(part.content, TextLook) else "images"
 
 
 def _colours(content: PictureLook | TextLook) -> str:
@@ -202,7 +202,7 @@ def _stretched(pictures: Collection[PictureLook]) -> str:
 def _channels(settings: PrepareSettings, *, colour: bool) -> str:
     if settings.channels == 1:
         return "grey (prepare.channels: 1)" + ("; colour is lost: 3 would keep it" if colour else "")
-    return "colour (prepare.channels: 3)" + ("" if colour else "; the pictures are grey: 1 would do, and cost less")
+    return "colour (prepare.channels: 3)" + ("" if colour else "; the images are grey: 1 would do, and cost less")
 
 
 def _mapping(of_source: Collection[str], of_target: Collection[str]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from tasks.results.words import SYMBOLS, interval, labels_in_words, percent, poi
 
 _EXPLAINED = (
     "Means over seeds; the lift is over untrained bodies. Probe: ridge regression on the features, tested on the "
-    "labels to choose by. Scratch beats an untrained body, so frozen features gain less over it than their lift."
+    "validation labels. Scratch beats an untrained body, so frozen features gain less over it than their lift."
 )
 
 

@@ -49,7 +49,7 @@ def leaderboard(root: Path) -> RenderableType:
             shown += ["", _by_labels(result), Text(candidates_match(result))]
     except KeyError as error:
         raise GraftError(
-            f"{METRICS}: a result of another version of Graft: it has no {error}", "Make it anew: graft run"
+            f"{METRICS}: a result of another version of Graft: it has no {error}", "Make it again: graft run"
         ) from None
     return Group(*shown)
 
@@ -115,7 +115,7 @@ def _counted(number: int, what: str) -> str:
 def _beside(result: dict[str, Any]) -> Table:
     """The other metrics of each strategy, which decide nothing."""
     names: dict[str, Justify] = {f"{metric_in_words(name)} %": "right" for name in beside(result)}
-    table = _table("Beside it", {"strategy": "left", **names})
+    table = _table("Next to it", {"strategy": "left", **names})
     for name, row in ranked(result):
         table.add_row(_name(name, row, result), *(_with_interval(row[metric]) for metric in beside(result)))
     return table
@@ -128,7 +128,7 @@ def _by_labels(result: dict[str, Any]) -> Table:
     show = _with_interval if len(columns) <= MOST_WITH_SPREAD else _mean
     headings: dict[str, Justify] = {str(labels or "none"): "right" for labels in columns}
     mean = f" (all: {labels_a_class(result, ALL):.1f} on average)" if ALL in columns else ""
-    title = f"{heading(lead(result))} % by labels a class{mean}"
+    title = f"{heading(lead(result))} % by labels per class{mean}"
     table = _table(title, {"strategy": "left", **headings})
     for name, by_labels in scores.items():
         values = [show(by_labels[labels]) if labels in by_labels else "" for labels in columns]

@@ -14,7 +14,7 @@ from graft.settings import Augmentation
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Vary pictures (B, C, H, W), float in [0, 1], or texts (B, L), integers; each draws its own variation.
+    """Vary images (B, C, H, W), float in [0, 1], or texts (B, L), integers; each draws its own variation.
 
     Draws come from `generator`, on the CPU, so that every device sees the same variations.
     """
@@ -41,7 +41,7 @@ def _uniform(size: int, limit: float, generator: torch.Generator) -> Tensor:
 
 
 def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Flip, rotate, scale, slant and shift in one bilinear sampling; outside the picture is black."""
+    """Flip, rotate, scale, slant and shift in one bilinear sampling; outside the image is black."""
     size, _, height, width = images.shape
     angle = _uniform(size, math.radians(how.rotate), generator)
     slant = _uniform(size, math.radians(how.shear), generator).tan()
@@ -60,7 +60,7 @@ def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
 
 
 def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """A random crop of the padded picture: a shift by whole pixels, without interpolation."""
+    """A random crop of the padded image: a shift by whole pixels, without interpolation."""
     size, channels, height, width = images.shape
     down = torch.randint(-pixels, pixels + 1, (size,), generator=generator).to(images.device)
     right = torch.randint(-pixels, pixels + 1, (size,), generator=generator).to(images.device)

@@ -1,4 +1,4 @@
-"""What a network takes: pictures of a size, or texts as tokens. No torch here."""
+"""What a network takes: images of a size, or texts as tokens. No torch here."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ BYTES = 256 + 1
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures (B, C, H, W), float in [0, 1] or uint8, of equal height and width."""
+    """Images (B, C, H, W), float in [0, 1] or uint8, of equal height and width."""
 
     channels: int
-    """1 for grey pictures, 3 for colour."""
+    """1 for grey images, 3 for colour."""
     size: int
     """Height and width in pixels."""
 
     def __str__(self) -> str:
-        return f"{'grey' if self.channels == 1 else 'colour'} pictures of {self.size} px"
+        return f"{'grey' if self.channels == 1 else 'colour'} images of {self.size} px"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Pictures that are too many for memory: they stay on the disk and are read as they are needed.
+"""Images that are too many for memory: they stay on the disk and are read as they are needed.
 
-Legend: N pictures, M of them; a picture has the shape (…).
+Legend: N images, M of them; an image has the shape (…).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 Read = Callable[[Tensor], Tensor]
-"""Pictures (M, …) at places (M,), in memory; several threads call it."""
+"""Images (M, …) at places (M,), in memory; several threads call it."""
 
 MOST_IN_MEMORY = 1 << 28
-"""Bytes of pictures that are kept in memory; more are read batch by batch. A stage may hold four such sets (source,
+"""Bytes of images that are kept in memory; more are read batch by batch. A stage may hold four such sets (source,
 training, validation, unlabelled), and stages run at once."""
 
 
 class OnDisk:
-    """Pictures (N, …) on the disk; of a tensor's ways those that pictures which are not in memory can have.
+    """Images (N, …) on the disk; of a tensor's ways those that images which are not in memory can have.
 
     What is taken out, by an index or a slice, is a tensor in memory, on `device`. `split` reads ahead: the next part
     comes from the disk while the one before is being used.
@@ -27,7 +27,7 @@ class OnDisk:
     def __init__(
         self, read: Read, shape: tuple[int, ...], rows: Tensor | None = None, device: torch.device | None = None
     ) -> None:
-        """Pictures of which `read` knows more, of `shape` (N, …): all of them, or those at `rows`."""
+        """Images of which `read` knows more, of `shape` (N, …): all of them, or those at `rows`."""
         self._read_rows, self._rows = read, torch.arange(shape[0]) if rows is None else rows
         self.device = device or torch.device("cpu")
         """Where what is taken out lies."""
@@ -41,15 +41,15 @@ class OnDisk:
         return self._read(self._rows[index.cpu() if isinstance(index, Tensor) else index])
 
     def take(self, indices: Tensor) -> "OnDisk":
-        """The pictures at `indices` (M,), in that order; nothing is read yet."""
+        """The images at `indices` (M,), in that order; nothing is read yet."""
         return OnDisk(self._read_rows, self.shape, self._rows[indices.cpu()], self.device)
 
     def to(self, device: torch.device) -> "OnDisk":
-        """The same pictures, on their way to another device."""
+        """The same images, on their way to another device."""
         return OnDisk(self._read_rows, self.shape, self._rows, device)
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Parts of so many pictures, the last one maybe smaller."""
+        """Parts of so many images, the last one maybe smaller."""
         return self._ahead(self._rows.split(size))
 
     def tensor_split(self, parts: int) -> Iterator[Tensor]:
@@ -72,20 +72,20 @@ class OnDisk:
 
 
 Images = Tensor | OnDisk
-"""Pictures of a split: in memory, or on the disk."""
+"""Images of a split: in memory, or on the disk."""
 
 
 def fitting(pictures: OnDisk) -> Images:
-    """The pictures in memory, if they fit."""
+    """The images in memory, if they fit."""
     size = len(pictures) and len(pictures) * pictures[:1].nbytes
     return pictures if size > MOST_IN_MEMORY else pictures[:]
 
 
 def taken(images: Images, indices: Tensor) -> Images:
-    """The pictures at `indices` (M,), in that order; in memory, if they fit."""
+    """The images at `indices` (M,), in that order; in memory, if they fit."""
     return images[indices] if isinstance(images, Tensor) else fitting(images.take(indices))
 
 
 def in_memory(images: Images) -> Tensor:
-    """Features, or few pictures, as the tensor that they are: only pictures can be more than memory holds."""
+    """Features, or few images, as the tensor that they are: only images can be more than memory holds."""
     return images[:] if isinstance(images, OnDisk) else images

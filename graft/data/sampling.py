@@ -1,4 +1,4 @@
-"""Which pictures are labelled, and in which order they are seen."""
+"""Which images are labelled, and in which order they are seen."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,36 +12,36 @@ from graft.data.split import Split
 
 @dataclass(frozen=True)
 class LabelledTarget:
-    """The labels that a user pays for: those to train on, and those to choose by; and the pictures that cost none."""
+    """The labels that a user pays for: those to train on, and those for validation; and the images that cost none."""
 
     training: Split
     validation: Split
     unlabelled: Split
-    """The whole pool but the validation pictures, without labels."""
+    """The whole pool but the validation images, without labels."""
 
 
 def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> LabelledTarget:
     """Draw a label budget from the target's training pool, the same for every strategy of a seed.
 
-    Validation pictures are drawn apart from the training ones and are at most as many. The training pictures of a
+    Validation images are drawn apart from the training ones and are at most as many. The training images of a
     smaller budget are among those of a larger one, so that label-efficiency curves compare like with like; so are those
-    to choose by, where they are fewer. Where the pool has groups, none of a validation picture's is among the training
-    or the unlabelled pictures, and budgets that choose by other pictures are parts of one another only as far as that
+    for validation, where they are fewer. Where the pool has groups, none of a validation image's is among the training
+    or the unlabelled images, and budgets that choose by other images are parts of one another only as far as that
     leaves them.
 
     Args:
-        pool: labelled pictures.
-        labels: of each class to learn from; `all` takes all but those to choose by.
-        validation: labels of each class to choose by; with `all` the share of its pictures, one at least.
+        pool: labelled images.
+        labels: of each class to learn from; `all` takes all but those for validation.
+        validation: validation labels of each class; with `all` the share of its images, one at least.
         seed: of the draw.
 
     Raises:
-        ValueError: more validation than training labels are asked for, or a class has too few pictures.
+        ValueError: more validation than training labels are asked for, or a class has too few images.
     """
     if labels != ALL and validation > labels:
         raise ValueError(
             f"validation_per_class ({validation}) exceeds labels_per_class ({labels}): "
-            "labels to choose by cost as much as labels to learn from"
+            "validation labels cost as much as labels to learn from"
         )
     counts = torch.bincount(pool.labels, minlength=len(pool.classes)).tolist()
     if fault := budget_fault(dict(zip(pool.classes, counts, strict=True)), labels, validation):
@@ -66,7 +66,7 @@ def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> La
     for name, found in zip(pool.classes, training, strict=True):
         if len(found) < least:
             raise ValueError(
-                f"class {name!r} has {len(found)} pictures to learn from that share no group with those to choose by "
+                f"class {name!r} has {len(found)} images to learn from that share no group with those for validation "
                 f"(seed {seed}), fewer than the {least} {'needed' if labels == ALL else 'asked for'}"
             )
     others = free.nonzero().flatten()
@@ -74,10 +74,10 @@ def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> La
 
 
 def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tensor:
-    """The pictures to choose by where all others are to be learned from: whole groups, so that none is lost.
+    """The images for validation where all others are to be learned from: whole groups, so that none is lost.
 
-    Class by class, the one with the fewest pictures first: groups from the far end of its order, as long as the class
-    has no more pictures held out than its share; its smallest group where every one is larger than that.
+    Class by class, the one with the fewest images first: groups from the far end of its order, as long as the class
+    has no more images held out than its share; its smallest group where every one is larger than that.
     """
     chosen: set[int] = set()
     for order in sorted(orders, key=len):
@@ -92,15 +92,15 @@ def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tens
     held = torch.isin(groups, torch.tensor(sorted(chosen), dtype=groups.dtype)).nonzero().flatten()
     if 2 * len(held) > len(groups):
         raise ValueError(
-            f"the groups to choose by hold {len(held)} of {len(groups)} pictures, more than there are to learn from: "
+            f"the groups for validation hold {len(held)} of {len(groups)} images, more than there are to learn from: "
             "smaller groups are needed, or more of them"
         )
     return held
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """(training, validation): a share of each class, at least one picture of it, is held out; of groups whole ones, and
-    half of all pictures at most.
+    """(training, validation): a share of each class, at least one image of it, is held out; of groups whole ones, and
+    half of all images at most.
 
     Raises:
         ValueError: groups are so large that a class, or half of all, would be held out.
@@ -117,7 +117,7 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
         for order in orders:
             if torch.isin(order, held).all():
                 name = split.classes[int(split.labels[order[0]])]
-                raise ValueError(f"all pictures of class {name!r} are in the groups that are held out")
+                raise ValueError(f"all images of class {name!r} are in the groups that are held out")
     order = torch.cat(orders)
     return split.take(order[~torch.isin(order, held)]), split.take(held)
 
@@ -125,8 +125,8 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
 class Batches:
     """Indices (B,) of one batch after another, without end.
 
-    Every picture is seen once before any is seen again. A batch may run over the end of a pass, so every batch is full,
-    even where there are fewer pictures than B. With `weights` (N,) pictures are drawn with replacement, in proportion.
+    Every image is seen once before any is seen again. A batch may run over the end of a pass, so every batch is full,
+    even where there are fewer images than B. With `weights` (N,) images are drawn with replacement, in proportion.
     """
 
     def __init__(self, size: int, batch_size: int, generator: torch.Generator, weights: Tensor | None = None) -> None:

@@ -22,6 +22,6 @@ class SourceLabels(nn.Module):
         return self.index[labels]
 
     def weights(self, labels: Tensor) -> Tensor | None:
-        """How often pictures with labels (N,) may be drawn: 0 for classes that the target lacks; None if it has all."""
+        """How often images with labels (N,) may be drawn: 0 for classes that the target lacks; None if it has all."""
         known = self(labels) >= 0
         return None if bool(known.all()) else known.float()

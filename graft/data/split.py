@@ -1,6 +1,6 @@
-"""Pictures or texts of a domain, in memory or on disk, and the domains that a training run may see.
+"""Images or texts of a domain, in memory or on disk, and the domains that a training run may see.
 
-Legend: N pictures or texts, C channels, H W height and width, L tokens, K classes.
+Legend: N images or texts, C channels, H W height and width, L tokens, K classes.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ _CHUNK = 2**23
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures, or texts, with their labels.
+    """Images, or texts, with their labels.
 
     Attributes:
         images: (N, C, H, W) uint8, a tensor or, where they are too many for memory, on the disk; texts as tokens (N, L)
             int32; or features (N, D) float, computed once from either.
         labels: (N,) int64, an index into `classes`; -1 where labels must not be known.
         classes: the names of the K classes.
-        groups: (N,) int64, what each belongs to (a patient, a video) where that matters: what is drawn to choose by
+        groups: (N,) int64, what each belongs to (a patient, a video) where that matters: what is drawn for validation
             shares none with what is drawn to learn from.
-        vocabulary: how many tokens there are, of texts; 0 of pictures.
+        vocabulary: how many tokens there are, of texts; 0 of images.
     """
 
     images: Images
@@ -47,12 +47,12 @@ class Split:
         return len(self.labels)
 
     def take(self, indices: Tensor) -> "Split":
-        """The pictures at `indices` (M,), in that order."""
+        """The images at `indices` (M,), in that order."""
         groups = None if self.groups is None else self.groups[indices]
         return replace(self, images=taken(self.images, indices), labels=self.labels[indices], groups=groups)
 
     def without_labels(self) -> "Split":
-        """The same pictures; every label is -1, so that a loss which wants one fails."""
+        """The same images; every label is -1, so that a loss which wants one fails."""
         return replace(self, labels=torch.full_like(self.labels, -1))
 
     def mean_and_std(self) -> tuple[list[float], list[float]]:
@@ -68,7 +68,7 @@ class Split:
         return mean.tolist(), variance.clamp_min(0).sqrt().tolist()
 
     def to(self, device: torch.device) -> "Split":
-        """The same pictures on another device."""
+        """The same images on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
@@ -77,16 +77,16 @@ class Domains:
     """All that a training run may look at; the target's test split is never among it."""
 
     target: Split
-    """Labelled pictures of the target domain to train on; without labels for a strategy that uses none."""
+    """Labelled images of the target domain to train on; without labels for a strategy that uses none."""
     validation: Split
-    """Other labelled pictures of the target domain, to choose by."""
+    """Other labelled images of the target domain, for validation."""
     source: Split | None = None
-    """Labelled pictures of the source domain."""
+    """Labelled images of the source domain."""
     unlabelled: Split | None = None
-    """Further pictures of the target domain, without labels."""
+    """Further images of the target domain, without labels."""
 
     def to(self, device: torch.device) -> "Domains":
-        """The same pictures on another device."""
+        """The same images on another device."""
         return self.map(lambda split: split.to(device))
 
     def map(self, change: Callable[[Split], Split]) -> "Domains":

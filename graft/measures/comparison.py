@@ -1,6 +1,6 @@
-"""Means, differences and verdicts, each with the interval that its seeds and test pictures support.
+"""Means, differences and verdicts, each with the interval that its seeds and test images support.
 
-Legend: M strategies, S seeds, N test pictures, R resamples.
+Legend: M strategies, S seeds, N test images, R resamples.
 """
 
 import math
@@ -53,7 +53,7 @@ def verdict(gain: Interval) -> Verdict:
 def seed_interval(values: Sequence[float], confidence: float) -> Interval:
     """Mean over seeds with Student's t interval (NIST/SEMATECH e-Handbook, 1.3.5.2).
 
-    It speaks of further seeds (label draws, initialisations, orders) on the same test pictures, takes the seeds as
+    It speaks of further seeds (label draws, initialisations, orders) on the same test images, takes the seeds as
     normally distributed, and is not cut off at 0 or 1.
     """
     mean, n = fmean(values), len(values)
@@ -74,14 +74,14 @@ def gains_over(
 ) -> list[Interval]:
     """The gain of each strategy over strategy `baseline`: a paired, hierarchical bootstrap.
 
-    `contributions` is (M, S, N): what picture n adds to the metric of strategy m with seed s, which is the mean over
-    pictures; of accuracy, whether it is right. For another metric `resampled` gives its value for each strategy, mean
-    over seeds, where each picture comes so often: (R, N) -> (R, M).
+    `contributions` is (M, S, N): what image n adds to the metric of strategy m with seed s, which is the mean over
+    images; of accuracy, whether it is right. For another metric `resampled` gives its value for each strategy, mean
+    over seeds, where each image comes so often: (R, N) -> (R, M).
 
-    Seeds and pictures are resampled with replacement, each resample being the same for all strategies (Bouthillier et
+    Seeds and images are resampled with replacement, each resample being the same for all strategies (Bouthillier et
     al. 2021, 'Accounting for Variance in Machine Learning Benchmarks': both vary, so both are resampled; paired,
-    because a hard picture or an unlucky draw of labels hits all). The deviations that a resample of the seeds and one
-    of the pictures cause are added (crossed random effects; Owen 2007, 'The pigeonhole bootstrap').
+    because a hard image or an unlucky draw of labels hits all). The deviations that a resample of the seeds and one
+    of the images cause are added (crossed random effects; Owen 2007, 'The pigeonhole bootstrap').
 
     With a few seeds such an interval is too narrow, and it is the few seeds that people have. Two corrections:
 
@@ -90,12 +90,12 @@ def gains_over(
     - percentiles take the variance for known: all deviations are stretched by t / z, Student's over the normal
       quantile (Hesterberg 2015, 'What Teachers Should Know About the Bootstrap'). The degrees of freedom are
       Welch's and Satterthwaite's for the sum of both variances: near S - 1 where seeds are most of it, many where
-      pictures are.
+      images are.
 
-    Simulated coverage of a nominal 95 % (600 pictures, accuracies around .9; uncorrected in brackets): 3 seeds
+    Simulated coverage of a nominal 95 % (600 images, accuracies around .9; uncorrected in brackets): 3 seeds
     91-98 % (86-99), 5 seeds 93-98 % (91-98), 10 seeds 94-97 % (94-98); 2 seeds 86-97 %. It falls to about 85 % (65-76)
     with 3 or 5 seeds whose gains scatter by nine points, and skewed: nothing makes up for too few seeds then. Of
-    balanced accuracy and macro-F1, where a class has a twentieth of 200 or 600 pictures: 92-98 % with 3 to 10 seeds.
+    balanced accuracy and macro-F1, where a class has a twentieth of 200 or 600 images: 92-98 % with 3 to 10 seeds.
 
     Each interval stands for itself; that all of them hold at once is less likely than `confidence`. With one seed
     there is no interval.
@@ -143,7 +143,7 @@ def _chunks(resamples: int, n: int) -> list[int]:
 
 
 def _stretch(by_seed: Tensor, by_picture: Tensor, confidence: float) -> float:
-    """Student's quantile over the normal one, for a sum of a variance over seeds (S,) and one over pictures (N,)."""
+    """Student's quantile over the normal one, for a sum of a variance over seeds (S,) and one over images (N,)."""
     variance, freedom = _variance(by_seed, by_picture)
     if variance == 0:
         return 1.0
@@ -153,7 +153,7 @@ def _stretch(by_seed: Tensor, by_picture: Tensor, confidence: float) -> float:
 def _variance(
     by_seed: Tensor, by_picture: Tensor, at_least: tuple[float, float] = (0.0, math.inf)
 ) -> tuple[float, float]:
-    """Variance of a mean gain over seeds (S,) and pictures (N,), and Satterthwaite's degrees of freedom for it.
+    """Variance of a mean gain over seeds (S,) and images (N,), and Satterthwaite's degrees of freedom for it.
 
     `at_least` is the variance over seeds that the gains are taken to have if their own is smaller, and its freedom.
     """
@@ -171,7 +171,7 @@ def pairwise_p_values(contributions: Tensor) -> Tensor:
     """How sure it is that strategies differ: (M, M) p-values, corrected for the number of pairs.
 
     `contributions` is (M, S, N) as in `gains_over`. The difference of a pair is divided by the square root of the
-    variances that seeds and pictures give it, and read from Student's t with Satterthwaite's degrees of freedom. Holm's
+    variances that seeds and images give it, and read from Student's t with Satterthwaite's degrees of freedom. Holm's
     step-down correction (Holm 1979, 'A Simple Sequentially Rejective Multiple Test Procedure') is over all pairs.
 
     Of hundreds of pairs some agree over three seeds by mere chance, and would seem certain. So the variance over seeds

@@ -14,7 +14,7 @@ def parameters(network: Network) -> int:
 
 
 def multiply_adds(network: Network) -> int:
-    """Multiplications, each with its addition, for one picture or text: those of convolutions and matrix products.
+    """Multiplications, each with its addition, for one image or text: those of convolutions and matrix products.
 
     Norms, activations and pooling are left out, as is usual.
     """

@@ -1,6 +1,6 @@
-"""Whether pictures, normalised as weights want it, look to them like those that they were trained with.
+"""Whether images, normalised as weights want it, look to them like those that they were trained with.
 
-Legend: N pictures, C channels.
+Legend: N images, C channels.
 """
 
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ PICTURES = 256
 
 @dataclass(frozen=True)
 class InputFit:
-    """What pictures are to a network once they are normalised."""
+    """What images are to a network once they are normalised."""
 
     mean: tuple[float, ...]
-    """Mean of each channel; near 0 where the normalisation is that of such pictures."""
+    """Mean of each channel; near 0 where the normalisation is that of such images."""
     std: tuple[float, ...]
     """Standard deviation of each channel; near 1."""
     spread: float | None
@@ -46,7 +46,7 @@ _FARTHEST_MEAN = 1.0
 _LEAST_STD, _MOST_STD = 0.4, 2.5
 _MOST_SPREAD = 1.6
 """EfficientNet-Lite0 with its own normalisation has 0.7 to 1.2, on photos, art, cartoons and sketches of 32 to 224 px;
-with that of torchvision's weights 1.8 to 2.7 on all but sketches, with pictures in [0, 1] as they are 0.4 to 0.6."""
+with that of torchvision's weights 1.8 to 2.7 on all but sketches, with images in [0, 1] as they are 0.4 to 0.6."""
 
 
 def _most(values: tuple[float, ...]) -> float:
@@ -59,7 +59,7 @@ def _oddest(values: tuple[float, ...]) -> float:
 
 @torch.no_grad()
 def input_fit(network: Network, pictures: Images) -> InputFit:
-    """Look at some of the pictures (N, C, H, W), evenly drawn, in evaluation mode; the network is left as it was."""
+    """Look at some of the images (N, C, H, W), evenly drawn, in evaluation mode; the network is left as it was."""
     training = network.training
     network.eval()
     some = pictures[torch.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).round().long()]
@@ -90,7 +90,7 @@ class _Reached(Exception):  # noqa: N818  (no error, but a way out)
 
 
 def _what_reaches(layer: nn.Module, network: Network, batch: Tensor) -> Tensor:
-    """A layer's input, for a batch of pictures (B, C, H, W); what comes after the layer is not computed."""
+    """A layer's input, for a batch of images (B, C, H, W); what comes after the layer is not computed."""
     seen: list[Tensor] = []
 
     def stop(_: nn.Module, inputs: tuple[Tensor]) -> None:

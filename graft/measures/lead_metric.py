@@ -1,6 +1,6 @@
-"""The metric that leads the comparison: which one it is, and what the pictures of a test set contribute to it.
+"""The metric that leads the comparison: which one it is, and what the images of a test set contribute to it.
 
-Legend: M strategies, S seeds, N test pictures, K classes, R resamples.
+Legend: M strategies, S seeds, N test images, K classes, R resamples.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +15,11 @@ from graft.settings import MOST_UNEQUAL, Metric
 def lead_metric(asked: Metric | None, counts: Sequence[int]) -> Metric:
     """The metric as asked for; by itself accuracy where classes are about equally frequent, else balanced accuracy.
 
-    Where one class has most of the pictures, always naming it is accurate, and finds nothing.
+    Where one class has most of the images, always naming it is accurate, and finds nothing.
 
     Args:
         asked: None leaves the choice to the rule.
-        counts: test pictures of each class.
+        counts: test images of each class.
     """
     if asked is not None:
         return asked
@@ -27,7 +27,7 @@ def lead_metric(asked: Metric | None, counts: Sequence[int]) -> Metric:
 
 
 class Answers:
-    """What every strategy with every seed says of the test pictures, and how good that is.
+    """What every strategy with every seed says of the test images, and how good that is.
 
     Args:
         predictions: (M, S, N) int64.
@@ -40,11 +40,11 @@ class Answers:
         self._predictions, self._labels, self._classes, self._metric = predictions, labels, classes, metric
 
     def contributions(self) -> Tensor:
-        """What each picture adds to the metric: (M, S, N), whose mean over the pictures is the metric.
+        """What each image adds to the metric: (M, S, N), whose mean over the images is the metric.
 
-        Of accuracy it is whether the answer is right. The others are no means over pictures; their pictures contribute
+        Of accuracy it is whether the answer is right. The others are no means over images; their images contribute
         as the metric changes, to first order, when one weighs a little more (the infinitesimal jackknife; Efron &
-        Tibshirani 1993, 'An Introduction to the Bootstrap', ch. 21). A picture of a rare class contributes much.
+        Tibshirani 1993, 'An Introduction to the Bootstrap', ch. 21). An image of a rare class contributes much.
         """
         right = self._predictions == self._labels
         if self._metric == "accuracy":
@@ -66,7 +66,7 @@ class Answers:
         named = self._labels.bincount(minlength=self._classes) + said.bincount(minlength=self._classes)
         f1 = 2 * self._sums(right) / named.clamp(min=1)
         per_picture = len(said) / named.clamp(min=1) / (named > 0).sum()
-        # F1 is 2 found / (true + named): a picture adds to the lower sum of its own class, and of the one it is named.
+        # F1 is 2 found / (true + named): an image adds to the lower sum of its own class, and of the one it is named.
         influence = (2 * right - f1[self._labels]) * per_picture[self._labels] - f1[said] * per_picture[said]
         return f1[named > 0].mean() + influence
 
@@ -76,9 +76,9 @@ class Answers:
 
     @property
     def resampled(self) -> Callable[[Tensor], Tensor] | None:
-        """What `graft.measures.comparison.gains_over` resamples by; None for accuracy, which is a mean over pictures.
+        """What `graft.measures.comparison.gains_over` resamples by; None for accuracy, which is a mean over images.
 
-        It takes how often each picture comes, (R, N), and gives the metric of each strategy, mean over seeds: (R, M).
+        It takes how often each image comes, (R, N), and gives the metric of each strategy, mean over seeds: (R, M).
         """
         if self._metric == "accuracy":
             return None

@@ -1,6 +1,6 @@
 """Scores of predicted probabilities.
 
-Legend: N pictures, K classes, B bins.
+Legend: N images, K classes, B bins.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Scores:
     calibration_error: float
     """Expected calibration error: mean distance of confidence and accuracy over the bins of `reliability`."""
     per_class_recall: tuple[float | None, ...]
-    """Share of each class's pictures that was found; None for an absent class."""
+    """Share of each class's images that was found; None for an absent class."""
     confusion: tuple[tuple[int, ...], ...]
-    """Numbers of pictures: rows are true classes, columns are predictions."""
+    """Numbers of images: rows are true classes, columns are predictions."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Reliability:
     """What bins of equal width in the confidence (the largest probability) hold, for a calibration diagram.
 
     Attributes:
-        counts: (B,) pictures in each bin.
+        counts: (B,) images in each bin.
         confidence: (B,) their mean confidence, 0 in an empty bin.
         accuracy: (B,) the share of them that is right, 0 in an empty bin.
     """
@@ -58,7 +58,7 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
     """Score probabilities (N, K) against labels (N,); a tie goes to the class that comes first.
 
     Raises:
-        ValueError: shapes that do not fit, no pictures, or values that are no probabilities.
+        ValueError: shapes that do not fit, no images, or values that are no probabilities.
     """
     _check(probabilities, labels)
     classes = probabilities.shape[1]
@@ -81,7 +81,7 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
 
 
 def reliability(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_BINS) -> Reliability:
-    """Sort pictures into bins [0, 1/B), …, [1 - 1/B, 1] by confidence; probabilities (N, K), labels (N,)."""
+    """Sort images into bins [0, 1/B), …, [1 - 1/B, 1] by confidence; probabilities (N, K), labels (N,)."""
     confidence, predictions = probabilities.double().max(dim=1)
     index = (confidence * bins).long().clamp(max=bins - 1)
     counts = torch.bincount(index, minlength=bins).double()
@@ -93,7 +93,7 @@ def reliability(probabilities: Tensor, labels: Tensor, bins: int = CALIBRATION_B
 def _check(probabilities: Tensor, labels: Tensor) -> None:
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
         raise ValueError(
-            f"expected probabilities (N, K) and labels (N,) of at least one picture, "
+            f"expected probabilities (N, K) and labels (N,) of at least one image, "
             f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}"
         )
     classes = probabilities.shape[1]

@@ -1,6 +1,6 @@
-"""Features of pictures in two dimensions, to look at.
+"""Features of images in two dimensions, to look at.
 
-Legend: N pictures, D features.
+Legend: N images, D features.
 """
 
 import torch
@@ -16,13 +16,13 @@ def project(features: Tensor, seed: int) -> Tensor:
 
     Neighbours stay neighbours: groups mean something, while distances between groups and their sizes do not. Principal
     components alone would keep distances, but lay ten classes on top of one another. Its cost grows fast: take
-    hundreds of pictures, not thousands (600: about one second).
+    hundreds of images, not thousands (600: about one second).
 
     Raises:
-        ValueError: fewer than four pictures.
+        ValueError: fewer than four images.
     """
     if len(features) < 4:
-        raise ValueError(f"a projection needs at least 4 pictures, got {len(features)}")
+        raise ValueError(f"a projection needs at least 4 images, got {len(features)}")
     method = TSNE(
         init=_principal_components(features).numpy(),
         perplexity=min(_PERPLEXITY, (len(features) - 1) / 3),
@@ -34,7 +34,7 @@ def project(features: Tensor, seed: int) -> Tensor:
 
 
 def draw(labels: Tensor, most: int, seed: int) -> Tensor:
-    """Indices, in order, of at most `most` pictures, drawn without regard to their labels (N,)."""
+    """Indices, in order, of at most `most` images, drawn without regard to their labels (N,)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(len(labels), generator=generator)[:most].sort().values
 

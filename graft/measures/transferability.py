@@ -1,9 +1,9 @@
-"""How well a source model's features and answers suit a target, from one forward pass over labelled target pictures.
+"""How well a source model's features and answers suit a target, from one forward pass over labelled target images.
 
-No score trains a network. All of them rank: what they say about one model means little without another beside it, such
+No score trains a network. All of them rank: what they say about one model means little without another next to it, such
 as a random body of the same architecture. Computed in float64.
 
-Legend: N pictures, D features, R = min(N, D), S source classes, K target classes that occur.
+Legend: N images, D features, R = min(N, D), S source classes, K target classes that occur.
 """
 
 import math
@@ -19,11 +19,11 @@ _FARTHEST = 1e8
 
 
 def logme(features: Tensor, labels: Tensor) -> float:
-    """Log evidence a picture of Bayesian linear regression from features (N, D) to labels (N,), mean over classes.
+    """Log evidence an image of Bayesian linear regression from features (N, D) to labels (N,), mean over classes.
 
     You et al. 2021, 'LogME: Practical Assessment of Pre-trained Models for Transfer Learning': for each class, y = Fw
     + noise with w ~ N(0, 1/a), noise ~ N(0, 1/b), and a, b as the evidence wants them. It marks down a fit that needs
-    large weights, so it can be asked with fewer pictures than features. Found by the fixed-point iteration of You et
+    large weights, so it can be asked with fewer images than features. Found by the fixed-point iteration of You et
     al. 2022 ('Ranking and Tuning Pre-trained Models'), here over t = a / b alone: the best b for a given t is known,
     and with it the evidence is exact at every t. The scale of the features plays no part.
 
@@ -66,9 +66,9 @@ def h_score(features: Tensor, labels: Tensor, *, shrink: bool = True) -> float:
     """Share of the features' variation that lies between classes, summed over directions: tr(cov(F)^-1 cov(E[F|y])).
 
     Bao et al. 2019, 'An Information-Theoretic Approach to Transferability in Task Transfer Learning'; between 0 and
-    min(D, K - 1). With few pictures the covariance cannot be inverted or is mostly chance, so by default it is shrunk
+    min(D, K - 1). With few images the covariance cannot be inverted or is mostly chance, so by default it is shrunk
     towards a multiple of the identity by Ledoit's and Wolf's (2004) share, and the other covariance by the same
-    (Ibrahim et al. 2021, 'Newer is not always better'). With one picture a class nothing tells a class from a picture:
+    (Ibrahim et al. 2021, 'Newer is not always better'). With one image a class nothing tells a class from an image:
     only the shrinkage keeps the score from being K - 1 for any features.
 
     Raises:
@@ -95,8 +95,8 @@ def leep(probabilities: Tensor, labels: Tensor) -> float:
     """Mean log-likelihood of the target's labels under p(y) = sum over z of P(y | z) p(z), z the source's classes.
 
     Nguyen et al. 2020, 'LEEP: A New Measure to Evaluate Transferability of Learned Representations'. `probabilities`
-    (N, S) are the source head's, P(y | z) is counted with them on the same pictures; the classes of source and target
-    may be altogether different. At most 0; with few pictures it is too high, as it is judged where it was counted.
+    (N, S) are the source head's, P(y | z) is counted with them on the same images; the classes of source and target
+    may be altogether different. At most 0; with few images it is too high, as it is judged where it was counted.
     """
     _check(probabilities, labels)
     p = probabilities.double()
@@ -110,7 +110,7 @@ def nce(probabilities: Tensor, labels: Tensor) -> float:
     """Negative conditional entropy -H(Y | Z), in nats, of the labels given the source head's first choice.
 
     Tran, Nguyen & Hassner 2019, 'Transferability and Hardness of Supervised Classification Tasks'. `probabilities` are
-    (N, S). At most 0, and with few pictures too high for the same reason as LEEP.
+    (N, S). At most 0, and with few images too high for the same reason as LEEP.
     """
     _check(probabilities, labels)
     answers = torch.nn.functional.one_hot(probabilities.argmax(dim=1), probabilities.shape[1]).double()
@@ -120,7 +120,7 @@ def nce(probabilities: Tensor, labels: Tensor) -> float:
 
 
 def probe_accuracy(features: Tensor, labels: Tensor, held: Tensor, held_labels: Tensor) -> float:
-    """Share of other pictures (M, D) that ridge regression from features (N, D) to one-hot labels (N,) gets right.
+    """Share of other images (M, D) that ridge regression from features (N, D) to one-hot labels (N,) gets right.
 
     Closed form, and without a knob: the penalty is the mean variance of a feature. What a linear probe would reach.
 
@@ -158,4 +158,4 @@ def _check(values: Tensor, labels: Tensor) -> None:
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         raise ValueError(f"expected a row of numbers a label, got {tuple(values.shape)} and {tuple(labels.shape)}")
     if len(labels.unique()) < 2:
-        raise ValueError("a transferability score needs pictures of at least two classes")
+        raise ValueError("a transferability score needs images of at least two classes")

@@ -1,4 +1,4 @@
-"""Bodies of networks by name: small ones of ours for 8-64 px pictures and for texts, EfficientNet-Lite0, and the
+"""Bodies of networks by name: small ones of ours for 8-64 px images and for texts, EfficientNet-Lite0, and the
 classifiers of torchvision and timm.
 
 Two bodies make one where the name says `concat(NAME, NAME)` or `fusion(NAME, NAME)`, the source's body first; either
@@ -20,7 +20,7 @@ SMALL = {"convnet_tiny": (16, 32), "convnet_small": (32, 64, 128)}
 """Width of each stage of our own backbones; every stage halves height and width."""
 
 TRANSFORMERS = {"transformer_tiny": (64, 4, 4), "transformer_small": (128, 6, 4)}
-"""Width, blocks and heads of our transformers, which read pictures (a ViT) and texts alike."""
+"""Width, blocks and heads of our transformers, which read images (a ViT) and texts alike."""
 
 TEXT_BODIES: dict[str, type[TextBag | TextConvnet]] = {"text_bag": TextBag, "text_convnet": TextConvnet}
 """Those that read texts alone."""
@@ -50,7 +50,7 @@ def build_backbone(name: str, read: Input) -> tuple[nn.Module, int]:
         return Transformer(read, width, depth, heads), width
     if name in TEXT_BODIES:
         if isinstance(read, Pictures):
-            raise ValueError(f"backbone {name!r} reads texts, not pictures; valid: {_VALID}")
+            raise ValueError(f"backbone {name!r} reads texts, not images; valid: {_VALID}")
         text_body = TEXT_BODIES[name](read)
         return text_body, text_body.feature_size
     if not isinstance(read, Pictures):

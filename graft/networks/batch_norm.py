@@ -36,9 +36,9 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def estimate_statistics(network: Network, images: Images, batch_size: int | None = None) -> None:
-    """Replace the running statistics by the mean over batches, alike in size, of pictures (N, C, H, W).
+    """Replace the running statistics by the mean over batches, alike in size, of images (N, C, H, W).
 
-    The pictures are shuffled, always alike: as they are stored, class by class, a batch would hold one class or two,
+    The images are shuffled, always alike: as they are stored, class by class, a batch would hold one class or two,
     and what lies between classes would be missing from the variance.
     """
     layers = batch_norms(network.backbone)

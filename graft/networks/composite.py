@@ -1,4 +1,4 @@
-"""Two bodies that look at the same picture, joined into one: the source's, and one for the target.
+"""Two bodies that look at the same image, joined into one: the source's, and one for the target.
 
 Legend: B batch, C channels, H W height and width, D features (of the source, the target, or both together).
 """
@@ -33,7 +33,7 @@ class Concat(nn.Module):
 
 
 class Fusion(nn.Module):
-    """(B, C, H, W) -> (B, D_source): features of both bodies, mixed by a gate that depends on the picture.
+    """(B, C, H, W) -> (B, D_source): features of both bodies, mixed by a gate that depends on the image.
 
     g = sigmoid(W [f_s; f_t] + b), one gate a feature; f = g f_s + (1 - g) P f_t. The source's features pass as they
     are, and P brings the target's to as many where they are not.
@@ -53,7 +53,7 @@ class Fusion(nn.Module):
         return fused
 
     def open_gate(self, share: float) -> None:
-        """Let the source's features through by `share` (0 to 1), whatever the picture; training starts from there."""
+        """Let the source's features through by `share` (0 to 1), whatever the image; training starts from there."""
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, math.log(share / (1 - share)))
 

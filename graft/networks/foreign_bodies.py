@@ -17,7 +17,7 @@ TIMM = "timm:"
 
 
 def from_torchvision(name: str, size: int) -> tuple[nn.Module, int]:
-    """A fresh body (B, 3, H, W) -> (B, D) and D; of a vision transformer, one for pictures of `size` pixels.
+    """A fresh body (B, 3, H, W) -> (B, D) and D; of a vision transformer, one for images of `size` pixels.
 
     Raises:
         ValueError: torchvision has no such classifier, or it has no single linear layer at its end.
@@ -57,7 +57,7 @@ def last_linear(name: str, model: nn.Module) -> str:
 
 
 def from_timm(name: str, size: int) -> tuple[nn.Module, int]:
-    """A fresh body (B, 3, H, W) -> (B, D) and D, for pictures of `size` pixels where it depends on them.
+    """A fresh body (B, 3, H, W) -> (B, D) and D, for images of `size` pixels where it depends on them.
 
     Raises:
         ValueError: timm is not installed, or has no such model.
@@ -103,7 +103,7 @@ def head_path(backbone: str) -> str:
 
 
 def takes_grey(body: nn.Module) -> nn.Module:
-    """Let a body for colour pictures take grey ones (B, 1, H, W) too: the same picture in every channel.
+    """Let a body for colour images take grey ones (B, 1, H, W) too: the same image in every channel.
 
     No module does it, so that the body's weights keep their names.
     """

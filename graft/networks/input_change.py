@@ -1,4 +1,4 @@
-"""A network for pictures of another size, or of another number of channels, than its weights were made for.
+"""A network for images of another size, or of another number of channels, than its weights were made for.
 
 Legend: O I channels of a convolution, P height and width of its kernel, T tokens, D width.
 """
@@ -19,12 +19,12 @@ from graft.networks.network import Description, Network
 def for_input(network: Network, read: Input) -> Network:
     """The network with its weights, for what it is to read: `network` itself where it reads that already.
 
-    Grey pictures reach weights for colour in each of their channels, each normalised as these weights want it. The
-    first convolution of weights for grey is spread over the channels of colour pictures. Kernels of patches are
+    Grey images reach weights for colour in each of their channels, each normalised as these weights want it. The
+    first convolution of weights for grey is spread over the channels of colour images. Kernels of patches are
     resampled, and positions interpolated, to the grid of the new size.
 
     Raises:
-        ValueError: a network for texts is to read pictures or the other way round, or weights cannot be adapted.
+        ValueError: a network for texts is to read images or the other way round, or weights cannot be adapted.
     """
     old = network.description
     if read == old.reads:
@@ -43,7 +43,7 @@ def for_input(network: Network, read: Input) -> Network:
 
 
 def _of_size(body: nn.Module, size: int) -> nn.Module:
-    """A body whose parts of timm that depend on the size of a picture are for `size` pixels; timm does that itself."""
+    """A body whose parts of timm that depend on the size of an image are for `size` pixels; timm does that itself."""
     changed = deepcopy(body)
 
     def change(module: nn.Module) -> None:
@@ -93,13 +93,13 @@ def _kernel(kernel: Tensor, channels: int, size: int) -> Tensor:
 
 
 def _extra(before: int, after: int) -> int:
-    """How many tokens stand beside the grid (a class token, say); -1 where not both are a grid and so many more."""
+    """How many tokens stand next to the grid (a class token, say); -1 where not both are a grid and so many more."""
     extra = before - math.isqrt(before) ** 2
     return extra if math.isqrt(after - extra) ** 2 == after - extra else -1
 
 
 def _positions(positions: Tensor, tokens: int, extra: int) -> Tensor:
-    """(…, T, D) for another number of tokens: those of the grid are interpolated, those beside it stay."""
+    """(…, T, D) for another number of tokens: those of the grid are interpolated, those next to it stay."""
     old, new = math.isqrt(positions.shape[-2] - extra), math.isqrt(tokens - extra)
     beside, grid = positions[..., :extra, :], positions[..., extra:, :]
     square = grid.reshape(old, old, -1).permute(2, 0, 1)[None].float()

@@ -20,7 +20,7 @@ class Layer:
         module: the module; with `recurse=False` its parameters and buffers are the layer's own.
         kind: `convolutional` with batch and group norms, `linear` with attention and layer norms, and `embedding`:
             tables, class tokens, positions and whatever else is no such layer.
-        stage: number of its stage, the one next to the picture is 0.
+        stage: number of its stage, the one next to the image is 0.
     """
 
     module: nn.Module

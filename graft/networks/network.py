@@ -15,7 +15,7 @@ from graft.data.on_disk import Images
 from graft.networks.backbones import build_backbone
 
 _MOST_VALUES = 2**23
-"""Of the pictures that pass at a time; what a body keeps of them on the way takes some fifty times their memory."""
+"""Of the images that pass at a time; what a body keeps of them on the way takes some fifty times their memory."""
 _MOST_ON_CPU = 2**20
 """The same on a CPU, where what a layer makes has to be in its caches when the next one reads it: at 224 px bodies of
 photos take half the time to a third of it."""
@@ -23,7 +23,7 @@ photos take half the time to a third of it."""
 
 @dataclass(frozen=True)
 class Description:
-    """All that rebuilds a network around its weights; it travels beside them as JSON.
+    """All that rebuilds a network around its weights; it travels next to them as JSON.
 
     Input size, channels and normalisation belong to the weights, never to a pipeline: the same network loses many
     points when it is fed with another normalisation than it was trained with.
@@ -34,7 +34,7 @@ class Description:
     classes: tuple[str, ...]
     """Names of the classes of the head, in the order of its outputs; none of weights without a head."""
     channels: int = 0
-    """1 for grey pictures, 3 for colour, 0 for texts."""
+    """1 for grey images, 3 for colour, 0 for texts."""
     image_size: int = 0
     """Height and width of the input in pixels; 0 for texts."""
     mean: tuple[float, ...] = (0.5,)
@@ -42,11 +42,11 @@ class Description:
     std: tuple[float, ...] = (0.5,)
     """Standard deviation a channel (or one for all) of the input in [0, 1]."""
     vocabulary: int = 0
-    """Of a network that reads texts: how many tokens it knows; 0 for pictures."""
+    """Of a network that reads texts: how many tokens it knows; 0 for images."""
     length: int = 0
-    """Of a network that reads texts: the most tokens of one; 0 for pictures."""
+    """Of a network that reads texts: the most tokens of one; 0 for images."""
     temperature: float | None = None
-    """Logits over this are as sure as they are right on pictures held out of training
+    """Logits over this are as sure as they are right on images held out of training
     (`graft.techniques.calibration`); None where nobody has looked."""
 
     @property
@@ -56,7 +56,7 @@ class Description:
 
     @property
     def body_reads(self) -> Input:
-        """What its backbone takes: weights for colour, which have a mean for each of their channels, see a grey picture
+        """What its backbone takes: weights for colour, which have a mean for each of their channels, see a grey image
         in all of them."""
         read = self.reads
         return replace(read, channels=max(read.channels, len(self.mean))) if isinstance(read, Pictures) else read
@@ -88,7 +88,7 @@ class Network(nn.Module):
     `extras` holds what only training needs, by name: a second head, a discriminator, a teacher. They move with the
     network to its device and may be trained, but they are no part of what it is: never kept, never saved.
 
-    The input is pictures (B, C, H, W), float in [0, 1] or uint8; texts (B, L), integers; or features (B, D), float,
+    The input is images (B, C, H, W), float in [0, 1] or uint8; texts (B, L), integers; or features (B, D), float,
     that were computed before.
     """
 
@@ -123,7 +123,7 @@ class Network(nn.Module):
         return cast(Tensor, self.head(self.features(images)))
 
     def example(self, batch: int = 1) -> Tensor:
-        """A batch of what the network reads: black pictures, uint8, or texts of the first token."""
+        """A batch of what the network reads: black images, uint8, or texts of the first token."""
         read = self.description.reads
         shape = (batch, read.length) if isinstance(read, Text) else (batch, read.channels, read.size, read.size)
         kind = torch.long if isinstance(read, Text) else torch.uint8
@@ -156,17 +156,17 @@ class Frozen(nn.Module):
 
 
 def as_read(batch: Tensor) -> Tensor:
-    """Pictures (B, C, H, W) uint8 as floats in [0, 1]; whatever else comes stays as it is."""
+    """Images (B, C, H, W) uint8 as floats in [0, 1]; whatever else comes stays as it is."""
     return batch.float() / 255 if batch.dtype == torch.uint8 else batch
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Pictures (B, C, H, W) with their channels side by side in memory, as convolutions like them best."""
+    """Images (B, C, H, W) with their channels side by side in memory, as convolutions like them best."""
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def at_a_time(images: Images, device: torch.device | None = None) -> int:
-    """How many pictures (N, C, H, W) or texts (N, L) may pass together: fewer the larger they are, so that memory stays
+    """How many images (N, C, H, W) or texts (N, L) may pass together: fewer the larger they are, so that memory stays
     bounded; with `device`, so many that they pass quickly there."""
     most = _MOST_ON_CPU if device is not None and device.type == "cpu" else _MOST_VALUES
     return max(1, min(512, most // max(1, images.shape[1:].numel())))
@@ -174,7 +174,7 @@ def at_a_time(images: Images, device: torch.device | None = None) -> int:
 
 @torch.no_grad()
 def predict(network: Network, images: Images, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
-    """Probabilities (N, K) and features (N, D) of pictures (N, C, H, W), in evaluation mode, on the CPU.
+    """Probabilities (N, K) and features (N, D) of images (N, C, H, W), in evaluation mode, on the CPU.
 
     `images` may also be features that were computed before (N, D).
     """

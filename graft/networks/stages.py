@@ -1,4 +1,4 @@
-"""A backbone as a row of stages, from the picture to the features; what layer-wise strategies count by."""
+"""A backbone as a row of stages, from the image to the features; what layer-wise strategies count by."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Stage:
 
 
 def stages(backbone: nn.Module) -> list[Stage]:
-    """The stages of a backbone, the one next to the picture first.
+    """The stages of a backbone, the one next to the image first.
 
     Containers are opened, and so is what holds most of the weights, until units are reached: a layer, or a block such
     as ResNet's. A norm joins the layer before it; modules without weights belong to no stage. Every weight of the

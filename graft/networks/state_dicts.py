@@ -18,7 +18,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 """What data parallelism, compilation and trainers put before every name."""
 _PUBLISHED_LITE0 = "_conv_stem.weight"
 _COMMON = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "densenet121", "vit_b_16")
-"""Classifiers of torchvision's that weights are held against, beside those of the same family."""
+"""Classifiers of torchvision's that weights are held against, next to those of the same family."""
 _BEGUN = ".num_batches_tracked"
 """A counter that older checkpoints lack and that nothing here reads."""
 

@@ -1,4 +1,4 @@
-"""A small transformer that reads pictures as patches, or texts as tokens: its body is the same for both.
+"""A small transformer that reads images as patches, or texts as tokens: its body is the same for both.
 
 Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', with the mean over all tokens for a class token (Zhai et al.
 2022, 'Scaling Vision Transformers') and layer norms before each part (Xiong et al. 2020, 'On Layer Normalization in the
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from graft.data.inputs import PADDING, Input, Pictures, Text
 
 _PATCHES = 8
-"""Patches along a side, so that a picture of any size is some 64 tokens."""
+"""Patches along a side, so that an image of any size is some 64 tokens."""
 
 
 class Transformer(nn.Module):
     """Tokens, blocks and their mean: (B, C, H, W) or (B, T) -> (B, D).
 
-    `embedding` is all that depends on what is read; `blocks` and `norm` are the body that can be carried from pictures
+    `embedding` is all that depends on what is read; `blocks` and `norm` are the body that can be carried from images
     to texts.
     """
 
@@ -43,7 +43,7 @@ class Transformer(nn.Module):
 
 
 def presence(read: Tensor) -> Tensor | None:
-    """Which tokens (B, T) of texts are no padding; None for pictures, which have none.
+    """Which tokens (B, T) of texts are no padding; None for images, which have none.
 
     The first token always counts: a text of nothing but padding is still a text.
     """

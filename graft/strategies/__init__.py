@@ -37,7 +37,7 @@ def strategy_file(name: str) -> Path:
 
 
 def misnamed_files() -> list[str]:
-    """What is wrong with files beside the strategies that can be none, because of their names."""
+    """What is wrong with files next to the strategies that can be none, because of their names."""
     wrong = [
         f"{said}/{path.name} is no strategy: its name must be lower-case letters, digits and _"
         for folder, said in _FOLDERS.items()

@@ -12,9 +12,9 @@ from graft.networks.network import Network
 
 @dataclass(frozen=True)
 class Adabn(Strategy):
-    """Replace the source's batch-norm statistics by those of the target's pictures; train nothing.
+    """Replace the source's batch-norm statistics by those of the target's images; train nothing.
 
-    Each layer normalises by mean and variance of what the target's unlabelled pictures make of it, x' = γ (x - μ_t) /
+    Each layer normalises by mean and variance of what the target's unlabelled images make of it, x' = γ (x - μ_t) /
     σ_t + β, with the source's weights as they are (Li et al. 2016, 'Revisiting Batch Normalization For Practical Domain
     Adaptation'). One forward pass. It fails when the target's classes are in other proportions than the source's, for
     the statistics then differ without any shift, and when the domains differ in more than the scale of their features.
@@ -33,5 +33,5 @@ class Adabn(Strategy):
         return source
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Estimate the statistics on the target's training pictures."""
+        """Estimate the statistics on the target's training images."""
         estimate_statistics(network, domains.target.images)

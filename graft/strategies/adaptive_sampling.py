@@ -1,4 +1,4 @@
-"""Model level: the source's pictures that look like the target's join the target's few."""
+"""Model level: the source's images that look like the target's join the target's few."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -16,16 +16,16 @@ from graft.settings import Fraction, Positive, Searched
 from graft.techniques.density import Score, classifier_odds, density_ratio, draw_weights, nearest_neighbours
 
 _SAMPLE = 2000
-"""Pictures of each domain, at most, that a score is learned from."""
+"""Images of each domain, at most, that a score is learned from."""
 _CHUNK = 4096
-"""Source pictures that are scored at once: memory stays flat however many there are."""
+"""Source images that are scored at once: memory stays flat however many there are."""
 
 
 @dataclass(frozen=True)
 class AdaptiveSampling(Strategy):
-    """Find the source pictures whose features resemble the target's, and train on them beside the target's labels.
+    """Find the source images whose features resemble the target's, and train on them next to the target's labels.
 
-    Minimises (1 - s) L_target + s L_source, where source pictures are drawn in proportion to w(x)^`sharpness` among the
+    Minimises (1 - s) L_target + s L_source, where source images are drawn in proportion to w(x)^`sharpness` among the
     best `share`, and w estimates p_target(x) / p_source(x) over the source network's features (Sugiyama, Suzuki &
     Kanamori 2012, 'Density Ratio Estimation in Machine Learning'; instances chosen for transfer: Pan & Yang 2010,
     section 3.1). What the target looks like is learned from its unlabelled pool. Each domain has a head of its
@@ -35,14 +35,14 @@ class AdaptiveSampling(Strategy):
 
     score: Literal["density_ratio", "nearest_neighbour", "classifier"] = "nearest_neighbour"
     """How likeness is measured: a ratio of densities fitted by least squares (uLSIF; Kanamori et al. 2009), the cosine
-    distance to the nearest target pictures, or the odds of a logistic domain classifier (Bickel et al. 2009)."""
+    distance to the nearest target images, or the odds of a logistic domain classifier (Bickel et al. 2009)."""
     share: Annotated[float, Gt(0.0), Le(1.0), Searched(0.05, 1.0)] = 0.3
     """Share of the source that is drawn from: its best."""
     among: Literal["auto", "class", "all"] = "auto"
-    """The best of each class, so that none is lost, or of all pictures, so that classes that resemble nothing of the
+    """The best of each class, so that none is lost, or of all images, so that classes that resemble nothing of the
     target are left out. `auto`: of each class, if the target has every class of the source."""
     sharpness: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
-    """0 draws the chosen pictures alike, 1 in proportion to their likeness."""
+    """0 draws the chosen images alike, 1 in proportion to their likeness."""
     source_share: Fraction = 0.5
     """Weight s of the source's loss at the first step."""
     final_source_share: Fraction = 0.0
@@ -91,7 +91,7 @@ class AdaptiveSampling(Strategy):
         ]
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """The domains pass apart, and only the target's pictures move batch norm's running statistics."""
+        """The domains pass apart, and only the target's images move batch norm's running statistics."""
         share = self.source_share + (self.final_source_share - self.source_share) * step.progress
         target_loss = step.target.cross_entropy(network(step.target.images))
         with statistics_kept(network.backbone):
@@ -101,6 +101,6 @@ class AdaptiveSampling(Strategy):
 
 
 def _sample(network: Network, split: Split) -> Tensor:
-    """Features of pictures spread evenly over a split, (S, D) on the CPU."""
+    """Features of images spread evenly over a split, (S, D) on the CPU."""
     chosen = torch.linspace(0, len(split) - 1, min(len(split), _SAMPLE), device=split.images.device).long()
     return predict(network, split.images[chosen])[1]

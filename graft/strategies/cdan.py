@@ -17,13 +17,13 @@ class Cdan(Unlabelled):
     """Learn from the source's labels while a discriminator cannot tell the domains apart within each predicted class.
 
     As `dann`, with a discriminator on the outer product f ⊗ g of features and predictions (a random map of it where it
-    has more than 4,096 entries); with entropy conditioning (CDAN+E) a picture counts 1 + exp(-H(g)) (Long et al. 2018,
+    has more than 4,096 entries); with entropy conditioning (CDAN+E) an image counts 1 + exp(-H(g)) (Long et al. 2018,
     'Conditional Adversarial Domain Adaptation'). It fails when the first predictions are mostly wrong, for these are
     the classes that it matches.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.03, 3.0)] = 0.3
-    """Weight of the discriminator's loss beside the source's cross-entropy."""
+    """Weight of the discriminator's loss next to the source's cross-entropy."""
     entropy_conditioning: bool = True
     """Whether sure predictions count more than unsure ones (CDAN+E)."""
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0

@@ -1,6 +1,6 @@
 """Against forgetting and overfitting: the source's head learns on, from target labels translated into source classes.
 
-Legend: N pictures, D features, K classes of the target, S classes of the source.
+Legend: N images, D features, K classes of the target, S classes of the source.
 """
 
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ from graft.techniques.relationship import direct_relationship, reverse_relations
 
 @dataclass(frozen=True)
 class CoTuning(Strategy):
-    """Fine-tune with the source's head kept beside the new one, and taught what each target class is to the source.
+    """Fine-tune with the source's head kept next to the new one, and taught what each target class is to the source.
 
-    Minimises CE(target head, y_t) + weight * CE(source head, p(y_s | y_t)) on the target's pictures; both heads
+    Minimises CE(target head, y_t) + weight * CE(source head, p(y_s | y_t)) on the target's images; both heads
     stand on the same features (You, Kou, Long & Wang 2020, 'Co-Tuning for Transfer Learning'). p(y_s | y_t) comes
-    from the source network's predictions for the training pictures, before anything has moved, by either approach
-    of the paper: their mean over the pictures of class y_t (direct), or Bayes' rule on p(y_t | y_s), a logistic
-    regression of the target's classes on these predictions (reverse), for which one label a class is little. As in
+    from the source network's predictions for the training images, before anything has moved, by either approach
+    of the paper: their mean over the images of class y_t (direct), or Bayes' rule on p(y_t | y_s), a logistic
+    regression of the target's classes on these predictions (reverse), for which one label per class is little. As in
     the paper the predictions are first made as sure as they are right, by a temperature that pretraining fitted on
-    the source's pictures it had held out, and the regression's strength and temperature are chosen on the target's
-    validation pictures. The authors take the reverse approach and a weight of 2.3; their averages count validation
-    pictures too, from which here nothing is learned. It fails when the source confuses the target's classes: then the
+    the source's images it had held out, and the regression's strength and temperature are chosen on the target's
+    validation images. The authors take the reverse approach and a weight of 2.3; their averages count validation
+    images too, from which here nothing is learned. It fails when the source confuses the target's classes: then the
     source head's labels are wrong, and both heads share the features.
     """
 
@@ -44,7 +44,7 @@ class CoTuning(Strategy):
     pretraining found, or 1 where it found nothing."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with a fresh head; the old one stays beside it."""
+        """The source network with a fresh head; the old one stays next to it."""
         if not source.description.classes:
             raise ValueError("co_tuning teaches the source's head on, and the source's weights have none")
         source.extras["source_head"] = source.head
@@ -84,7 +84,7 @@ class Softmax(nn.Module):
 
 @torch.no_grad()
 def _of_source(network: Network, pictures: Split) -> Tensor:
-    """What the source's head takes pictures for: probabilities (N, S)."""
+    """What the source's head takes images for: probabilities (N, S)."""
     features = predict(network, pictures.images)[1].to(pictures.images.device)
     found: Tensor = network.extras["softmax"](network.extras["source_head"](features))
     return found

@@ -18,12 +18,12 @@ class Coral(Unlabelled):
 
     Minimises the source's cross-entropy + `weight` * ||C_s - C_t||² / (4 D²) over covariances of D features (Sun &
     Saenko 2016, 'Deep CORAL: Correlation Alignment for Deep Domain Adaptation'). Cheap, and nothing to tune but the
-    weight. It fails when the domains differ in the means of their features, which it ignores, and with few pictures
+    weight. It fails when the domains differ in the means of their features, which it ignores, and with few images
     in a batch for many features, for then the covariances are mostly noise.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(10.0, 1000.0)] = 100.0
-    """Weight of the distance beside the source's cross-entropy; large, for an average over D² small numbers."""
+    """Weight of the distance next to the source's cross-entropy; large, for an average over D² small numbers."""
     selection: Rule = "guarded_snd"
     """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
     a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""

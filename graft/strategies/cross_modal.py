@@ -1,4 +1,4 @@
-"""Other modality: a transformer that learned from pictures reads texts, or the other way round."""
+"""Other modality: a transformer that learned from images reads texts, or the other way round."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, cast
@@ -26,7 +26,7 @@ class CrossModal(Strategy):
     source's, classes included: OTDD(e_t(x_t), y_t; e_s(x_s), y_s); then all of it on the labels (Shen et al. 2023,
     'Cross-Modal Fine-Tuning: Align then Refine'). OTDD takes classes for Gaussians with diagonal covariances, over a
     batch and the mean of its tokens; the authors' also over whole classes. Minimises the target's cross-entropy
-    otherwise. Beside it, as its control, the same with a random body is trained: what this has over it is due to the
+    otherwise. Next to it, as its control, the same with a random body is trained: what this has over it is due to the
     source, the rest to the architecture. It fails where the source's body computes nothing that the target needs, or
     where the target has labels enough to train a body of its own.
 

@@ -23,7 +23,7 @@ class Dann(Unlabelled):
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.03, 1.0)] = 0.1
-    """Weight of the discriminator's loss beside the source's cross-entropy."""
+    """Weight of the discriminator's loss next to the source's cross-entropy."""
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
     selection: Rule = "guarded_snd"

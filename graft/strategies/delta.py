@@ -1,6 +1,6 @@
 """Against forgetting and overfitting: what the network computes stays near what the source's network computes.
 
-Legend: N pictures, B batch, C channels of a feature map, D features, K classes.
+Legend: N images, B batch, C channels of a feature map, D features, K classes.
 """
 
 from copy import deepcopy
@@ -33,15 +33,15 @@ class Delta(Strategy):
     """Fine-tune with a penalty on the distance of the feature maps from the source's, channel by channel.
 
     Minimises L + alpha * mean over stages of (sum_c a_c d_c / sum_c a_c s_c) + beta/2 ||v||^2: d_c is the mean
-    square, over pictures and places, of the difference between the network's and the frozen source network's map in
+    square, over images and places, of the difference between the network's and the frozen source network's map in
     channel c of the stage's output, s_c the mean square of the source's map, a_c the channel's attention, v the head
     (Li, Xiong, Wang, Rao, Liu, Chen & Huan 2019, 'DELTA: DEep Learning Transfer using Feature Map with Attention for
     Convolutional Networks'). Division by s makes alpha mean the same for each backbone: a penalty of 1 is a
     difference as large as the map itself. The authors have alpha/2 * sum over stages of C sum_c a_c d_c, of C
-    channels (`form: sum`), which grows with the maps; their alpha of 0.01 is for the sum over a batch's 64 pictures,
+    channels (`form: sum`), which grows with the maps; their alpha of 0.01 is for the sum over a batch's 64 images,
     so 0.64 here, and beta 0.01. They compare the last convolution of a stage, this the stage's output.
 
-    Attention is the paper's: a linear probe on the source's features learns the target's training pictures, and a
+    Attention is the paper's: a linear probe on the source's features learns the target's training images, and a
     channel is worth by how much the probe's loss rises when it is switched off. That takes a pass a channel; unless
     `attention` asks for it, the rise is read off one gradient, to first order: -sum of map * dL/dmap (Molchanov et
     al. 2017, 'Pruning Convolutional Neural Networks for Resource Efficient Inference'). Any backbone whose stages
@@ -56,8 +56,8 @@ class Delta(Strategy):
     form: Literal["share", "sum"] = "share"
     """Penalise the difference's share of the source's map, or as the authors do all of it, with an alpha to match."""
     attention: Literal["gradient", "exact", "even"] = "gradient"
-    """Weigh channels by what a probe on the target's training pictures makes of them: by its gradient, or as the paper
-    does by switching off one channel after another, which takes a pass over these pictures for each; or all alike."""
+    """Weigh channels by what a probe on the target's training images makes of them: by its gradient, or as the paper
+    does by switching off one channel after another, which takes a pass over these images for each; or all alike."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head, and a frozen copy of it to compare with."""
@@ -66,7 +66,7 @@ class Delta(Strategy):
         return source
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Learn from the training pictures how much each channel counts."""
+        """Learn from the training images how much each channel counts."""
         network.eval()
         names = [stage.names[-1] for stage in stages(network.backbone)]
         worth, power = _worth_and_power(network, domains.target, names)
@@ -117,7 +117,7 @@ class MapDistance(nn.Module):
 def _worth_and_power(network: Network, target: Split, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
     """For each stage: by how much the probe's loss rises without a channel (C,), and the map's mean square (C,).
 
-    Both a picture and a place; attention does not ask for the worth's unit.
+    Both an image and a place; attention does not ask for the worth's unit.
     """
     device = target.images.device
     probe = fit_probe(network, target)
@@ -162,7 +162,7 @@ def _loss_without(network: Network, probe: nn.Linear, target: Split, name: str, 
 
 
 def fit_probe(network: Network, target: Split) -> nn.Linear:
-    """A linear probe on the network's features of labelled pictures, with a little L2."""
+    """A linear probe on the network's features of labelled images, with a little L2."""
     features = predict(network, target.images)[1].to(target.images.device)
     decay = _PROBE_DECAY * features.square().sum(dim=1).mean().item()
     return logistic_regression(features.double(), target.labels, len(target.classes), decay=decay).float()

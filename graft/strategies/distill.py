@@ -16,10 +16,10 @@ from graft.techniques.distillation import hint_loss, soft_label_loss
 
 @dataclass(frozen=True)
 class Distill(Strategy):
-    """Train a small network on the target's labels and on what the source's network makes of pictures.
+    """Train a small network on the target's labels and on what the source's network makes of images.
 
     Minimises (1 - s) L_target + s [T² KL(p_teacher || p_student) + h |P f_student - f_teacher|²], with p the softmax of
-    logits over T, the first part on labelled and the second on `pictures`, s falling linearly from `teacher_share` to 0
+    logits over T, the first part on labelled and the second on `images`, s falling linearly from `teacher_share` to 0
     (soft labels: Hinton, Vinyals & Dean 2015, 'Distilling the knowledge in a neural network'; features: Romero et al.
     2015, 'FitNets: Hints for Thin Deep Nets'; P where their numbers differ). Soft labels are over the target's classes
     where the source has them all, else over the source's, through a second head; there are none where the source's
@@ -33,8 +33,8 @@ class Distill(Strategy):
     """T: higher shows more of what the teacher holds for less likely."""
     hint: Annotated[float, Ge(0.0)] = 1.0
     """Weight h of the distance to the teacher's features, in units of their variance."""
-    pictures: Literal["labelled", "unlabelled", "source", "both"] = "both"
-    """Where the student asks the teacher: on the target's labelled pictures, on all of its pool, on the source's, or on
+    images: Literal["labelled", "unlabelled", "source", "both"] = "both"
+    """Where the student asks the teacher: on the target's labelled images, on all of its pool, on the source's, or on
     the pool and the source's."""
     student: str = "convnet_tiny"
     """Name of the new network's backbone."""
@@ -44,12 +44,12 @@ class Distill(Strategy):
     @property
     def uses_source_data(self) -> bool:
         """Where the teacher is asked about them."""
-        return self.pictures in ("source", "both")
+        return self.images in ("source", "both")
 
     @property
     def uses_unlabelled(self) -> bool:
         """Where the teacher is asked about them."""
-        return self.pictures in ("unlabelled", "both")
+        return self.images in ("unlabelled", "both")
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The student, with its teacher and what brings it to the teacher's classes and features."""
@@ -69,12 +69,12 @@ class Distill(Strategy):
         return [ParameterGroup([p for p in network.parameters() if p.requires_grad], self.student_rate)]
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """Each set of pictures passes apart; the source's leave no trace in batch norm's statistics."""
+        """Each set of images passes apart; the source's leave no trace in batch norm's statistics."""
         share = self.teacher_share * (1 - step.progress)
         features = network.features(step.target.images)
         labelled = step.target.cross_entropy(network.head(features))
         told = []
-        if self.pictures == "labelled":
+        if self.images == "labelled":
             told.append(self._distance(network, step.target.images, features))
         if self.uses_unlabelled:
             told.append(self._distance(network, step.unlabelled.images, network.features(step.unlabelled.images)))

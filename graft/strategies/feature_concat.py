@@ -18,7 +18,7 @@ class FeatureConcat(Strategy):
     Logits are W [f_s(x); c f_t(x)] + b, with f_s the source's body, f_t one that starts from random weights and learns
     the target alone, both scaled to root mean square 1, and c < 1 (Wang, Ramanan & Hebert 2017, 'Growing a Brain:
     Fine-Tuning by Increasing Model Capacity'; Rusu et al. 2016, 'Progressive Neural Networks', freeze f_s). With few
-    labels random features fit the labels as well as the source's do and say nothing on other pictures: a small c makes
+    labels random features fit the labels as well as the source's do and say nothing on other images: a small c makes
     the head lean on the source first, and lets the fresh body add later what it has learned. It fails where the
     source's features suffice: then it is fine-tuning at twice the cost.
     """

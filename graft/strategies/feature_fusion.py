@@ -16,7 +16,7 @@ class FeatureFusion(Strategy):
     """Mix the source's features with those of a fresh body, through gates that are learned.
 
     f = g * f_s + (1 - g) * P f_t with g = sigmoid(W [f_s; f_t] + b), a gate for each feature that depends on the
-    picture; P is the identity where both bodies have as many features (the gated multimodal unit of Arevalo et al.
+    image; P is the identity where both bodies have as many features (the gated multimodal unit of Arevalo et al.
     2017, 'Gated Multimodal Units for Information Fusion', with two bodies for two senses). W starts at 0, and b such
     that g is `source_gate` everywhere: an untrained f_t does not drown f_s. It fails where labels are too few to learn
     from them when to trust which body: then it is the source's features with noise added.

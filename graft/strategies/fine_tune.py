@@ -20,18 +20,18 @@ class FineTune(Strategy):
 
     Features move as far as the target's few labels ask for (Yosinski et al. 2014, 'How transferable are features in
     deep neural networks?'). Stage l of L learns at rate x backbone_rate x layer_decay^(L - l): a slower body, slower
-    still next to the picture (Howard & Ruder 2018, 'Universal Language Model Fine-tuning for Text Classification'). It
+    still next to the image (Howard & Ruder 2018, 'Universal Language Model Fine-tuning for Text Classification'). It
     fails when labels are so few that the backbone overfits them and forgets the source; then smaller rates help.
     """
 
     backbone_rate: Annotated[float, Gt(0.0), Searched(0.01, 1.0)] = 1.0
     """Learning rate of the backbone, relative to the head's."""
     layer_decay: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
-    """Each stage nearer the picture learns at this multiple of the next one's rate; 1 lets all learn alike."""
+    """Each stage nearer the image learns at this multiple of the next one's rate; 1 lets all learn alike."""
     head: Literal["fresh", "matched", "probe"] = "fresh"
-    """Start the head anew; from the source's weights for classes of the same name; or from a linear probe, so that no
+    """Start the head again; from the source's weights for classes of the same name; or from a linear probe, so that no
     gradient of a random head reaches the features (Kumar et al. 2022, 'Fine-Tuning can Distort Pretrained Features'). A
-    matched head is ahead at one label a class and behind later: it starts out sure of the source's confusions."""
+    matched head is ahead at one label per class and behind later: it starts out sure of the source's confusions."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a head for the target's classes."""

@@ -1,4 +1,4 @@
-"""Feature level: some layers come from the source, the rest start anew."""
+"""Feature level: some layers come from the source, the rest start again."""
 
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -22,21 +22,21 @@ class LayerTransfer(Strategy):
     al. 2014, 'How transferable are features in deep neural networks?'); a sweep over n shows how transferable each
     stage is. Source-side augmentation (flip, crop, grey dilation) belongs to the pretraining that the layers come from:
     `flip`, `crop` and `morphology` of `pretrain.training.augmentation` in params.yaml. It fails when the cut parts
-    layers that had grown to fit each other, or when more stages start anew than the labels can teach.
+    layers that had grown to fit each other, or when more stages start again than the labels can teach.
     """
 
     depth: Annotated[float, Ge(0.0), Le(1.0), Searched(0.2, 1.0)] = 0.7
     """Share of the stages that are transferred, rounded to whole ones and at least one. 0 transfers nothing
     (`scratch`), 1 with `tuned` everything (`fine_tune`)."""
     which: Literal["first", "last"] = "first"
-    """Whether these are the stages next to the picture, or those next to the head."""
+    """Whether these are the stages next to the image, or those next to the head."""
     kinds: Literal["all", "convolutional", "linear", "embedding"] = "all"
     """Only layers of this kind are transferred: convolutions, fully connected layers (attention among them), or
     embeddings (class tokens, positions); each with its norms."""
     tuned: bool = True
     """Whether the transferred layers learn further; otherwise they are frozen, batch-norm statistics included."""
     sweep: bool = False
-    """Also train, beside this one, a network for each depth from none to all stages: measured, never chosen."""
+    """Also train, next to this one, a network for each depth from none to all stages: measured, never chosen."""
 
     def companions(self, source: Network) -> dict[str, Strategy]:
         """With `sweep`, this strategy at every depth that has layers of the chosen kinds, and at none."""

@@ -19,15 +19,15 @@ class LinearProbe(Probing):
     strengths from 10 to 1e-6; the one with the lowest validation loss is kept (Alain & Bengio 2016, 'Understanding
     intermediate layers using linear classifier probes'; L-BFGS and chosen strengths: Kornblith et al. 2019, 'Do Better
     ImageNet Models Transfer Better?'). W0 is zero or, if validation prefers that, the source's head in terms of the
-    target's classes: for each the mean of the source's classes, weighted by what the source takes its pictures for
+    target's classes: for each the mean of the source's classes, weighted by what the source takes its images for
     (keeping weights near a source's: Tommasi, Orabona & Caputo 2010, 'Safety in Numbers'; the weighting is that of
     You et al. 2020, 'Co-Tuning'). Cheap, hard to overfit, and without a learning rate. It fails when the source's
     features miss what separates the target's classes: then it falls below training from scratch.
     """
 
     views: Annotated[int, Ge(1), Searched(1, 16)] = 1
-    """How many views of each training picture pass the backbone: 1 is the picture as it is, more add augmented ones,
-    which help at one label a class and cost a pass each."""
+    """How many views of each training image pass the backbone: 1 is the image as it is, more add augmented ones,
+    which help at one label per class and cost a pass each."""
 
     related: bool = True
     """Whether validation may choose the source's head for W0: with few labels it is worth many, if the source knows

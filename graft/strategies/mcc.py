@@ -23,7 +23,7 @@ class Mcc(Unlabelled):
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
-    """Weight of the class confusion beside the source's cross-entropy."""
+    """Weight of the class confusion next to the source's cross-entropy."""
     temperature: Annotated[float, Gt(0.0)] = 2.5
     """Divides the logits: higher values show more of the confusion between the lesser classes."""
     selection: Rule = "guarded_snd"

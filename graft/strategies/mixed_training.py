@@ -1,4 +1,4 @@
-"""Model level: source and target pictures train one network together."""
+"""Model level: source and target images train one network together."""
 
 import math
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from graft.techniques.alignment.base import Outputs
 
 @dataclass(frozen=True)
 class MixedTraining(Strategy):
-    """Train on batches of source and target pictures, the source's share falling as training goes on.
+    """Train on batches of source and target images, the source's share falling as training goes on.
 
     Minimises (1 - s) L_target + s L_source over shared features, with s going from `source_share` to
     `final_source_share` (Ben-David et al. 2010, 'A theory of learning from different domains', section 5, bound the
@@ -35,10 +35,10 @@ class MixedTraining(Strategy):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """How s goes from the first value to the last; a constant share stays at the first."""
     ratio: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
-    """Source pictures per target picture in a step; fewer cost less time."""
+    """Source images per target image in a step; fewer cost less time."""
     heads: Literal["auto", "one", "two"] = "auto"
     """One head for both domains, or one each; auto: one where the classes are the same. One head for different classes
-    learns from source pictures of the shared classes alone."""
+    learns from source images of the shared classes alone."""
     start: Literal["source", "random"] = "source"
     """Start from the pretrained weights, or from random ones."""
     alignment: Literal["none", "mmd", "coral", "dann", "cdan", "mcc"] = "none"
@@ -46,7 +46,7 @@ class MixedTraining(Strategy):
     alignment_weight: Annotated[float, Ge(0.0)] = 1.0
     """Weight of that loss. They differ in size: CORAL wants about 100 times the weight of the others."""
     align_on: Literal["unlabelled", "labelled"] = "unlabelled"
-    """Target pictures that are aligned: the whole pool without its labels (one more pass), or the few labelled ones."""
+    """Target images that are aligned: the whole pool without its labels (one more pass), or the few labelled ones."""
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator of dann and cdan, relative to the network's."""
 
@@ -57,7 +57,7 @@ class MixedTraining(Strategy):
 
     @property
     def uses_unlabelled(self) -> bool:
-        """Where the domains are aligned on unlabelled pictures."""
+        """Where the domains are aligned on unlabelled images."""
         return self.alignment != "none" and self.align_on == "unlabelled"
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
@@ -82,7 +82,7 @@ class MixedTraining(Strategy):
         return network
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
-        """Source pictures of classes that a single head does not have are never drawn."""
+        """Source images of classes that a single head does not have are never drawn."""
         assert domains.source is not None
         translate = network.extra("source_labels")
         return translate.weights(domains.source.labels) if isinstance(translate, SourceLabels) else None
@@ -95,7 +95,7 @@ class MixedTraining(Strategy):
         return [*groups, ParameterGroup(list(aligned.parameters()), self.discriminator_rate)] if own else groups
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """The domains pass apart, and only the target's pictures move batch norm's running statistics."""
+        """The domains pass apart, and only the target's images move batch norm's running statistics."""
         share, batch = self.share(step.progress), self._source(network, step)
         target = network.features(step.target.images)
         target_loss = step.target.cross_entropy(network.head(target))
@@ -117,8 +117,8 @@ class MixedTraining(Strategy):
         return self.source_share + (self.final_source_share - self.source_share) * passed
 
     def _source(self, network: Network, step: Step) -> Batch:
-        """The source's part of a step: as many pictures as the ratio says, labelled as their head counts."""
-        least = 1 if self.alignment == "none" else 2  # one picture has no spread to align
+        """The source's part of a step: as many images as the ratio says, labelled as their head counts."""
+        least = 1 if self.alignment == "none" else 2  # one image has no spread to align
         count = max(least, math.ceil(self.ratio * len(step.target.labels)))
         labels = step.source.labels[:count]
         translate = network.extra("source_labels")

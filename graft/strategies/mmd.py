@@ -23,7 +23,7 @@ class Mmd(Unlabelled):
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
-    """Weight of the squared MMD beside the source's cross-entropy."""
+    """Weight of the squared MMD next to the source's cross-entropy."""
     selection: Rule = "guarded_snd"
     """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
     a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""

@@ -17,12 +17,12 @@ class RandomFrozen(Probing):
     Minimises L_target(W phi_0(x) + b) over W and b; phi_0 is random. What `linear_probe` gains over this is due to the
     source's features, the rest to the probe and the architecture (Rahimi & Recht 2007, 'Random Features for Large-Scale
     Kernel Machines'; Saxe et al. 2011, 'On Random Weights and Unsupervised Feature Learning'). The body has seen no
-    picture: batch norm too stays as it is initialised, at mean 0 and variance 1. It fails wherever features have to be
+    image: batch norm too stays as it is initialised, at mean 0 and variance 1. It fails wherever features have to be
     learned.
     """
 
     views: Annotated[int, Ge(1), Searched(1, 16)] = 1
-    """How many views of each training picture pass the body: 1 is the picture as it is, more add augmented ones."""
+    """How many views of each training image pass the body: 1 is the image as it is, more add augmented ones."""
 
     @property
     def feature_views(self) -> int:

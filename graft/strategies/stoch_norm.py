@@ -21,14 +21,14 @@ class StochNorm(Strategy):
     A channel x becomes gamma z + beta; z is (x - mu_B) / sigma_B by the batch's statistics with probability p, and
     (x - mu) / sigma by the moving ones otherwise, which start at the source's (Kou, You, Long & Wang 2020, 'Stochastic
     Normalization'). p is the authors' p: 1 is batch norm, 0 knows the moving statistics alone. Neither the noise of few
-    pictures' statistics nor the source's statistics can be relied on, so the network overfits less. In evaluation it
+    images' statistics nor the source's statistics can be relied on, so the network overfits less. In evaluation it
     is batch norm, and the finished network holds plain batch norm. It fails where the domains' statistics differ so
     much that the moving ones are wrong for long, and it needs a backbone with batch norm.
     """
 
     p: Annotated[Fraction, Searched(0.3, 1.0)] = 0.8
     """Probability that a channel is normalised by its batch's statistics, not by the moving ones. The
-    paper takes 0.5; nearer to 1 is better where the target's pictures look different."""
+    paper takes 0.5; nearer to 1 is better where the target's images look different."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head and its batch norm replaced."""

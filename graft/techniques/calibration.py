@@ -1,6 +1,6 @@
-"""How sure a network may be of what it says: one number, fitted on pictures that it has not learned from.
+"""How sure a network may be of what it says: one number, fitted on images that it has not learned from.
 
-Legend: N pictures, K classes.
+Legend: N images, K classes.
 """
 
 from torch import Tensor
@@ -16,7 +16,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float | None:
     likelihood is concave in 1 / T, so its slope changes sign once, and the place is found by halving.
 
     Args:
-        logits: (N, K), of pictures held out of training.
+        logits: (N, K), of images held out of training.
         labels: (N,), from 0 to K - 1.
 
     Returns:

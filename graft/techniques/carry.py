@@ -10,7 +10,7 @@ ORIGIN = "origin"
 
 
 def crosses(source: Input, target: Input) -> bool:
-    """Whether what one network reads means nothing to the other: pictures and texts, or texts of two vocabularies."""
+    """Whether what one network reads means nothing to the other: images and texts, or texts of two vocabularies."""
     if isinstance(source, Text) and isinstance(target, Text):
         return source.vocabulary != target.vocabulary
     return isinstance(source, Text) != isinstance(target, Text)
@@ -29,7 +29,7 @@ def require_source(strategy: Strategy, count: int) -> None:
 def carried(source: Network, read: Input, strategy: Strategy) -> Network:
     """`source`, able to read what the target is; itself where it is already, which it then is for every strategy.
 
-    Otherwise blocks and norms of a transformer are kept, with the head, and the embedding starts anew.
+    Otherwise blocks and norms of a transformer are kept, with the head, and the embedding starts again.
 
     Raises:
         ValueError: the strategy, or the body, cannot go from one modality to the other; says why.
@@ -40,7 +40,7 @@ def carried(source: Network, read: Input, strategy: Strategy) -> Network:
     where = f"the source network reads {found}, and the target is {read}"
     if not strategy.crosses_modalities and strategy.uses_source_data:
         raise ValueError(
-            f"{strategy.name} trains on source data beside the target's, but {where}: no network reads both"
+            f"{strategy.name} trains on source data next to the target's, but {where}: no network reads both"
         )
     if not strategy.uses_labels:
         raise ValueError(f"{strategy.name} uses no label of the target, but {where}: only labels tell what one means")

@@ -1,11 +1,11 @@
-"""How much pictures of the source resemble the target's, judged by their features.
+"""How much images of the source resemble the target's, judged by their features.
 
 Every score here is learned from some features of both domains and is then a function of further features, (B, D) ->
 (B,), positive, higher for what is more like the target; so a large source is scored a chunk at a time. All but the
 nearest neighbours estimate the ratio of densities p_target(x) / p_source(x), the weight that turns a mean over the
 source into one over the target (Shimodaira 2000, 'Improving predictive inference under covariate shift').
 
-Legend: S pictures of the source, T of the target, B any, D features, M centres of kernels.
+Legend: S images of the source, T of the target, B any, D features, M centres of kernels.
 """
 
 import math
@@ -20,7 +20,7 @@ from graft.techniques.logistic import logistic_regression
 Score = Callable[[Tensor], Tensor]
 
 _WIDTHS = (0.05, 0.1, 0.2, 0.5, 1.0)
-"""Kernel widths that are tried, relative to the median distance between the domains' pictures."""
+"""Kernel widths that are tried, relative to the median distance between the domains' images."""
 _RIDGES = (0.01, 0.1, 1.0)
 _CENTRES = 100
 _DIMENSIONS = 10
@@ -29,7 +29,7 @@ _DIMENSIONS = 10
 def density_ratio(source: Tensor, target: Tensor, *, seed: int = 0) -> Score:
     """uLSIF on the principal components of features (S, D) and (T, D).
 
-    Kernels cannot tell much in a hundred dimensions, where all pictures lie equally far apart. The kernel's width and
+    Kernels cannot tell much in a hundred dimensions, where all images lie equally far apart. The kernel's width and
     the ridge are those that fit best on halves of both domains that were held out.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -50,7 +50,7 @@ def density_ratio(source: Tensor, target: Tensor, *, seed: int = 0) -> Score:
 
 
 def _principal_components(source: Tensor, target: Tensor) -> Callable[[Tensor], Tensor]:
-    """(B, D) -> (B, 10 at most): along which the domains, as many pictures of each, vary most; each of variance 1."""
+    """(B, D) -> (B, 10 at most): along which the domains, as many images of each, vary most; each of variance 1."""
     count = min(len(source), len(target))
     both = torch.cat([source[:count], target[:count]])
     mean = both.mean(dim=0)
@@ -64,7 +64,7 @@ def _principal_components(source: Tensor, target: Tensor) -> Callable[[Tensor], 
 def ulsif(source: Tensor, target: Tensor, centres: Tensor, width: float, ridge: float) -> Score:
     """Unconstrained least-squares importance fitting: the ratio as a sum of Gaussians at `centres` (M, D).
 
-    With phi the M kernel values of a picture: a = max(0, (E_source[phi phi'] + ridge I)^-1 E_target[phi]), and the
+    With phi the M kernel values of an image: a = max(0, (E_source[phi phi'] + ridge I)^-1 E_target[phi]), and the
     ratio is a' phi (Kanamori, Hido & Sugiyama 2009, 'A Least-squares Approach to Direct Importance Estimation').
     """
     centres = centres.double()
@@ -80,16 +80,16 @@ def ulsif(source: Tensor, target: Tensor, centres: Tensor, width: float, ridge: 
 
 
 def nearest_neighbours(target: Tensor, *, neighbours: int = 5) -> Score:
-    """exp(-d / m), with d the mean cosine distance to the nearest pictures of the target (T, D).
+    """exp(-d / m), with d the mean cosine distance to the nearest images of the target (T, D).
 
-    m is the median of that distance over the target's own pictures, each without itself: at d = m a picture lies as
+    m is the median of that distance over the target's own images, each without itself: at d = m an image lies as
     near as one of the target's does. Cosine, since the length of a feature vector says more about contrast than about
     what is seen.
     """
     directions = F.normalize(target.double(), dim=1)
     own = (directions @ directions.T).fill_diagonal_(-1)
     middle = (1 - own.topk(min(neighbours, max(1, len(target) - 1)), dim=1).values.mean(dim=1)).median()
-    middle = middle.clamp_min(1e-3)  # where the target's pictures are all alike
+    middle = middle.clamp_min(1e-3)  # where the target's images are all alike
     count = min(neighbours, len(target))
 
     def score(features: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ def nearest_neighbours(target: Tensor, *, neighbours: int = 5) -> Score:
 def classifier_odds(source: Tensor, target: Tensor, *, ridge: float = 0.01) -> Score:
     """The odds that a logistic regression, fitted to tell the domains apart, gives to 'target'.
 
-    Both domains weigh the same, however many pictures each has, so the odds estimate the ratio of densities (Bickel,
+    Both domains weigh the same, however many images each has, so the odds estimate the ratio of densities (Bickel,
     Brückner & Scheffer 2009, 'Discriminative Learning Under Covariate Shift'). `ridge` / 2 times the squared length of
     the weights is added to the mean loss; features are standardised by the source first.
     """
@@ -129,7 +129,7 @@ def standardiser(features: Tensor) -> Callable[[Tensor], Tensor]:
 def draw_weights(scores: Tensor, groups: Tensor, share: float, sharpness: float) -> Tensor:
     """Scores (N,) -> how often each is drawn (N,): nothing outside the best `share`, score ** sharpness within it.
 
-    The best are found within each group (N,) of pictures, and weigh together what their group does among all; so no
+    The best are found within each group (N,) of images, and weigh together what their group does among all; so no
     group is lost. Sharpness 0 draws the kept ones alike, 1 in proportion to their scores.
     """
     weights = torch.zeros_like(scores)

@@ -1,6 +1,6 @@
 """What a student learns from a teacher: its soft labels and its features.
 
-Legend: B pictures, K classes, D features.
+Legend: B images, K classes, D features.
 """
 
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from torch import Tensor
 def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float, chosen: list[int] | None = None) -> Tensor:
     """T² KL(teacher || student) of logits (B, K) divided by T; its gradients stay of one size for any T.
 
-    With `chosen` the student has those of the teacher's classes alone. Each picture then weighs as much as the teacher
-    is sure that it shows one of them: nothing is learned from pictures of other classes.
+    With `chosen` the student has those of the teacher's classes alone. Each image then weighs as much as the teacher
+    is sure that it shows one of them: nothing is learned from images of other classes.
     """
     teacher = teacher.float()
     said = 1.0 if chosen is None else teacher.softmax(dim=1)[:, chosen].sum(dim=1)

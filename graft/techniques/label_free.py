@@ -2,7 +2,7 @@
 
 None of them is safe: each rewards something that good weights have, and that bad weights can have too.
 
-Legend: N pictures (of the target, unless said otherwise), M of the source, D features, K classes.
+Legend: N images (of the target, unless said otherwise), M of the source, D features, K classes.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from graft.techniques.density import classifier_odds
 Rule = Literal["guarded_snd", "snd", "entropy", "dev", "last"]
 
 MOST_PICTURES = 1000
-"""A score looks at so many pictures of a domain, evenly spread: it is taken at every evaluation."""
+"""A score looks at so many images of a domain, evenly spread: it is taken at every evaluation."""
 
 _FEWEST = 10
-"""Pictures that a risk, or a ratio of densities, can be estimated on."""
+"""Images that a risk, or a ratio of densities, can be estimated on."""
 
 GUARD = 2.0
-"""How much the information in the predictions counts beside the density of their neighbourhoods."""
+"""How much the information in the predictions counts next to the density of their neighbourhoods."""
 
 
 def label_free_score(rule: str, network: Network, domains: Domains) -> float | None:
     """The score of rule `guarded_snd`, `snd`, `entropy` or `dev`; None for `last`.
 
     Raises:
-        ValueError: `dev` without source pictures enough.
+        ValueError: `dev` without source images enough.
     """
     if rule == "dev":
         return deep_embedded_validation(network, domains)
@@ -48,7 +48,7 @@ def label_free_score(rule: str, network: Network, domains: Domains) -> float | N
 
 
 def guarded_density(probabilities: Tensor) -> float:
-    """Soft neighborhood density plus `GUARD` times the information about the picture in its class, in nats; (N, K).
+    """Soft neighborhood density plus `GUARD` times the information about the image in its class, in nats; (N, K).
 
     The information is that of predictions p, H(mean p) - mean H(p) (Bridle et al. 1991, 'Unsupervised Classifiers,
     Mutual Information and Phantom Targets'). Alone, the density is highest, log N, where all predictions are alike:
@@ -62,16 +62,16 @@ def guarded_density(probabilities: Tensor) -> float:
 
 
 def soft_neighborhood_density(probabilities: Tensor, temperature: float = 0.05) -> float:
-    """How many near neighbours a picture has among the predictions (N, K), in nats.
+    """How many near neighbours an image has among the predictions (N, K), in nats.
 
-    The mean entropy of softmax(cosine similarity / temperature) over the other pictures (Saito et al. 2021, 'Tune it
+    The mean entropy of softmax(cosine similarity / temperature) over the other images (Saito et al. 2021, 'Tune it
     the Right Way: Unsupervised Validation of Domain Adaptation via Soft Neighborhood Density'). Dense clusters score
-    high, pictures between clusters low. It fails when classes merge: one cluster of all pictures scores highest. So
+    high, images between clusters low. It fails when classes merge: one cluster of all images scores highest. So
     the rule by default is the `guarded_density`.
     """
     normalised = F.normalize(probabilities.double(), dim=1)
     similarity = normalised @ normalised.T / temperature
-    # A picture is no neighbour of its own; -1 is the least that a cosine can be, as in the authors' code.
+    # An image is no neighbour of its own; -1 is the least that a cosine can be, as in the authors' code.
     similarity.fill_diagonal_(-1 / temperature)
     neighbours = similarity.softmax(dim=1)
     return float(torch.special.entr(neighbours).sum(dim=1).mean())
@@ -87,31 +87,31 @@ def mean_entropy(probabilities: Tensor) -> float:
 
 
 def held_out(count: int) -> Tensor:
-    """Indices of the source pictures, a tenth of `count` at most, that `dev` validates on: never to be trained on."""
+    """Indices of the source images, a tenth of `count` at most, that `dev` validates on: never to be trained on."""
     return _spread(count, min(MOST_PICTURES, max(1, count // 10)))
 
 
 def deep_embedded_validation(network: Network, domains: Domains) -> float:
-    """Minus the target's risk, estimated from source pictures that are weighted by how much they look like target ones.
+    """Minus the target's risk, estimated from source images that are weighted by how much they look like target ones.
 
     The weights are the density ratio of the features (You et al. 2019, 'Towards Accurate Model Selection in Deep
-    Unsupervised Domain Adaptation'). The ratio is fitted to other source pictures than those of `held_out`, whose risk
+    Unsupervised Domain Adaptation'). The ratio is fitted to other source images than those of `held_out`, whose risk
     is taken. Adaptation does not train on these, but the pretraining may have: then the risk is too low, whatever the
-    weights. It fails when the domains hardly overlap in the features: then a few pictures decide.
+    weights. It fails when the domains hardly overlap in the features: then a few images decide.
 
     Raises:
-        ValueError: there are no source pictures, or too few of the target's classes.
+        ValueError: there are no source images, or too few of the target's classes.
     """
     source = domains.source
     if source is None:
-        raise ValueError("the selection rule 'dev' weighs source pictures, and there are none")
+        raise ValueError("the selection rule 'dev' weighs source images, and there are none")
     labels = SourceLabels(source.classes, network.description.classes)(source.labels.cpu())
     held, shared = held_out(len(source)), labels >= 0
     rest = shared.index_fill(0, held, value=False).nonzero().flatten()
     held = held[shared[held]]
     if len(held) < _FEWEST or len(rest) < _FEWEST:
         raise ValueError(
-            f"the selection rule 'dev' validates on a tenth of the source, {_FEWEST} pictures of the target's classes "
+            f"the selection rule 'dev' validates on a tenth of the source, {_FEWEST} images of the target's classes "
             f"at least, and there are {len(held)}; choose by guarded_snd, snd or entropy"
         )
     rest = rest[_spread(len(rest), MOST_PICTURES)]

@@ -1,6 +1,6 @@
 """Logistic regression, fitted to its optimum: on features, where a training loop would be too much.
 
-Legend: N pictures, D features, K classes.
+Legend: N images, D features, K classes.
 """
 
 import torch
@@ -25,7 +25,7 @@ def logistic_regression(
         features: (N, D), on the device where it is fitted, in the precision that is asked for.
         labels: (N,), from 0 to K - 1.
         decay: strength of the regularisation, above zero, so that there is one optimum; the bias goes free.
-        weights: (N,), how much each picture counts; all alike by default.
+        weights: (N,), how much each image counts; all alike by default.
         start: the search for the optimum begins there, and not at zero: sooner done where that of another strength is
             known.
         offset: (N, K), added to the layer's logits while it is fitted: what is known already, and is not to be

@@ -1,6 +1,6 @@
 """A linear probe on frozen features, fitted to its optimum; how it is regularised is chosen on validation.
 
-Legend: N pictures, D features, K classes of the target, S classes of the source.
+Legend: N images, D features, K classes of the target, S classes of the source.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ _SOURCE_HEAD = "source_head"
 
 
 def remember_head(network: Network) -> None:
-    """Keep the network's head beside it, if it has one, until a probe has been fitted that may be kept near it."""
+    """Keep the network's head next to it, if it has one, until a probe has been fitted that may be kept near it."""
     if network.description.classes:
         network.extras[_SOURCE_HEAD] = network.head
 
@@ -45,12 +45,12 @@ def fit_probe(
 ) -> nn.Linear:
     """The probe D -> K of lowest validation loss, each of those to choose from at its optimum.
 
-    Features are centred and scaled together, so that those of a picture have a length of about 1 and a strength means
-    the same for every backbone. Each keeps its share of that length: with a few pictures, standardisation would make
+    Features are centred and scaled together, so that those of an image have a length of about 1 and a strength means
+    the same for every backbone. Each keeps its share of that length: with a few images, standardisation would make
     as much of a feature that hardly varies as of one that the backbone is sure of.
 
     Args:
-        training: features (N, D) in place of pictures, with labels.
+        training: features (N, D) in place of images, with labels.
         validation: the same.
         source_head: D -> S; with it, validation also chooses what the weights are kept near: zero, or this head in
             terms of the target's classes (`related_head`).

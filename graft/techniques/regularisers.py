@@ -23,7 +23,7 @@ def half_squared_distance(weights: Iterable[Tensor], starts: Iterable[Tensor]) -
 
 
 def features_and_maps(network: Network, images: Tensor, names: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
-    """Features (B, D) of pictures, and what the backbone's modules of those names make of them on the way.
+    """Features (B, D) of images, and what the backbone's modules of those names make of them on the way.
 
     A map is what the next layer sees: if that is an activation that works in place, the map is its result.
 
@@ -50,9 +50,9 @@ def features_and_maps(network: Network, images: Tensor, names: Sequence[str]) ->
 
 
 def mean_by_channel(feature_map: Tensor) -> Tensor:
-    """The mean over pictures and places for each channel: (B, C, H, W), (B, T, C) or (B, C) -> (C,).
+    """The mean over images and places for each channel: (B, C, H, W), (B, T, C) or (B, C) -> (C,).
 
-    Swin's maps are (B, H, W, C): pictures are square, so the side that differs is that of the channels.
+    Swin's maps are (B, H, W, C): images are square, so the side that differs is that of the channels.
     """
     channels = channel_axis(feature_map)
     return feature_map.mean([axis for axis in range(feature_map.ndim) if axis != channels])

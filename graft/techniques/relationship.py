@@ -1,6 +1,6 @@
-"""How the target's classes are related to the source's, by what the source's head takes the target's pictures for.
+"""How the target's classes are related to the source's, by what the source's head takes the target's images for.
 
-Legend: N pictures, D features, K classes of the target, S classes of the source.
+Legend: N images, D features, K classes of the target, S classes of the source.
 """
 
 import torch
@@ -17,9 +17,9 @@ _DECAYS = tuple(10 ** (-power / 2) for power in range(13))
 
 
 def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """p(y_s | y_t) as (K, S): the mean of probabilities (N, S) over the pictures of each target class, by labels (N,).
+    """p(y_s | y_t) as (K, S): the mean of probabilities (N, S) over the images of each target class, by labels (N,).
 
-    A class without a picture has a row of zeros, which nothing will look up.
+    A class without an image has a row of zeros, which nothing will look up.
     """
     members = F.one_hot(labels, classes).to(probabilities.dtype)
     return members.T @ probabilities / members.sum(dim=0).clamp_min(1)[:, None]
@@ -28,11 +28,11 @@ def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> 
 def reverse_relationship(
     probabilities: Tensor, labels: Tensor, classes: int, validation: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of pictures with labels (N,).
+    """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of images with labels (N,).
 
-    p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of a picture that the source's
+    p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of an image that the source's
     head is sure of, and p(y_s) the mean of the probabilities. `validation`, probabilities and labels of other
-    pictures, chooses the regression's strength (least loss) and how sure it is (`fit_temperature`).
+    images, chooses the regression's strength (least loss) and how sure it is (`fit_temperature`).
     """
     x, held_out = probabilities.double(), validation[0].double()
     tried: list[tuple[float, nn.Linear]] = []
@@ -49,10 +49,10 @@ def reverse_relationship(
 
 @torch.no_grad()
 def related_head(head: nn.Linear, training: Split) -> nn.Linear:
-    """The source's head D -> S in terms of the target's classes, D -> K; `training` has features (N, D) for pictures.
+    """The source's head D -> S in terms of the target's classes, D -> K; `training` has features (N, D) for images.
 
     Each target class is given the mean of the source's classes, weighted by the direct relationship. So the logit of
-    class y_t for a picture x is sum_s p(y_s | y_t) log p(y_s | x), but for a term that all classes share: the less
+    class y_t for an image x is sum_s p(y_s | y_t) log p(y_s | x), but for a term that all classes share: the less
     the source's prediction differs, in cross-entropy, from the mean of its predictions for the class, the higher.
     """
     classes = len(training.classes)

@@ -21,7 +21,7 @@ class Unlabelled(Strategy):
     """Minimise the source's cross-entropy + `weight` * the alignment of source and target, whose labels stay unknown.
 
     The label sets are closed: the head answers in the target's classes, all of them known to the source; source
-    pictures of other classes are never drawn, for they have no counterpart to be aligned with.
+    images of other classes are never drawn, for they have no counterpart to be aligned with.
     """
 
     uses_labels: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class Unlabelled(Strategy):
         return source
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
-        """Pictures of classes that the target lacks are never drawn, nor those that `dev` validates on."""
+        """Images of classes that the target lacks are never drawn, nor those that `dev` validates on."""
         assert domains.source is not None
         labels = domains.source.labels
         weights = cast(SourceLabels, network.extras["source_labels"]).weights(labels)
@@ -90,7 +90,7 @@ class Unlabelled(Strategy):
         return supervised + self.weight * aligned
 
     def outputs(self, network: Network, source: Tensor, target: Tensor) -> tuple[Outputs, Outputs]:
-        """What the network makes of two batches of pictures.
+        """What the network makes of two batches of images.
 
         Where they pass apart, running statistics are the target's alone: in evaluation it is as in training. A mixture
         would fit neither domain.

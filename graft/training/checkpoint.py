@@ -1,4 +1,4 @@
-"""What a training run needs to go on from where it was. Where it is kept is somebody else's business."""
+"""What a training run needs to go on from where it was. Where it is kept is someone else's business."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

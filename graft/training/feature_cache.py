@@ -1,6 +1,6 @@
 """Features of a frozen backbone, computed once: an epoch over them costs next to nothing.
 
-Legend: N pictures, V views, D features.
+Legend: N images, V views, D features.
 """
 
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from graft.settings import Augmentation
 
 
 def cache_features(network: Network, domains: Domains, views: int, how: Augmentation, seed: int) -> Domains:
-    """The domains with features (N, D) for pictures; both lie on the network's device.
+    """The domains with features (N, D) for images; both lie on the network's device.
 
-    The target's training pictures are seen `views` times (N * V, D): once as they are, then augmented as `how` says.
+    The target's training images are seen `views` times (N * V, D): once as they are, then augmented as `how` says.
     All others are seen once, as they are. Where nothing is augmented one view is enough, as all would be alike.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -31,7 +31,7 @@ def cache_features(network: Network, domains: Domains, views: int, how: Augmenta
 
 @torch.no_grad()
 def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lambda part: part) -> Split:
-    """Features for pictures, in evaluation mode."""
+    """Features for images, in evaluation mode."""
     network.eval()
     found = []
     for part in split.images.split(at_a_time(split.images)):  # not by the device: what varies is the same on all
@@ -41,6 +41,6 @@ def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lam
 
 
 def _joined(splits: list[Split]) -> Split:
-    """One split of all their pictures."""
+    """One split of all their images."""
     images = torch.cat([in_memory(split.images) for split in splits])
     return replace(splits[0], images=images, labels=torch.cat([split.labels for split in splits]))

@@ -12,7 +12,7 @@ class Evaluation:
     train_loss: float
     """Mean over the steps since the evaluation before."""
     val_loss: float
-    """Mean cross-entropy on validation pictures, without label smoothing."""
+    """Mean cross-entropy on validation images, without label smoothing."""
     val_accuracy: float
     label_free: float | None = None
     """Score of a rule that needs no labels, higher is better; None where labels choose."""

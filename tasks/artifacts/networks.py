@@ -1,4 +1,4 @@
-"""Networks on disk: safetensors beside a JSON description. Never a pickle."""
+"""Networks on disk: safetensors next to a JSON description. Never a pickle."""
 
 import json
 import shutil

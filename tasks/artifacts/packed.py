@@ -33,10 +33,10 @@ class Packed:
         return cls(folder, load_split(folder))
 
     def read_by(self, description: Description, tokenizer: Path, places: Tensor) -> Tensor:
-        """What is at `places` (M,), in the form that a network takes: pictures in its size, texts by its tokenizer.
+        """What is at `places` (M,), in the form that a network takes: images in its size, texts by its tokenizer.
 
         Raises:
-            ValueError: the network reads pictures and these are texts, or the reverse.
+            ValueError: the network reads images and these are texts, or the reverse.
         """
         if bool(description.vocabulary) != bool(self.split.vocabulary):
             raise ValueError(f"the network reads {description.reads}, not {self.split.reads}")
@@ -46,7 +46,7 @@ class Packed:
 
 
 def fit_pictures(images: Tensor, description: Description) -> Tensor:
-    """Pictures (N, C, H, W) uint8 in the channels and the size that a network takes, as `prepare` would make them."""
+    """Images (N, C, H, W) uint8 in the channels and the size that a network takes, as `prepare` would make them."""
     if images.shape[1] > description.channels:
         grey = (images * torch.tensor(_GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
         images = grey.round().to(torch.uint8)

@@ -23,7 +23,7 @@ def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: li
 
 
 def load_texts(folder: Path) -> list[str] | None:
-    """The texts of a packed split as they were; None of one that holds pictures.
+    """The texts of a packed split as they were; None of one that holds images.
 
     Raises:
         GraftError: they cannot be read.
@@ -33,12 +33,12 @@ def load_texts(folder: Path) -> list[str] | None:
     try:
         texts: list[str] = json.loads((folder / RAW).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GraftError(f"{folder}: no texts: {error}", "Run `dvc repro prepare` to make it anew.") from None
+        raise GraftError(f"{folder}: no texts: {error}", "Run `dvc repro prepare` to make it again.") from None
     return texts
 
 
 def load_split(folder: Path) -> Split:
-    """Read a split as `prepare` packs it; pictures that are too many for memory stay where they are.
+    """Read a split as `prepare` packs it; images that are too many for memory stay where they are.
 
     Raises:
         GraftError: a file is missing or is no such array.
@@ -52,7 +52,9 @@ def load_split(folder: Path) -> Split:
         groups = torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
         vocabulary = vocabulary_size(folder / TOKENIZER) if has_texts else 0
     except (OSError, ValueError) as error:
-        raise GraftError(f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it anew.") from None
+        raise GraftError(
+            f"{folder}: not a packed split: {error}", "Run `dvc repro prepare` to make it again."
+        ) from None
     return Split(images, torch.from_numpy(labels), tuple(classes), groups, vocabulary)
 
 

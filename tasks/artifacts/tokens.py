@@ -1,4 +1,4 @@
-"""Texts as a network reads them: by its own tokenizer, which travels with its weights as the normalisation of pictures.
+"""Texts as a network reads them: by its own tokenizer, which travels with its weights as the normalisation of images.
 
 Legend: N texts, M of them, L tokens.
 """
@@ -19,8 +19,8 @@ from tasks.datasets.text.tokenizer import TOKENIZER, encode, load_tokenizer
 def as_read_by(network: Path, split: Split, packed: Path) -> Split:
     """The split that is packed in `packed` as the network in a folder reads it.
 
-    Pictures are as they were packed, and so are texts for a network without a tokenizer, or with theirs; for another
-    they are cut into tokens anew, as many as that network takes.
+    Images are as they were packed, and so are texts for a network without a tokenizer, or with theirs; for another
+    they are cut into tokens again, as many as that network takes.
 
     Raises:
         GraftError: the tokenizer, or the texts as they were, cannot be read.

@@ -40,7 +40,7 @@ def check_parameters(root: Path, *, knobs: bool = False) -> None:
     """Check every section of the project's `params.yaml`, and with `knobs` those of each strategy.
 
     Raises:
-        GraftError: all faults at once: file, key, value, and what would be valid.
+        GraftError: all problems at once: file, key, value, and what would be valid.
     """
     look_in(root / OWN_STRATEGIES)
     content = load_yaml(root / PARAMS)

@@ -10,7 +10,7 @@ PERMANENT_FAULT = 2
 """Exit code of a stage that met bad data or bad parameters: running it again cannot help."""
 
 TEMPORARY_FAULT = 75
-"""Exit code of a stage whose fault may pass by itself: a connection that broke (EX_TEMPFAIL of sysexits.h)."""
+"""Exit code of a stage whose problem may pass by itself: a connection that broke (EX_TEMPFAIL of sysexits.h)."""
 OUT_OF_MEMORY = 71
 """Exit code of a stage that ran out of memory, of the machine or of the GPU (EX_OSERR of sysexits.h)."""
 
@@ -25,7 +25,7 @@ OF_THE_DISK = {
 
 
 def of_the_disk(error: BaseException) -> str:
-    """What to do about a file that could not be read or written; empty for any other fault."""
+    """What to do about a file that could not be read or written; empty for any other problem."""
     words = (os.strerror(errno.ENOSPC), "disk is full")  # all that safetensors and torch say, and SQLite
     number = errno.ENOSPC if any(each in str(error) for each in words) else getattr(error, "errno", None)
     return OF_THE_DISK.get(number or 0, "")

@@ -1,4 +1,4 @@
-"""Write beside and rename, so that nobody ever sees half a file."""
+"""Write next to and rename, so that nobody ever sees half a file."""
 
 import json
 import os

@@ -36,7 +36,7 @@ class LocalServer:
     Attributes:
         name: as people call it.
         command: starts it, in the foreground.
-        environment: of its process, beside ours; None removes a variable.
+        environment: of its process, next to ours; None removes a variable.
         host: where it listens.
         port: where it listens.
         health: path of a page that answers with 200 once it is up.

@@ -1,6 +1,6 @@
-"""`graft data add`: take a folder, a file or a torchvision data set into `data/`, if it has no fault, and version it.
+"""`graft data add`: take a folder, a file or a torchvision data set into `data/`, if it has no problem, and version it.
 
-It is fetched into a folder beside and checked there, so that nobody ever sees half of it in `data/`.
+It is fetched into a folder next to and checked there, so that nobody ever sees half of it in `data/`.
 """
 
 import shutil
@@ -37,7 +37,7 @@ class Card:
     parts: dict[str, PartLook]
     """By name: source, pool, test; those that are there."""
     short_of_labels: list[str]
-    """Classes that have fewer pictures than the label budgets of params.yaml ask for."""
+    """Classes that have fewer images than the label budgets of params.yaml ask for."""
 
 
 def add(root: Path, role: Role, origin: str, *, downloads: Path | None = None, on_line: OnLine) -> Card:
@@ -46,7 +46,8 @@ def add(root: Path, role: Role, origin: str, *, downloads: Path | None = None, o
     `origin` is a folder, a file, or `torchvision:NAME`; `downloads` is where torchvision looks for its files first.
 
     Raises:
-        GraftError: it cannot be had, has faults (all of them), or something is there already. data/ is then as before.
+        GraftError: it is not available, has problems (all of them), or something is there already. data/ is then as
+        before.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     place = Path(getattr(settings, role))
@@ -71,7 +72,7 @@ def card_of(root: Path) -> Card:
     """A look at the data that is there.
 
     Raises:
-        GraftError: it has faults, or there is none.
+        GraftError: it has problems, or there is none.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     card = _card(root, settings, {})
@@ -87,7 +88,7 @@ def _card(root: Path, settings: PrepareSettings, new: dict[Role, Path]) -> Card:
     """A look at the new domains and at those that were there.
 
     Raises:
-        GraftError: faults; all of them.
+        GraftError: problems; all of them.
     """
     roles: tuple[Role, ...] = ("source", "target")
     roots = [*new.values(), root]
@@ -103,7 +104,7 @@ def _card(root: Path, settings: PrepareSettings, new: dict[Role, Path]) -> Card:
 
 
 def _way_out(found: Examined, new: dict[Role, Path]) -> str:
-    what = "Nothing was added: mend" if new else "Mend"
+    what = "Nothing was added: fix" if new else "Mend"
     unreadable = any(fault.kind == "picture" for fault in found.faults)
     return f"{what} these{', or leave them out with prepare.on_error: skip in params.yaml' if unreadable else ''}."
 
@@ -155,7 +156,7 @@ def _put_in_place(root: Path, new: Path, place: Path) -> None:
     shutil.move(new, place)
     try:
         if not commit(root, present_md5(root)):
-            raise RestlessError(f"somebody writes to {root / DATA} while data is added there", "Run again.")
+            raise RestlessError(f"someone writes to {root / DATA} while data is added there", "Run again.")
     except BaseException:
         shutil.rmtree(place if had_data else root / DATA, ignore_errors=True)
         if pointer is None:

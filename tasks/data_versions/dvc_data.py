@@ -81,7 +81,7 @@ def present_md5(root: Path) -> str:
 def commit(root: Path, md5: str) -> bool:
     """What `dvc add data` does, if data/ has that hash and keeps it meanwhile; whether it has.
 
-    DVC's own command records whatever lies there when it looks, which somebody may have changed since it was checked.
+    DVC's own command records whatever lies there when it looks, which someone may have changed since it was checked.
     """
     from dvc.exceptions import CacheLinkError
 
@@ -216,7 +216,7 @@ def _md5_of_file(path: Path) -> str:
 def _require_whole(root: Path, repo: Any) -> None:
     """Compare what came out of the cache with its hashes: DVC itself trusts whatever bytes lie there read-only.
 
-    Damaged files are taken out of the cache, so that they can be pulled or rendered anew.
+    Damaged files are taken out of the cache, so that they can be pulled or rendered again.
     """
     listed = _listed(repo, recorded_md5(root / POINTER))
     recorded = {f"{DATA}/{name}": md5 for name, md5 in listed.items()}
@@ -227,7 +227,7 @@ def _require_whole(root: Path, repo: Any) -> None:
         shutil.rmtree(root / DATA)
         raise GraftError(
             f"DVC's cache holds damaged files for {POINTER}: {_first(damaged)}; they were removed from it",
-            "Run it again to have them pulled or rendered anew.",
+            "Run it again to have them pulled or rendered again.",
         )
 
 
@@ -287,7 +287,7 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
 
 
 def _answers(url: str) -> bool:
-    """Whether somebody listens where a remote lies; of one without a host in its address nobody can tell."""
+    """Whether someone listens where a remote lies; of one without a host in its address nobody can tell."""
     parts = split_address(url)
     port = parts.port or {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}.get(parts.scheme)
     if not parts.hostname or port is None:

@@ -15,7 +15,7 @@ from tasks.data_versions.dvc_data import DATA, POINTER
 NOTE = Path(STATE) / "data.filling"
 """Holds data.dvc as it was before."""
 HALF = Path(STATE) / "data.half"
-"""Where a half-filled data/ is put, until the next one: somebody may have laid something of theirs into it."""
+"""Where a half-filled data/ is put, until the next one: someone may have laid something of theirs into it."""
 
 
 @contextmanager

@@ -15,5 +15,5 @@ def recorded_md5(pointer: Path) -> str:
     outs = load_yaml(pointer).get("outs")
     md5 = outs[0].get("md5") if isinstance(outs, list) and outs and isinstance(outs[0], dict) else None
     if not isinstance(md5, str):
-        raise GraftError(f"{pointer}: records no data: outs[0].md5 is missing", "`dvc add data` writes it anew.")
+        raise GraftError(f"{pointer}: records no data: outs[0].md5 is missing", "`dvc add data` writes it again.")
     return md5

@@ -1,4 +1,4 @@
-"""New data: what was put into `data/`, or what its origin holds now. It is versioned if the check finds no fault.
+"""New data: what was put into `data/`, or what its origin holds now. It is versioned if the check finds no problem.
 
 The origin of an imported `data/` (`dvc import`, `dvc import-url`) is a folder, a bucket or another repository; data.dvc
 says which.
@@ -22,7 +22,7 @@ def take_in(root: Path, on_line: OnLine | None = None) -> DataVersion:
     """Version new data, if there is any; `on_line` gets a line before each thing that takes time.
 
     Raises:
-        DataRefused: it has faults, all of which are named.
+        DataRefused: it has problems, all of which are named.
         GraftError: there is no data, or DVC cannot read, fetch or write it.
     """
     say = on_line or (lambda _line: None)
@@ -36,14 +36,16 @@ def refuse_faults(root: Path, what_became: str) -> None:
     """Check `data/` with the label budget of `params.yaml`.
 
     Raises:
-        DataRefused: it has faults; ends with `what_became` of it.
+        DataRefused: it has problems; ends with `what_became` of it.
     """
     if faults := data_faults(root):
-        raise DataRefused(["the new data is refused:", *faults], f"{what_became} `graft data check` tells all faults.")
+        raise DataRefused(
+            ["the new data is refused:", *faults], f"{what_became} `graft data check` tells all problems."
+        )
 
 
 def data_faults(root: Path) -> list[str]:
-    """All that is wrong with `data/`, a line a fault.
+    """All that is wrong with `data/`, a line a problem.
 
     Raises:
         GraftError: params.yaml cannot be used.
@@ -69,12 +71,12 @@ def _fetch_news(root: Path) -> None:
         update_import(root)
     except GraftError as error:
         raise AwayError(
-            [f"data's origin cannot be had: {problem}" for problem in error.problems], error.hint
+            [f"data's origin is not available: {problem}" for problem in error.problems], error.hint
         ) from error
 
 
 def _update(root: Path, say: OnLine) -> DataVersion:
-    """Fetch what the origin holds now; faulty data goes and what was there comes back."""
+    """Fetch what the origin holds now; invalid data goes and what was there comes back."""
     if not (root / "data").exists():
         version_data(root, on_line=say)
     elif isinstance(changed := compare(root), Changes):

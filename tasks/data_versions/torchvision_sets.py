@@ -1,6 +1,6 @@
 """Data sets by their names in torchvision: downloaded by it, and written in a layout that the project reads.
 
-Pictures of one size go into arrays (NPZ), others into JPEG files of nearly no loss in SPLIT/CLASS/.
+Images of one size go into arrays (NPZ), others into JPEG files of nearly no loss in SPLIT/CLASS/.
 """
 
 import inspect
@@ -20,13 +20,13 @@ from tasks.settings.yaml_sections import suggest
 PREFIX = "torchvision:"
 TRAIN, TEST = "train", "test"
 MOST_BYTES = MOST_ARRAY
-"""Of a split's pictures, for arrays: larger ones are not read again."""
+"""Of a split's images, for arrays: larger ones are not read again."""
 QUALITY = 95
 _NO_SETS = {"ImageFolder", "DatasetFolder", "VisionDataset"}
 
 
 class _UnlikeError(Exception):
-    """Pictures of several sizes, or too many, for an array."""
+    """Images of several sizes, or too many, for an array."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Split:
     """A split of a data set."""
 
     pictures: Any
-    """A sequence of (PIL picture, label)."""
+    """A sequence of (PIL image, label)."""
     classes: list[str]
 
 
@@ -54,14 +54,14 @@ def write(name: str, folder: Path, root: Path, on_line: OnLine) -> None:
     """Write the data set `name` into the new `folder`; torchvision keeps its own files in `root`.
 
     Raises:
-        GraftError: there is none of that name, it cannot be downloaded, or it has no pictures with one class each.
+        GraftError: there is none of that name, it cannot be downloaded, or it has no images with one class each.
     """
     if name not in names():
         raise GraftError(f"{PREFIX}{name}: torchvision has no such data set; {suggest(name, names())}")
     on_line(f"having torchvision fetch {name}")
     root.mkdir(parents=True, exist_ok=True)
     splits = _open(name, root)
-    on_line(f"writing {', '.join(f'{len(split.pictures):,} ({key})' for key, split in splits.items())} pictures")
+    on_line(f"writing {', '.join(f'{len(split.pictures):,} ({key})' for key, split in splits.items())} images")
     try:
         arrays = {key: _gather(name, split) for key, split in splits.items()}
     except _UnlikeError:
@@ -100,7 +100,7 @@ def _construct(name: str, kind: Any, given: dict[str, Any]) -> Any:
         raise GraftError(f"{PREFIX}{name} needs more than its name: {_short(error)}") from None
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a mirror that fails raises RuntimeError
         raise AwayError(
-            f"{PREFIX}{name} cannot be had: {_short(error)}",
+            f"{PREFIX}{name} is not available: {_short(error)}",
             f"Run it again with a network, or put torchvision's own files into {given.get('root')} yourself.",
         ) from None
     except Exception as error:  # whatever a damaged file makes its reader raise
@@ -120,7 +120,7 @@ def _classes(name: str, found: Any) -> list[str]:
 
 
 def _pairs(name: str, found: Any) -> Iterator[tuple[Image.Image, int]]:
-    """Every picture with its label.
+    """Every image with its label.
 
     Raises:
         GraftError: it has something else.
@@ -130,9 +130,9 @@ def _pairs(name: str, found: Any) -> Iterator[tuple[Image.Image, int]]:
             picture, label = found[index]
             label = int(label)
         except (TypeError, ValueError):
-            raise GraftError(f"{PREFIX}{name} has no pictures with one class each") from None
+            raise GraftError(f"{PREFIX}{name} has no images with one class each") from None
         if not isinstance(picture, Image.Image):
-            raise GraftError(f"{PREFIX}{name} has no pictures but {type(picture).__name__}s")
+            raise GraftError(f"{PREFIX}{name} has no images but {type(picture).__name__}s")
         yield picture, label
 
 

@@ -40,11 +40,11 @@ OnLine = Callable[[str], None]
 
 
 class DataRefused(GraftError):  # noqa: N818  (named for what is read in a log)
-    """New data that has faults; what data.dvc records stays as it was."""
+    """New data that has problems; what data.dvc records stays as it was."""
 
 
 class RestlessError(GraftError):
-    """Somebody writes to data/ all the time."""
+    """Someone writes to data/ all the time."""
 
     ends_with = PASSING_FAULT
 
@@ -97,7 +97,7 @@ def version_data(
     """
     say = on_line or (lambda _line: None)
     if take_back(root):
-        say(f"data/ was left half-filled by a run that was killed (now in {HALF}); it is fetched anew")
+        say(f"data/ was left half-filled by a run that was killed (now in {HALF}); it is fetched again")
     for _ in range(ATTEMPTS):
         if found := _version(root, update, say, check):
             return found
@@ -129,7 +129,7 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
     """Have the demo in a project without data: render it, version it, and mark data.dvc as the demo's.
 
     Raises:
-        GraftError: the project has other data, or the recorded demo cannot be had (see `version_data`).
+        GraftError: the project has other data, or the recorded demo is not available (see `version_data`).
     """
     from tasks.datasets.demo.digits import make_demo
 
@@ -144,7 +144,7 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
     make_demo(root / DATA, on_line)
     md5 = present_md5(root)
     if not commit(root, md5):
-        raise RestlessError(f"somebody writes to {root / DATA} while the demo is made there", "Run again.")
+        raise RestlessError(f"someone writes to {root / DATA} while the demo is made there", "Run again.")
     write_text(root / POINTER, (root / POINTER).read_text(encoding="utf-8") + f"meta:\n  demo: {md5}\n")
     return DataVersion(md5, "made")
 
@@ -181,7 +181,7 @@ def _is_demo(root: Path) -> bool:
 
 
 def _make_demo(root: Path, expected: str, say: OnLine) -> None:
-    """Render the demo beside data/; only if it is the recorded one it becomes data/ and goes into the cache."""
+    """Render the demo next to data/; only if it is the recorded one it becomes data/ and goes into the cache."""
     from tasks.datasets.demo.digits import make_demo
 
     beside = root / f".{DATA}.demo"

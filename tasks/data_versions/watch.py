@@ -56,7 +56,7 @@ class Watch:
         """A run has ended, that found the data as `before` and left it as `after`.
 
         What changed while it worked is looked at by another run, unless the data was refused: news of an import is put
-        back then. After a fault that may pass it is due again, ever later.
+        back then. After a problem that may pass it is due again, ever later.
         """
         if exit_code in (0, PERMANENT_FAULT):
             self._handled = after if exit_code else before
@@ -83,7 +83,7 @@ class Look:
     def fingerprint(self) -> str:
         """A hash of names, sizes and times of files, and of what an origin elsewhere said when it was last asked.
 
-        Of data.dvc it is what it says: DVC writes it anew whenever an import is asked for news.
+        Of data.dvc it is what it says: DVC writes it again whenever an import is asked for news.
         """
         hasher = hashlib.sha256(self._ask().encode())
         with suppress(FileNotFoundError):

@@ -1,6 +1,6 @@
 """The data card: what a run's data is, in numbers and in a contact sheet.
 
-Legend: N pictures, C channels, H W height and width, K classes.
+Legend: N images, C channels, H W height and width, K classes.
 """
 
 import math
@@ -41,11 +41,11 @@ def describe_part(
         labels: (N,) int64.
         classes: names of the K classes.
         sizes: (N, 2) height and width before resizing.
-        digests: of each picture's pixels before resizing; equal ones are duplicates.
+        digests: of each image's pixels before resizing; equal ones are duplicates.
 
     Returns:
         n; image_size, the median raw [h, w], with image_size_min and _max; channels, as packed; classes, name to
-        count; duplicates, how many pictures repeat an earlier one; mean and std of each channel in [0, 1].
+        count; duplicates, how many images repeat an earlier one; mean and std of each channel in [0, 1].
     """
     counts = np.bincount(labels, minlength=len(classes))
     mean, std = _channel_statistics(images)
@@ -81,15 +81,15 @@ def _channel_statistics(images: np.ndarray | NpyReader) -> tuple[list[float], li
 
 
 def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], per_class: int = 10) -> np.ndarray:
-    """A row of pictures for each class: (H, W) uint8 for grey pictures, (H, W, 3) for colour.
+    """A row of images for each class: (H, W) uint8 for grey images, (H, W, 3) for colour.
 
-    The pictures of a class are taken evenly from all of it, so the same ones every time. A grey line parts them.
+    The images of a class are taken evenly from all of it, so the same ones every time. A grey line parts them.
 
     Args:
         images: (N, C, h, w) uint8.
         labels: (N,) index into `classes`.
         classes: names of the K classes, top to bottom.
-        per_class: pictures in a row; the rest of the row stays empty if a class has fewer.
+        per_class: images in a row; the rest of the row stays empty if a class has fewer.
     """
     channels, height, width = images.shape[1:]
     sheet = np.full((channels, len(classes) * (height + 1) + 1, per_class * (width + 1) + 1), 128, dtype=np.uint8)
@@ -101,7 +101,7 @@ def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 
 
 def shown_of_class(labels: np.ndarray, label: int, most: int = 10) -> np.ndarray:
-    """Which pictures of a class, by labels (N,), its row of a contact sheet shows: taken evenly from all of them."""
+    """Which images of a class, by labels (N,), its row of a contact sheet shows: taken evenly from all of them."""
     members = np.flatnonzero(labels == label)
     shown = min(most, len(members))
     return members[np.arange(shown) * len(members) // max(1, shown)]

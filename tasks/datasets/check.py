@@ -1,6 +1,6 @@
-"""All that is wrong with the data, found in one pass: every picture or text is read once, every fault is told.
+"""All that is wrong with the data, found in one pass: every image or text is read once, every problem is told.
 
-The prepare stage takes the decoded pictures from the same pass; `graft data check` only looks.
+The prepare stage takes the decoded images from the same pass; `graft data check` only looks.
 """
 
 import os
@@ -25,14 +25,14 @@ from tasks.datasets.text.digest import text_digest
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 
 SHOWN = 20
-"""Faults of a kind that are listed; the rest are counted."""
+"""Problems of a kind that are listed; the rest are counted."""
 _CHUNK = 64
 
 Keep = Callable[[int, Image.Image], None]
-"""Takes the picture of an index; called from several threads, once for each index."""
+"""Takes the image of an index; called from several threads, once for each index."""
 
 Keeper = Callable[[str, int], Keep]
-"""Asked, before a part of so many pictures is decoded, for the function that takes them."""
+"""Asked, before a part of so many images is decoded, for the function that takes them."""
 
 
 class Budget(NamedTuple):
@@ -42,30 +42,30 @@ class Budget(NamedTuple):
     """The largest number that is asked for; 0 where only `all` is."""
     validation_per_class: int
     of_all: float | None = None
-    """The share that `all` holds out to choose by; None where it is not asked for."""
+    """The share that `all` holds out for validation; None where it is not asked for."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a part's pictures or texts: source (the source's), pool (the target's for training), or test."""
+    """What is known of a part's images or texts: source (the source's), pool (the target's for training), or test."""
 
     domain: Domain
     names: list[str]
     labels: np.ndarray
     """(N,) int64, an index into the domain's classes."""
     digests: list[bytes]
-    """Of each picture's pixels or each text's words; empty for one that cannot be read."""
+    """Of each image's pixels or each text's words; empty for one that cannot be read."""
     sizes: np.ndarray
-    """(N, 2) height and width of each picture before it is resized; (N, 1) characters of each text."""
+    """(N, 2) height and width of each image before it is resized; (N, 1) characters of each text."""
     rows: np.ndarray
-    """(N,) the place of each among the pictures that were decoded with it, the `index` that `Keep` was given."""
+    """(N,) the place of each among the images that were decoded with it, the `index` that `Keep` was given."""
     groups: list[str] | None
     """What each belongs to, if that was asked for."""
     texts: list[str] | None = None
     """The texts, if it holds any."""
 
     def take(self, chosen: np.ndarray) -> "Part":
-        """The pictures where `chosen` (N,) bool is true."""
+        """The images where `chosen` (N,) bool is true."""
         places = np.flatnonzero(chosen)
         return Part(
             self.domain,
@@ -81,19 +81,19 @@ class Part:
 
 @dataclass
 class Examined:
-    """What a look at all pictures gave."""
+    """What a look at all images gave."""
 
     parts: dict[str, Part] = field(default_factory=dict)
     """By name: source, pool, test; those that could be opened."""
     has_made_test: bool = False
-    """Whether the target came without a test split, so that a share of its pictures became the test part."""
+    """Whether the target came without a test split, so that a share of its images became the test part."""
     faults: list[Fault] = field(default_factory=list)
     skipped: dict[str, list[Fault]] = field(default_factory=dict)
-    """By what was decoded together (source, pool, test): pictures that cannot be read and were to be left out."""
+    """By what was decoded together (source, pool, test): images that cannot be read and were to be left out."""
 
 
 def check_data(project: Path, settings: PrepareSettings, budget: Budget | None = None) -> list[Fault]:
-    """Every fault of the data: layouts, pictures, classes, leaks, and too few labels for `budget` (None: not asked).
+    """Every problem of the data: layouts, images, classes, leaks, and too few labels for `budget` (None: not asked).
 
     Raises:
         GraftError: `settings` name folders outside the project's data folder.
@@ -102,7 +102,7 @@ def check_data(project: Path, settings: PrepareSettings, budget: Budget | None =
 
 
 def summarise(faults: list[Fault]) -> list[str]:
-    """A line a fault, faults of a kind together; of each kind the first 20 and how many more there are."""
+    """A line a problem, problems of a kind together; of each kind the first 20 and how many more there are."""
     lines: list[str] = []
     for kind, group in groupby(sorted(faults, key=lambda fault: fault.kind), key=lambda fault: fault.kind):
         same = list(group)
@@ -119,10 +119,10 @@ def examine(
     keeper: Keeper | None = None,
     places: Mapping[str, Path | None] | None = None,
 ) -> Examined:
-    """Open both domains, decode every picture, find every fault.
+    """Open both domains, decode every image, find every problem.
 
     `places` says of a domain (source, target) in which folder its path lies, if that is not the project's; None: it is
-    not there yet, which is then no fault.
+    not there yet, which is then no problem.
 
     Raises:
         GraftError: `settings` name folders outside the project's data folder.
@@ -140,16 +140,16 @@ def examine(
 
 
 def raw_test_pictures(project: Path, settings: PrepareSettings) -> Iterator[Image.Image]:
-    """The pictures of the test part as they were before they were packed, in packed order.
+    """The images of the test part as they were before they were packed, in packed order.
 
     Raises:
-        GraftError: the data has faults.
+        GraftError: the data has problems.
     """
     target = _open_target(project, settings)
     found = Examined(faults=list(target.faults))
     _add_target(found, target, settings, None)
     if found.faults or "test" not in found.parts:
-        raise GraftError(summarise(found.faults) or f"{settings.target}: no test pictures")
+        raise GraftError(summarise(found.faults) or f"{settings.target}: no test images")
     pictures = target.splits[TRAIN if found.has_made_test else TEST]
     assert isinstance(pictures, Pictures)
     return (pictures.read(row, settings.channels) for row in found.parts["test"].rows)
@@ -254,7 +254,7 @@ def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
 
 
 def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
-    """Decode every picture, in threads (Pillow decodes outside Python's lock); give each to `keep`, or tell why not."""
+    """Decode every image, in threads (Pillow decodes outside Python's lock); give each to `keep`, or tell why not."""
     n = len(pictures)
     sizes, rows = np.zeros((n, 2), dtype=np.int64), np.arange(n)
     part = Part(domain, pictures.names, pictures.labels, [b""] * n, sizes, rows, pictures.groups)
@@ -277,7 +277,7 @@ def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tu
 
 
 def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
-    """For each picture the first one that it may not be parted from: equal ones, and those of its group."""
+    """For each image the first one that it may not be parted from: equal ones, and those of its group."""
     leader = list(range(len(digests)))
 
     def find(place: int) -> int:
@@ -296,9 +296,9 @@ def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
 def hold_out(
     labels: np.ndarray, leaders: list[int], fraction: float, seed: int, barred: Collection[int] = ()
 ) -> np.ndarray:
-    """Which pictures (N,) bool become the test split: `fraction` of each class, drawn by `seed` from all not `barred`.
+    """Which images (N,) bool become the test split: `fraction` of each class, drawn by `seed` from all not `barred`.
 
-    Pictures of one leader (see `together`) stay together, so that the split makes no leak; they count as of the class
+    Images of one leader (see `together`) stay together, so that the split makes no leak; they count as of the class
     of the first. A class keeps at least one of them on either side if it can.
     """
     random = np.random.RandomState(seed)
@@ -329,7 +329,7 @@ def _groups_of_source(found: Examined, settings: PrepareSettings) -> set[str]:
 
 
 def _leaks(parts: dict[str, Part], of_source: set[str]) -> Iterator[Fault]:
-    """The same picture or text among those that train, of either domain, and those that test; or the same group."""
+    """The same image or text among those that train, of either domain, and those that test; or the same group."""
     if "test" not in parts:
         return
     of_pool = set(parts["pool"].groups or ()) if "pool" in parts else set()

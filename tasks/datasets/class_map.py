@@ -38,9 +38,9 @@ def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]
 
 
 def rename_classes(source: Domain, names: dict[str, str], target_classes: list[str]) -> None:
-    """Call the source's classes by the target's names; several may become one. What does not exist is a fault."""
+    """Call the source's classes by the target's names; several may become one. What does not exist is a problem."""
     if not source.classes or not target_classes:
-        return  # one of the two could not be opened, which is a fault already
+        return  # one of the two could not be opened, which is a problem already
     for name in sorted(names.keys() - set(source.classes)):
         source.faults.append(Fault("class", KEY, f"the source has no class {name!r}; it has {_some(source.classes)}"))
     for name in sorted(set(names.values()) - set(target_classes)):

@@ -4,15 +4,15 @@ Together they keep a check, and stage `prepare`, below 2 GB of memory, whatever 
 """
 
 MOST_PIXELS = 1 << 26
-"""Of a picture, 8,192 x 8,192: four bytes each while it is decoded, a few copies on the way; the largest cameras have
+"""Of an image, 8,192 x 8,192: four bytes each while it is decoded, a few copies on the way; the largest cameras have
 as many."""
 
 LARGE_PIXELS = 1 << 22
-"""Of a picture that is decoded alone, while the others wait: 17 MB a copy. Smaller ones are decoded at once."""
+"""Of an image that is decoded alone, while the others wait: 17 MB a copy. Smaller ones are decoded at once."""
 
 MOST_ARRAY = 1 << 29
 """Bytes of an array in an NPZ or IDX file, 512 MB: it lies in memory as a whole, and three or four of them may at once.
-Folders, tables and Parquet are read picture by picture, and may be as large as the disk."""
+Folders, tables and Parquet are read image by image, and may be as large as the disk."""
 
 MOST_PICTURES = 1 << 21
 """Of a split, two million: name, label and digest of each are kept, about 500 bytes."""

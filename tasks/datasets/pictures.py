@@ -1,4 +1,4 @@
-"""One picture: decode it, make it grey or colour, resize it. Whatever is wrong with it is one kind of error."""
+"""One image: decode it, make it grey or colour, resize it. Whatever is wrong with it is one kind of error."""
 
 import hashlib
 import threading
@@ -14,19 +14,19 @@ from tasks.datasets.limits import LARGE_PIXELS, MOST_PIXELS
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of TIFF
 _ONE_AT_A_TIME = threading.Lock()
-"""Held while a large picture is decoded."""
+"""Held while a large image is decoded."""
 _MODES = {1: "L", 3: "RGB"}
 
 
 class UnreadableError(Exception):
-    """A picture that cannot be used; the message says why."""
+    """An image that cannot be used; the message says why."""
 
 
 def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
     """Decode a file of one of `FORMATS`, upright (EXIF), as grey (1 channel) or RGB (3); the first frame of several.
 
     Raises:
-        UnreadableError: not a picture, truncated, damaged, too large, or of a kind without a clear 8-bit meaning.
+        UnreadableError: not an image, truncated, damaged, too large, or of a kind without a clear 8-bit meaning.
     """
     try:
         if isinstance(file, Path) and file.exists() and not file.is_file():
@@ -45,7 +45,7 @@ def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
     except FileNotFoundError:
         raise UnreadableError("does not exist") from None
     except UnidentifiedImageError:
-        raise UnreadableError(f"not a picture ({', '.join(FORMATS)})") from None
+        raise UnreadableError(f"not an image ({', '.join(FORMATS)})") from None
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
         raise UnreadableError(f"cannot be decoded, so truncated or damaged: {error}") from None
 
@@ -83,7 +83,7 @@ def _negative(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: int) -> np.ndarray:
-    """A grey or RGB picture stretched to (C, size, size) uint8."""
+    """A grey or RGB image stretched to (C, size, size) uint8."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BICUBIC)
     pixels = np.asarray(image)

@@ -1,6 +1,6 @@
 """What a data card in the terminal tells, from one look at the raw data: counts, sizes, duplicates, some examples.
 
-Legend: N pictures, C channels, H W height and width, K classes.
+Legend: N images, C channels, H W height and width, K classes.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ SHEETS = Path(".graft/cards")
 """Where contact sheets are written, a PNG for each part."""
 PER_CLASS = 10
 LARGEST = 96
-"""Pixels of a picture on a contact sheet."""
+"""Pixels of an image on a contact sheet."""
 MOST_CLASSES = 50
 """Classes on a contact sheet."""
 
@@ -32,12 +32,12 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class PictureLook:
-    """What the pictures of a part are like."""
+    """What the images of a part are like."""
 
     sizes: tuple[Size, Size, Size]
     """The smallest, the median and the largest, each of widths and heights by themselves."""
     has_colour: bool
-    """Whether any picture of the contact sheet has."""
+    """Whether any image of the contact sheet has."""
     pictures: np.ndarray
     """(M, C, H, W) uint8: some of each class, as they will be packed but at most `LARGEST` pixels wide."""
     labels: np.ndarray
@@ -62,28 +62,28 @@ class PartLook:
     layout: str
     split: Literal["all", "given", "held out"]
     classes: dict[str, int]
-    """How many pictures or texts each class has."""
+    """How many images or texts each class has."""
     duplicates: int
-    """Pictures or texts that repeat an earlier one."""
+    """Images or texts that repeat an earlier one."""
     ignored: int
     """Files of the domain that are nobody's data."""
     skipped: int
-    """Pictures or texts that cannot be read and are left out."""
+    """Images or texts that cannot be read and are left out."""
     content: PictureLook | TextLook
 
     @property
     def n(self) -> int:
-        """How many pictures or texts it has."""
+        """How many images or texts it has."""
         return sum(self.classes.values())
 
 
 def look(found: Examined, settings: PrepareSettings) -> dict[str, PartLook]:
-    """Each part of data without faults, by name: source, pool, test; those that are there."""
+    """Each part of data without problems, by name: source, pool, test; those that are there."""
     return {name: _look_at(found, name, part, settings) for name, part in found.parts.items()}
 
 
 def save_sheets(root: Path, parts: dict[str, PartLook]) -> list[Path]:
-    """Write the contact sheet of each part that has pictures beside the project's state; the paths of the files."""
+    """Write the contact sheet of each part that has images next to the project's state; the paths of the files."""
     paths = []
     for name, part in parts.items():
         if isinstance(part.content, PictureLook):
@@ -133,7 +133,7 @@ def _at_pictures(part: Part, split: Pictures, settings: PrepareSettings) -> Pict
 
 
 def _some_of_each(labels: np.ndarray, classes: int) -> Iterator[int]:
-    """Places of up to `PER_CLASS` pictures of each class, taken evenly from all of it."""
+    """Places of up to `PER_CLASS` images of each class, taken evenly from all of it."""
     for label in range(min(classes, MOST_CLASSES)):
         members = np.flatnonzero(labels == label)
         shown = min(PER_CLASS, len(members))

@@ -66,9 +66,9 @@ class StageFailed(GraftError):  # noqa: N818  (named for what is read in a log)
 
     Attributes:
         name: the stage.
-        exit_code: of its command; negative for the signal that ended it; None if the fault is not the command's.
+        exit_code: of its command; negative for the signal that ended it; None if the problem is not the command's.
         tail: the last lines of its output.
-        fault: of which kind it is.
+        problem: of which kind it is.
     """
 
     def __init__(self, name: str, reason: str, *, fault: Fault, exit_code: int | None = None, tail: str = "") -> None:
@@ -104,7 +104,7 @@ class Executor:
         self._killing = False
 
     def execute(self, name: str, held: Held, retries: int | None = None) -> Outcome:
-        """Bring a changed stage up to date; run it again after a fault that may pass, later or with less memory.
+        """Bring a changed stage up to date; run it again after a problem that may pass, later or with less memory.
 
         Args:
             name: the stage.
@@ -245,7 +245,7 @@ def _why(failure: StageFailed, again: Again) -> str:
 
 
 def kind(error: GraftError | OSError) -> Fault:
-    """Of a fault that is not the command's. Changed data may pass, but not while this run goes on."""
+    """Of a problem that is not the command's. Changed data may pass, but not while this run goes on."""
     if isinstance(error, SourceChangedError):
         return "unknown"
     return "passing" if isinstance(error, TransientError) else "permanent"

@@ -1,6 +1,6 @@
 """One run at a time in a repository: whoever comes second waits its turn, or is told who works there.
 
-DVC's own locks keep single steps apart. Two whole runs beside each other would still do the same work twice, and stop
+DVC's own locks keep single steps apart. Two whole runs next to each other would still do the same work twice, and stop
 each other's stages in between.
 """
 

@@ -1,4 +1,4 @@
-"""Which faults of a stage may pass, and when it is run again.
+"""Which problems of a stage may pass, and when it is run again.
 
 A stage says by its exit code what it knows (`tasks.common.errors`): bad data and bad parameters stay bad, a
 connection may be there again in a moment, and what does not fit into the memory may fit in smaller parts. Any other
@@ -30,7 +30,7 @@ def once_more(fault: Fault, failures: int, parts: int, retries: int | None) -> A
     """What to do after a failure; None: leave it at that.
 
     Args:
-        fault: its kind.
+        problem: its kind.
         failures: how many there have been, this one included.
         parts: into which batches were divided when it happened.
         retries: of the stage's `meta`.

@@ -28,7 +28,7 @@ class Job:
         self._executor, self._held, self._retries = executor, held, node.needs.retries
 
     def __call__(self) -> Outcome:
-        """Run it, and again after a fault that may pass.
+        """Run it, and again after a problem that may pass.
 
         Raises:
             StageFailed: it failed, for good.
@@ -110,7 +110,7 @@ class Schedule:
         """
         try:
             self._loop()
-        except BaseException:  # Ctrl-C, or a fault of ours: leave nothing running
+        except BaseException:  # Ctrl-C, or a problem of ours: leave nothing running
             self._executor.stop()
             while self._held:
                 self._give_back(self._landed.get()[0])

@@ -29,7 +29,7 @@ class Answers:
     image_size: int = 32
     channels: int = 3
     flip: bool = True
-    """Whether a mirrored picture is still one of its class."""
+    """Whether a mirrored image is still one of its class."""
     labels: tuple[int | str, ...] = (1, 5, 10)
     """Label budgets."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -62,7 +62,7 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 
 def _training(answers: Answers) -> Iterator[Edit]:
-    """Augmentation for pictures of any kind (the demo's is for digits), none for texts alone. Large networks get a
+    """Augmentation for images of any kind (the demo's is for digits), none for texts alone. Large networks get a
     smaller budget, transformers learn in smaller steps, and both have threads for the stages that nothing runs beside.
     """
     if answers.backbone.startswith(TEXT):

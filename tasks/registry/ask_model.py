@@ -1,4 +1,4 @@
-"""Let a registered model answer for a folder of pictures, or a file of texts, in a process of its own.
+"""Let a registered model answer for a folder of images, or a file of texts, in a process of its own.
 
     python -P tasks/registry/ask_model.py models:/NAME/VERSION FOLDER_OR_FILE ANSWERS.json
 
@@ -14,7 +14,7 @@ import pandas as pd  # type: ignore[import-untyped]
 
 
 def answer(model_uri: str, asked: Path) -> dict[str, list[float]]:
-    """Probabilities by class: a value for each picture of the folder, in the order of their names, or for each text of
+    """Probabilities by class: a value for each image of the folder, in the order of their names, or for each text of
     the JSON file."""
     if asked.is_dir():
         rows = pd.DataFrame({"picture": [path.read_bytes() for path in sorted(asked.iterdir())]})

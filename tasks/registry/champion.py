@@ -1,6 +1,6 @@
 """The present champion's score on the present test set: as recorded, or measured now if the test set is another.
 
-Where the test split was drawn anew from the same data, the champion may have learned from pictures that test it now.
+Where the test split was drawn again from the same data, the champion may have learned from images that test it now.
 That can only make it harder to replace.
 """
 
@@ -46,7 +46,7 @@ def standing(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome,
 
 
 def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome) -> dict[str, float]:
-    """Let the champion answer for the raw test pictures or texts and score it as the evaluation scores trials.
+    """Let the champion answer for the raw test images or texts and score it as the evaluation scores trials.
 
     Raises:
         GraftError: they are not there, or it cannot be loaded, takes none of them, or knows other classes.
@@ -61,9 +61,9 @@ def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome)
     test = load_split(outcome.root / TEST_DATA)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asked = outcome.root / TEST_DATA / RAW  # texts are kept as they were; pictures come from the raw data
+        asked = outcome.root / TEST_DATA / RAW  # texts are kept as they were; images come from the raw data
         if not test.vocabulary:
-            asked = folder / "pictures"
+            asked = folder / "images"
             asked.mkdir()
             write_test_pictures(outcome.root, asked)
         answers = _answers(client.tracking_uri, champion, asked, folder / "answers.json")
@@ -74,7 +74,7 @@ def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome)
 
 
 def _answers(uri: str, champion: "ModelVersion", asked: Path, target: Path) -> dict[str, list[float]]:
-    """What the champion says of the pictures or texts in `asked`: probabilities by class, a value for each."""
+    """What the champion says of the images or texts in `asked`: probabilities by class, a value for each."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}
     environment.pop("PYTHONPATH", None)  # its own code comes with the model
     model = f"models:/{champion.name}/{champion.version}"

@@ -1,8 +1,8 @@
 """Drift: what new data does to the champion, and how far the new target lies from the one that it learned from.
 
 It is told where the champion of before this run was made from other data than this result: its score on the new test
-set, beside the one it had on its own and beside the challenger's, and the domain gap between its label pool and the new
-one. The old pool comes out of DVC's cache; where `dvc gc` has removed it, the gap is left out and said to be.
+set, next to the one it had on its own and next to the challenger's, and the domain gap between its label pool and the
+new one. The old pool comes out of DVC's cache; where `dvc gc` has removed it, the gap is left out and said to be.
 """
 
 import json
@@ -28,7 +28,7 @@ DATA_MD5, TEST_MD5, POOL_MD5 = "dvc.data_md5", "graft.test_md5", "graft.pool_md5
 """Tags of a version: hashes of the raw data that it was made from, of its test set and of its label pool."""
 
 MOST = 2000
-"""Pictures or texts of each pool that are compared."""
+"""Images or texts of each pool that are compared."""
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _signature(description: dict[str, Any]) -> "ModelSignature":
 
 
 def _example(description: dict[str, Any]) -> Any:
-    """A blank picture, or a text: the example shows the form of a request, and nothing of anybody's data."""
+    """A blank image, or a text: the example shows the form of a request, and nothing of anybody's data."""
     import pandas as pd  # type: ignore[import-untyped]
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""The target's test pictures as they were before they were packed: for models that want another size."""
+"""The target's test images as they were before they were packed: for models that want another size."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tasks.tracking.outcome import TEST_DATA
 
 
 def write_test_pictures(root: Path, folder: Path) -> None:
-    """Write the test pictures of the project in `root` as PNG files into `folder`; sorted, they are in packed order.
+    """Write the test images of the project in `root` as PNG files into `folder`; sorted, they are in packed order.
 
     Raises:
         GraftError: the raw data is not there, or is not what build/data was packed from.

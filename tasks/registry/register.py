@@ -150,7 +150,7 @@ def _holder(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | No
 
 
 def _keep_scores(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
-    """Note what the version reached on the test set, and by which metric it was chosen: both may be evaluated anew."""
+    """Note what the version reached on the test set, and by which metric it was chosen: both may be evaluated again."""
     scores = json.dumps(outcome.candidate.test, sort_keys=True)
     for tag, value in {scores_tag(outcome.test_md5): scores, LEAD: outcome.metric}.items():
         if version.tags.get(tag) != value:

@@ -1,7 +1,7 @@
-"""The registered model: bytes of pictures or texts in, label, confidence and probabilities out.
+"""The registered model: bytes of images or texts in, label, confidence and probabilities out.
 
-MLflow keeps this file itself ("models from code") beside the weights as safetensors, their description as JSON and the
-tokenizer of a model that reads texts, so no pickle is needed to load it. Pictures and texts go through the same
+MLflow keeps this file itself ("models from code") next to the weights as safetensors, their description as JSON and the
+tokenizer of a model that reads texts, so no pickle is needed to load it. Images and texts go through the same
 functions as when the data was prepared.
 """
 
@@ -25,7 +25,7 @@ from tasks.registry.input_column import PICTURE, TEXT
 
 
 class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
-    """A network that takes pictures of any size and mode, or texts of any length."""
+    """A network that takes images of any size and mode, or texts of any length."""
 
     def load_context(self, context: Any) -> None:
         """Rebuild the network, and its tokenizer if it has one, from the files that were registered."""
@@ -34,10 +34,10 @@ class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.tokenizer = load_tokenizer(Path(path)) if path else None
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
-        """Columns label, confidence (the label's probability) and probabilities (by class), a row a picture or text.
+        """Columns label, confidence (the label's probability) and probabilities (by class), a row an image or text.
 
         Raises:
-            GraftError: rows that hold no picture that can be read, or no text; all of them.
+            GraftError: rows that hold no image that can be read, or no text; all of them.
         """
         description = self.network.description
         if self.tokenizer is None:
@@ -57,7 +57,7 @@ class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
 
 def _pictures(contents: Iterable[bytes], description: Description) -> np.ndarray:
-    """Files of pictures as (N, C, H, W) uint8."""
+    """Files of images as (N, C, H, W) uint8."""
     pictures, problems = [], []
     for row, content in enumerate(contents):
         try:

@@ -62,7 +62,7 @@ def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
 
 
 def _misfit(evidence: Evidence) -> list[str]:
-    """Why the source's pictures, or without any the target's, do not fit the normalisation of given weights."""
+    """Why the source's images, or without any the target's, do not fit the normalisation of given weights."""
     found = evidence.pretrained.get("input") or evidence.forecast.get("input") or {"does_not_fit": []}
     return list(found["does_not_fit"])
 
@@ -129,14 +129,14 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "weights_sha256": evidence.weights_sha256,
         "code": code(),
         "versions": versions(),
-        # Sorted: DVC, which says when this page has to be made anew, does not look at the order of keys.
+        # Sorted: DVC, which says when this page has to be made again, does not look at the order of keys.
         "parameters": yaml.safe_dump(dict(evidence.parameters), allow_unicode=True),
     }
 
 
 def things(split: Split) -> str:
     """What a split holds, in the plural."""
-    return "texts" if split.vocabulary else "pictures"
+    return "texts" if split.vocabulary else "images"
 
 
 def _bands(look: dict[str, Look]) -> str:
@@ -164,7 +164,7 @@ def _confusion(evidence: Evidence) -> dict[str, Any]:
 
 
 def _mistakes(evidence: Evidence) -> dict[str, Any]:
-    """Test pictures or texts that the candidate gets wrong, the most confident first."""
+    """Test images or texts that the candidate gets wrong, the most confident first."""
     test, texts = evidence.test, evidence.texts.get("test")
     confidence, predictions = evidence.probabilities[evidence.candidate_index()].max(dim=1)
     wrong = (predictions != test.labels).nonzero().flatten().tolist()

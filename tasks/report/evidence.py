@@ -17,9 +17,9 @@ class Embedding:
     """Features of the candidate's network in two dimensions.
 
     Attributes:
-        places: (N, 2), source pictures first.
-        classes: the class of each of the N pictures, by name.
-        sources: how many of them are source pictures.
+        places: (N, 2), source images first.
+        classes: the class of each of the N images, by name.
+        sources: how many of them are source images.
     """
 
     places: Tensor
@@ -29,7 +29,7 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the report is made from. Legend: M trials, N test pictures, K classes."""
+    """What the report is made from. Legend: M trials, N test images, K classes."""
 
     summary: dict[str, Any]
     """The content of `reports/metrics.json`."""
@@ -45,9 +45,9 @@ class Evidence:
     pool: Split
     test: Split
     texts: Mapping[str, list[str]]
-    """As they were, by part (source, test); nothing of a part that holds pictures."""
+    """As they were, by part (source, test); nothing of a part that holds images."""
     embedding: Embedding | None
-    """None with too few pictures or texts."""
+    """None with too few images or texts."""
     card: dict[str, Any]
     forecast: dict[str, Any]
     """What was expected before the trials ran: build/forecast/forecast.json."""

@@ -1,6 +1,6 @@
-"""Which source pictures or texts a strategy drew often, and which hardly ever.
+"""Which source images or texts a strategy drew often, and which hardly ever.
 
-Legend: S seeds, N source pictures, K classes.
+Legend: S seeds, N source images, K classes.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ from tasks.datasets.text.digest import shortened
 from tasks.report.thumbnails import strip
 
 SHOWN, SHOWN_TEXTS = 100, 12
-"""Pictures in each of the two sheets, or texts in each of the two lists."""
+"""Images in each of the two sheets, or texts in each of the two lists."""
 
 MOST_CLASSES = 12
 
 CARRIED = 0.9
-"""How many of all draws the pictures carry that are counted."""
+"""How many of all draws the images carry that are counted."""
 
 
 @dataclass(frozen=True)
 class ClassShare:
-    """A source class among all pictures, and among the draws."""
+    """A source class among all images, and among the draws."""
 
     name: str
     of_pictures: float
@@ -33,16 +33,16 @@ class ClassShare:
 
 @dataclass(frozen=True)
 class SourceChoice:
-    """What the report shows of a strategy that does not draw all source pictures alike."""
+    """What the report shows of a strategy that does not draw all source images alike."""
 
     strategy: str
     most: str | tuple[str, ...]
-    """The pictures that are drawn most, as the `src` of an image; or the texts."""
+    """The images that are drawn most, as the `src` of an image; or the texts."""
     least: str | tuple[str, ...]
     carrying: float
     """The share of the source that nine draws of ten come from, mean over seeds."""
     classes: tuple[ClassShare, ...]
-    """The classes that are drawn most, in relation to how many pictures they have, first."""
+    """The classes that are drawn most, in relation to how many images they have, first."""
     classes_left_out: int
 
 
@@ -69,13 +69,13 @@ def _shown(places: Tensor, source: Split, texts: Sequence[str] | None) -> str | 
 
 
 def carrying_share(shares: Tensor) -> float:
-    """How many of the pictures, those drawn most, make up `CARRIED` of all draws; shares (N,) sum to 1."""
+    """How many of the images, those drawn most, make up `CARRIED` of all draws; shares (N,) sum to 1."""
     cumulative = shares.sort(descending=True).values.cumsum(dim=0)
     return (int((cumulative < CARRIED - 1e-9).sum()) + 1) / len(shares)
 
 
 def class_shares(shares: Tensor, source: Split) -> list[ClassShare]:
-    """Each class with pictures, those that are drawn more than their number would let expect first.
+    """Each class with images, those that are drawn more than their number would let expect first.
 
     Judged by the shares as they are shown, to a tenth of a percent; classes that look the same go by name.
     """
@@ -93,7 +93,7 @@ def class_shares(shares: Tensor, source: Split) -> list[ClassShare]:
 
 
 def _least(shares: Tensor, order: Tensor) -> Tensor:
-    """The pictures that are drawn least; where many are not drawn at all, some evenly from all of these."""
+    """The images that are drawn least; where many are not drawn at all, some evenly from all of these."""
     never = (shares == 0).nonzero().flatten()
     if len(never) <= SHOWN:
         return order[-SHOWN:].flip(0)

@@ -1,4 +1,4 @@
-"""Pictures inside the page: small ones as data URIs, so that it needs no other file."""
+"""Images inside the page: small ones as data URIs, so that it needs no other file."""
 
 import base64
 import io
@@ -13,20 +13,21 @@ from graft.data.split import Split
 from tasks.datasets.card import contact_sheet, shown_of_class
 
 _LARGEST = 64
-"""Pixels of a picture's side at most: a page of many pictures has to stay small."""
+"""Pixels of an image's side at most: a page of many images has to stay small."""
 
 _CLASSES = 12
 """Rows of a contact sheet at most."""
 
 
 def thumbnail(image: Tensor) -> str:
-    """One picture (C, H, W) uint8, grey or colour, as the `src` of an image."""
+    """One image (C, H, W) uint8, grey or colour, as the `src` of an image."""
     pixels = image.permute(1, 2, 0).numpy()
     return _data_uri(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, side=max(pixels.shape[:2]))
 
 
 def sheet(split: Split) -> str:
-    """The contact sheet of a split as the `src` of an image: a row a class, of the first classes if there are many."""
+    """The contact sheet of a split as the `src` of an image: a row per class, of the first classes if there are
+    many."""
     classes, labels = split.classes[:_CLASSES], split.labels.numpy()
     few = split.take(torch.from_numpy(np.concatenate([shown_of_class(labels, k) for k in range(len(classes))])))
     images = in_memory(few.images).numpy()
@@ -34,7 +35,7 @@ def sheet(split: Split) -> str:
 
 
 def strip(pictures: Split, columns: int = 10) -> str:
-    """Pictures in their order, row by row, as the `src` of an image."""
+    """Images in their order, row by row, as the `src` of an image."""
     rows = np.arange(len(pictures)) // columns
     names = [str(row) for row in range(rows.max() + 1)]
     images = in_memory(pictures.images).numpy()
@@ -42,7 +43,7 @@ def strip(pictures: Split, columns: int = 10) -> str:
 
 
 def _data_uri(pixels: np.ndarray, side: int) -> str:
-    """(H, W) or (H, W, 3) uint8 with pictures of that `side`: small ones as they are, large ones shrunk, as JPEG."""
+    """(H, W) or (H, W, 3) uint8 with images of that `side`: small ones as they are, large ones shrunk, as JPEG."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     kind = "png"
     if side > _LARGEST:

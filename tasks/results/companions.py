@@ -21,7 +21,8 @@ def swept(summary: dict[str, Any]) -> str | None:
 
 
 def depth_sweep(summary: dict[str, Any], strategy: str) -> dict[Labels, dict[int, dict[str, Any]]]:
-    """By labels a class and number of transferred stages, both ascending: the lead metric of a sweep over the depth."""
+    """By labels per class and number of transferred stages, both ascending: the lead metric of a sweep over the
+    depth."""
     found: dict[Labels, dict[int, dict[str, Any]]] = {}
     for labels, companions in summary["companions"].get(strategy, {}).items():
         depths = {int(match[1]): companions[name] for name in companions if (match := _DEPTH.match(name))}
@@ -31,7 +32,7 @@ def depth_sweep(summary: dict[str, Any], strategy: str) -> dict[Labels, dict[int
 
 
 def others(summary: dict[str, Any]) -> dict[tuple[str, str], dict[Labels, dict[str, Any]]]:
-    """By strategy and name, the lead metric by labels a class: companions that are neither oracle nor of a sweep."""
+    """By strategy and name, the lead metric by labels per class: companions that are neither oracle nor of a sweep."""
     found: dict[tuple[str, str], dict[Labels, dict[str, Any]]] = {}
     for strategy, budgets in summary["companions"].items():
         for labels, companions in budgets.items():

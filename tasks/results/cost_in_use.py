@@ -16,7 +16,7 @@ from tasks.results.read import METRICS, read_summary
 from tasks.trials.plan import Entry, read_plan
 
 BATCHES = (1, 64)
-"""Pictures at once: a service answers single ones, a batch job many."""
+"""Images at once: a service answers single ones, a batch job many."""
 _REPEATS = 30
 
 
@@ -29,7 +29,7 @@ class InUse:
     backbone: str
     parameters: int
     multiply_adds: int
-    """For one picture."""
+    """For one image."""
     milliseconds: tuple[float, ...]
     """Median for each of `BATCHES`."""
     accuracy: float | None
@@ -46,7 +46,7 @@ def measure(root: Path) -> list[InUse]:
         raise GraftError("there is no network to measure yet", "Make one: graft run")
     summary = read_summary(root)
     rows = summary["strategies"]
-    torch.set_num_threads(1)  # more only wait for one another with a single picture
+    torch.set_num_threads(1)  # more only wait for one another with a single image
     plan = read_plan(root / "params.yaml")
     found = [_measure("pretrained", root / "build/pretrained", summary["source"]["accuracy"])]
     for name, labels in plan.compared(plan.budget):
@@ -66,7 +66,7 @@ def _measure(name: str, folder: Path, accuracy: float | None) -> InUse:
 
 @torch.inference_mode()
 def _latency(network: Network, batch: int) -> float:
-    """Median milliseconds, the picture's way to the device and back included."""
+    """Median milliseconds, the image's way to the device and back included."""
     device, images = next(network.parameters()).device, network.example(batch).cpu()
     took = []
     for _ in range(_REPEATS):

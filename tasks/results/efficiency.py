@@ -12,17 +12,17 @@ from tasks.trials.plan import BASELINE
 
 @dataclass(frozen=True)
 class Match:
-    """A strategy that is as good, in its mean on test pictures, as the baseline with more labels."""
+    """A strategy that is as good, in its mean on test images, as the baseline with more labels."""
 
     strategy: str
     labels: Labels
-    """The fewest labels a class that suffice for it; 0 for a strategy that needs none."""
+    """The fewest labels per class that suffice for it; 0 for a strategy that needs none."""
     baseline_labels: Labels
-    """The most labels a class with which the baseline is no better."""
+    """The most labels per class with which the baseline is no better."""
 
 
 def score_by_labels(summary: dict[str, Any]) -> dict[str, dict[Labels, dict[str, Any]]]:
-    """The lead metric by strategy, as in the leaderboard, and labels a class; under 0 where none are needed."""
+    """The lead metric by strategy, as in the leaderboard, and labels per class; under 0 where none are needed."""
     rows, metric = budgets(summary), lead(summary)
     return {
         name: {group[name]["labels_per_class"]: group[name][metric] for group in rows.values()}
@@ -50,7 +50,8 @@ def label_efficiency(summary: dict[str, Any]) -> list[Match]:
 
 
 def candidates_match(summary: dict[str, Any]) -> str:
-    """'fine_tune with 5 labels a class is as good as scratch with 10.'; nothing where the candidate saves no label."""
+    """'fine_tune with 5 labels per class is as good as scratch with 10.'; nothing where the candidate saves no
+    label."""
     for match in label_efficiency(summary):
         if match.strategy == summary["candidate"]["strategy"]:
             theirs = match.baseline_labels if match.labels else labels_in_words(match.baseline_labels)

@@ -1,6 +1,6 @@
 """How right the forecast was: its scores against what the trials gained, by sign and by rank correlation.
 
-A cell is a label budget with a seed. Cells are no independent draws (the pictures of a small budget are among those of
+A cell is a label budget with a seed. Cells are no independent draws (the images of a small budget are among those of
 a larger one, and gains shrink as labels grow), so p-values are too small: they tell a clear order from none, no more.
 """
 
@@ -16,7 +16,7 @@ from tasks.results.read import budgets, lead
 from tasks.trials.plan import BASELINE
 
 Gains = Mapping[tuple[Labels, int], float]
-"""Gain over the baseline, by labels a class and seed."""
+"""Gain over the baseline, by labels per class and seed."""
 
 _FEWEST = 3
 """Values that have an order worth comparing."""
@@ -39,7 +39,7 @@ def score_forecast(forecast: dict[str, Any], gains: Gains) -> dict[str, Any]:
         `n` cells, `gained` of them with a gain above zero; `right_sign`, in how many the lift of the probe has the sign
         of the gain (always saying 'it helps' is right in `gained` cells); `optimism`, by how much the lift exceeds the
         gain on average; and `rank`, the rank correlation of lift and gain. Other scores are no part of it: LogME and
-        its like compare models on the same pictures, and over label budgets they grow while gains shrink.
+        its like compare models on the same images, and over label budgets they grow while gains shrink.
     """
     cells = [cell for cell in own(forecast)["cells"] if (cell["labels"], cell["seed"]) in gains]
     realised = [gains[cell["labels"], cell["seed"]] for cell in cells]

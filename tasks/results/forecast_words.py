@@ -6,13 +6,13 @@ from tasks.results.words import labels_in_words, listing, percent
 from tasks.settings.forecast import OWN
 
 SMALL_FROM = 1 / 3
-"""Domain error above which the gap is small: two pictures of three or fewer are told apart, where chance tells one of
+"""Domain error above which the gap is small: two images of three or fewer are told apart, where chance tells one of
 two. It is a proxy A-distance of 0.67."""
 
 LARGE_BELOW = 0.1
-"""Domain error below which the gap is large: nearly every picture gives its domain away. A proxy A-distance of 1.6.
+"""Domain error below which the gap is large: nearly every image gives its domain away. A proxy A-distance of 1.6.
 
-Most pairs of picture domains are that far apart and transfer all the same (MNIST, USPS and the demo's digits: 1.8 to
+Most pairs of image domains are that far apart and transfer all the same (MNIST, USPS and the demo's digits: 1.8 to
 2.0). A large gap warns, but it is the lift that decides what to expect."""
 
 MODEST = 0.1
@@ -77,7 +77,7 @@ def warning(forecast: dict[str, Any]) -> str:
 
 
 def _in_words(budgets: list[int]) -> str:
-    """'1 label a class', '5 and 10 labels a class'."""
+    """'1 label per class', '5 and 10 labels per class'."""
     return listing([*map(str, budgets[:-1]), labels_in_words(budgets[-1])])
 
 

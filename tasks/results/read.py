@@ -41,7 +41,7 @@ def labels_a_class(summary: dict[str, Any], labels: Labels) -> float:
 
 def things(summary: dict[str, Any]) -> str:
     """What was tested on, in the plural."""
-    return str(summary["test"].get("kind", "pictures"))
+    return str(summary["test"].get("kind", "images"))
 
 
 def ranked(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -67,5 +67,5 @@ def heading(metric: str) -> str:
 
 
 def beside(summary: dict[str, Any]) -> list[str]:
-    """The metrics that are shown beside the one that leads."""
+    """The metrics that are shown next to the one that leads."""
     return [metric for metric in SCORES if metric != lead(summary)]

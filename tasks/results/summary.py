@@ -1,6 +1,6 @@
 """The content of `reports/metrics.json`: every strategy's scores, gains and verdict. No files here.
 
-Legend: M strategies compared at a label budget, S seeds, N test pictures.
+Legend: M strategies compared at a label budget, S seeds, N test images.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Said:
 
     scores: Scores
     predictions: Tensor
-    """(N,), the class that it names for each picture."""
+    """(N,), the class that it names for each image."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Measured(Said):
 
     trial: Trial
     companions: Mapping[str, Said]
-    """The networks that were trained beside it only to be measured."""
+    """The networks that were trained next to it only to be measured."""
 
 
 def summarise(
@@ -74,7 +74,7 @@ def summarise(
             "chosen_by": f"mean validation {metric_in_words(metric)}",
             f"validation_{metric}": round(candidate.metrics["validation"][metric], DIGITS),
         },
-        "test": {"n": len(test), "kind": "texts" if test.vocabulary else "pictures", "classes": list(test.classes)},
+        "test": {"n": len(test), "kind": "texts" if test.vocabulary else "images", "classes": list(test.classes)},
         "budget": {
             "labels_per_class": plan.budget,
             "validation_per_class": candidate.metrics["validation_per_class"],
@@ -89,7 +89,7 @@ def summarise(
 
 
 def _mean_count(plan: Plan, by_entry: Mapping[Entry, Measured], name: str) -> int:
-    """Pictures of the largest budget, mean over seeds: with `all`, groups can leave a seed more than another."""
+    """Images of the largest budget, mean over seeds: with `all`, groups can leave a seed more than another."""
     trials = [by_entry[Entry(BASELINE, plan.budget, seed)].trial for seed in plan.seeds]
     return round(fmean(trial.metrics[name] for trial in trials))
 

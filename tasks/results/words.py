@@ -11,7 +11,7 @@ from tasks.results.read import heading, lead, metric_in_words, ranked, things
 from tasks.trials.plan import BASELINE
 
 SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
-"""Beside the word, so that a verdict does not depend on seeing its colour."""
+"""Next to the word, so that a verdict does not depend on seeing its colour."""
 
 _RULES = {
     "best_validation": "lowest validation loss",
@@ -125,7 +125,7 @@ def rule(keep: str) -> str:
 
 
 def labels_in_words(labels_per_class: Labels | float) -> str:
-    """'10 labels a class', '1 label a class', 'all labels', 'no labels'."""
+    """'10 labels per class', '1 label per class', 'all labels', 'no labels'."""
     if not labels_per_class:
         return "no labels"
     if labels_per_class == ALL:
@@ -134,11 +134,11 @@ def labels_in_words(labels_per_class: Labels | float) -> str:
 
 
 def paid_in_words(budget: dict[str, Any]) -> str:
-    """'10 labels a class to learn from and 10 to choose by', or how many `all` labels were."""
+    """'10 labels per class to train on and 10 to validate', or how many `all` labels were."""
     learned, chosen = labels_in_words(budget["labels_per_class"]), budget["validation_per_class"]
     if budget["labels_per_class"] == ALL:
         learned, chosen = f"All labels: {budget['n_train']:,}", f"{budget['n_validation']:,}"
-    return f"{learned} to learn from and {chosen} to choose by"
+    return f"{learned} to learn from and {chosen} for validation"
 
 
 def leads_in_words(summary: dict[str, Any]) -> str:

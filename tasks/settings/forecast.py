@@ -16,10 +16,10 @@ class ForecastSettings:
     """The forecast of the domain gap and of the gain."""
 
     models: dict[str, str] = field(default_factory=dict)
-    """Further source models to rank beside the pretrained one: a name, and a folder of the project with the
+    """Further source models to rank next to the pretrained one: a name, and a folder of the project with the
     `model.safetensors` and `model.json` of a network. DVC does not watch these folders."""
-    pictures: Annotated[int, Ge(10), Le(5000)] = 500
-    """Pictures of each domain, at most, that the gap is measured on."""
+    images: Annotated[int, Ge(10), Le(5000)] = 500
+    """Images of each domain, at most, that the gap is measured on."""
     permutations: Annotated[int, Ge(99)] = 199
     """Of the permutation test of the MMD; its p-value is never below 1 / (permutations + 1)."""
     untrained: Count = 5

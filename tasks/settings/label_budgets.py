@@ -15,8 +15,8 @@ def _read(value: object) -> Labels:
         return ALL
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    # The kind of fault is that of a number, so that text which holds one gets the same advice as elsewhere.
-    raise PydanticCustomError("int_type", "expected a number of labels a class, 1 or more, or the word `all`")
+    # The kind of problem is that of a number, so that text which holds one gets the same advice as elsewhere.
+    raise PydanticCustomError("int_type", "expected a number of labels per class, 1 or more, or the word `all`")
 
 
 LabelBudget = Annotated[Any, PlainValidator(_read)]

@@ -111,7 +111,7 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
-    """What the file says, defaults filled in; its faults are added to `problems`."""
+    """What the file says, defaults filled in; its problems are added to `problems`."""
     content = load_yaml(path)
     sections = get_type_hints(MlflowSettings)
     unknown = sorted(str(key) for key in content.keys() - sections)
@@ -125,7 +125,7 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _collect(values: object, kind: Any, where: str, problems: list[str]) -> Any:
-    """`values` as a `kind`, or None with the faults added to `problems`."""
+    """`values` as a `kind`, or None with the problems added to `problems`."""
     try:
         return parse(values, kind, where=where)
     except GraftError as error:
@@ -134,7 +134,7 @@ def _collect(values: object, kind: Any, where: str, problems: list[str]) -> Any:
 
 
 def _from_text(text: str, key: str, variable: str, problems: list[str]) -> Any:
-    """An environment variable as the type of its key, or None with the fault added to `problems`."""
+    """An environment variable as the type of its key, or None with the problem added to `problems`."""
     kind: Any = MlflowSettings
     for part in key.split("."):
         kind = get_type_hints(kind, include_extras=True)[part]

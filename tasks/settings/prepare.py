@@ -13,7 +13,7 @@ NO_SOURCE = "none"
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Where the two domains lie, and the form that their pictures or texts are packed in."""
+    """Where the two domains lie, and the form that their images or texts are packed in."""
 
     source: str = "data/source"
     """Folder of the source domain, inside data/; `none` where given weights are all that is known."""
@@ -40,12 +40,12 @@ class PrepareSettings:
     """Which class of the source is which of the target, where they are called otherwise: SOURCE: TARGET; or the path of
     a table with the columns source and target."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What to do with pictures or texts that cannot be read: refuse the data, or leave them out and list them in the
+    """What to do with images or texts that cannot be read: refuse the data, or leave them out and list them in the
     card."""
     image_size: Annotated[int, Ge(8), Le(1024)] = 16
-    """Height and width of the packed pictures; a picture that is not square is stretched."""
+    """Height and width of the packed images; an image that is not square is stretched."""
     channels: Literal[1, 3] = 1
-    """1 packs grey pictures, 3 colour."""
+    """1 packs grey images, 3 colour."""
     text_tokens: Literal["bpe", "words", "bytes"] = "bpe"
     """What texts are cut into: pieces of words that are frequent in the training texts, whole words, or bytes. Words
     serve a `text_bag` better; of a word that no training text has, only that it is unknown is left."""

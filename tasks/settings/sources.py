@@ -41,7 +41,7 @@ def source_names(params: Path) -> list[str]:
 
 
 def read_source(params: Path, name: str) -> tuple[PrepareSettings | None, PretrainSettings]:
-    """How the pictures of a source are packed, None where it has none of its own; and how its model is made.
+    """How the images of a source are packed, None where it has none of its own; and how its model is made.
 
     What `sources.NAME` does not say is as in `prepare` and `pretrain`.
 

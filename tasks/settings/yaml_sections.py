@@ -1,4 +1,4 @@
-"""Read a section of `params.yaml` into its frozen dataclass; refuse what does not fit, all faults at once."""
+"""Read a section of `params.yaml` into its frozen dataclass; refuse what does not fit, all problems at once."""
 
 import difflib
 import json
@@ -59,7 +59,7 @@ def _unfit(content: object) -> str:
 
 
 def _explain_yaml(error: Exception) -> str:
-    """Line, column and fault in a sentence, without PyYAML's drawing of the place."""
+    """Line, column and problem in a sentence, without PyYAML's drawing of the place."""
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return f"not valid YAML: {' '.join(str(error).split())}"
     mark, begun = error.problem_mark, error.context_mark
@@ -146,7 +146,7 @@ def suggest(name: str, valid: Collection[str]) -> str:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key overwrite an earlier one silently; here that is a fault."""
+    """YAML lets a later key overwrite an earlier one silently; here that is a problem."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()

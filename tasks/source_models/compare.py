@@ -1,6 +1,6 @@
-"""Source models: where they lie, and what they make of the target's pictures or texts.
+"""Source models: where they lie, and what they make of the target's images or texts.
 
-Legend: N pictures, C channels, H W height and width, D features, S source classes.
+Legend: N images, C channels, H W height and width, D features, S source classes.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _GREY = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Seen:
-    """Pictures or texts of the pool as a network sees them, from one forward pass.
+    """Images or texts of the pool as a network sees them, from one forward pass.
 
     Attributes:
         places: (N,) in the pool, ascending.
@@ -62,7 +62,7 @@ def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
 
 
 def look(network: Network, pool: Packed, places: Tensor, tokenizer: Path) -> Seen:
-    """The pictures or texts at `places` (M,) in the pool through a network, each once."""
+    """The images or texts at `places` (M,) in the pool through a network, each once."""
     places = places.unique()
     network.to(choose_device())
     size = at_a_time(pool.read_by(network.description, tokenizer, places[:1]))

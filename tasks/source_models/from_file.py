@@ -1,4 +1,4 @@
-"""Weights in a file of the folder weights/, and what stands beside it: architecture, normalisation, classes."""
+"""Weights in a file of the folder weights/, and what stands next to it: architecture, normalisation, classes."""
 
 import pickle
 from collections.abc import Iterable
@@ -35,16 +35,16 @@ MOST_PIXELS, MOST = 1024, 255.0
 
 @dataclass(frozen=True)
 class Stated:
-    """What a description beside a file of weights says; the same for `.yaml` and `.json`."""
+    """What a description next to a file of weights says; the same for `.yaml` and `.json`."""
 
     backbone: str
     """A name that `graft.networks.backbones` knows."""
     image_size: Annotated[int, Ge(8), Le(MOST_PIXELS)]
     """Pixels."""
     mean: Annotated[list[Annotated[float, Ge(-MOST), Le(MOST)]], MinLen(1)]
-    """Of each channel (or one for all) of a picture in [0, 1]."""
+    """Of each channel (or one for all) of an image in [0, 1]."""
     std: Annotated[list[Annotated[float, Gt(0.0), Le(MOST)]], MinLen(1)]
-    """Of each channel (or one for all) of a picture in [0, 1]."""
+    """Of each channel (or one for all) of an image in [0, 1]."""
     channels: Literal[1, 3] = 3
     """1 grey, 3 colour."""
     classes: list[str] | None = None
@@ -63,7 +63,7 @@ LITE0 = Stated(
 
 
 def from_file(weights: str, project: Path) -> Given:
-    """A folder that Graft wrote (`model.safetensors`, `model.json`), or a file with its description beside it.
+    """A folder that Graft wrote (`model.safetensors`, `model.json`), or a file with its description next to it.
 
     Raises:
         GraftError: it lies elsewhere, cannot be read, or does not fit what is stated.
@@ -150,7 +150,7 @@ def _stated(path: Path, weights: str, state: Iterable[str]) -> Stated:
         return LITE0
     raise GraftError(
         f"{weights}: architecture and normalisation of these weights are not stated: there is no "
-        f"{path.with_suffix(_BESIDE[0]).name} beside it",
+        f"{path.with_suffix(_BESIDE[0]).name} next to it",
         _EXAMPLE,
     )
 

@@ -43,7 +43,7 @@ def as_saved(folder: Path, version: str) -> Given:
     except (OSError, ValueError) as error:
         raise GraftError(f"{folder}: the network reads texts, but its {TOKENIZER} cannot be read: {error}") from None
     if found != wanted:
-        raise GraftError(f"{tokenizer}: makes {found} tokens, but the network beside it knows {wanted}")
+        raise GraftError(f"{tokenizer}: makes {found} tokens, but the network next to it knows {wanted}")
     return Given(network, version, tokenizer.read_bytes())
 
 
@@ -65,7 +65,7 @@ def write_given(folder: Path, weights: str, sha256: str, get: Callable[[], Given
     """Write the network with its origin into `folder`, or the origin `none` alone.
 
     Raises:
-        GraftError: the weights cannot be had, are no numbers, or are not those of the hash that is asked for.
+        GraftError: the weights is not available, are no numbers, or are not those of the hash that is asked for.
     """
     with new_folder(folder) as beside:
         if weights == NONE:

@@ -1,4 +1,4 @@
-"""The source model that the trials begin with, and its pictures: the project's own, unless another was chosen.
+"""The source model that the trials begin with, and its images: the project's own, unless another was chosen.
 
 The stage `forecast` writes build/chosen: choice.json, and what was chosen where that is not the project's own.
 """
@@ -14,7 +14,7 @@ PRETRAINED = Path("build/pretrained")
 SOURCE = Path("build/data/source")
 SOURCES = Path("build/sources")
 DATA = "data"
-"""Of a further source with pictures of its own: the folder with these."""
+"""Of a further source with images of its own: the folder with these."""
 
 
 def choose(project: Path, name: str) -> None:
@@ -33,6 +33,6 @@ def network_of(source: str = "", project: Path = Path()) -> Path:
 
 
 def pictures_of(source: str = "", project: Path = Path()) -> Path:
-    """The folder of its packed pictures: its own, or else the project's."""
+    """The folder of its packed images: its own, or else the project's."""
     own = project / (SOURCES / source if source else CHOSEN) / DATA
     return own if own.exists() else project / SOURCE

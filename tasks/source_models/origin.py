@@ -9,7 +9,7 @@ from tasks.common.errors import GraftError
 from tasks.settings.pretrain import NONE
 
 ORIGIN = "origin.json"
-"""Beside the network: where its weights came from, of which version, with their hash."""
+"""Next to the network: where its weights came from, of which version, with their hash."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Origin:
     """Pixels that they were made for; 0 for texts."""
 
     def to_dict(self) -> dict[str, str | int]:
-        """What is told of it beside a network."""
+        """What is told of it next to a network."""
         return {name: getattr(self, name) for name in ("weights", "version", "sha256", "image_size")}
 
 

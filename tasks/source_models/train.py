@@ -1,4 +1,4 @@
-"""A source model: given weights or fresh ones, and what the source's pictures teach them."""
+"""A source model: given weights or fresh ones, and what the source's images teach them."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,13 +36,13 @@ class SourceModel:
     fit: Fit | None
     """None where it was taken as it is."""
     n_train: int
-    """Source pictures that it learned from."""
+    """Source images that it learned from."""
     validation: Split
     """Those held out."""
     origin: Origin | None
     """Of given weights."""
     seen: InputFit | None
-    """What the pictures are to given weights."""
+    """What the images are to given weights."""
 
     def write(self, folder: Path, tokenizer: Path) -> None:
         """Write the network, its curve and its metrics into an existing folder; `tokenizer` is that of its texts."""
@@ -70,7 +70,7 @@ class SourceModel:
 
 
 def source_model(settings: PretrainSettings, source: Split, origin: Origin | None, where: str) -> SourceModel:
-    """Train on the source's pictures but those held out, or take given weights as they are.
+    """Train on the source's images but those held out, or take given weights as they are.
 
     Args:
         origin: where given weights lie; None to begin with fresh ones.
@@ -137,7 +137,7 @@ def _held_out_temperature(network: Network, held_out: Split) -> float | None:
 
 
 def _given(origin: Origin, pictures: Split, where: str) -> Network:
-    """The given network, for such pictures."""
+    """The given network, for such images."""
     try:
         network = for_input(load_network(origin.folder), pictures.reads)
         network(network.example(2))
@@ -147,7 +147,7 @@ def _given(origin: Origin, pictures: Split, where: str) -> Network:
 
 
 def _accuracy(network: Network, validation: Split) -> float | None:
-    """On the source's held-out pictures; None where the network does not know their classes."""
+    """On the source's held-out images; None where the network does not know their classes."""
     known = network.description.classes
     if not len(validation) or not set(validation.classes) <= set(known):
         return None
@@ -157,10 +157,10 @@ def _accuracy(network: Network, validation: Split) -> float | None:
 
 
 def new_network(backbone: str, pictures: Split, where: str = "pretrain") -> Network:
-    """A fresh network for such pictures, normalised by their mean and standard deviation a channel; or for such texts.
+    """A fresh network for such images, normalised by their mean and standard deviation a channel; or for such texts.
 
     Raises:
-        GraftError: no backbone has that name, or it cannot take such pictures.
+        GraftError: no backbone has that name, or it cannot take such images.
     """
     description = Description(backbone, pictures.classes).reading(pictures.reads)
     if not pictures.vocabulary:
@@ -172,7 +172,7 @@ def new_network(backbone: str, pictures: Split, where: str = "pretrain") -> Netw
         )
     try:
         network = Network(description)
-        network(pictures.images[:2])  # some of torchvision's bodies take pictures of one size only
+        network(pictures.images[:2])  # some of torchvision's bodies take images of one size only
     except Exception as error:  # whatever a foreign body raises
         raise GraftError(f"params.yaml: {where}.backbone: {backbone!r} cannot be used here: {error}") from None
     return network

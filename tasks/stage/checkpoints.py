@@ -1,6 +1,7 @@
-"""Where a stage keeps what it needs to go on after it was killed: beside DVC's outputs, which DVC removes before a run.
+"""Where a stage keeps what it needs to go on after it was killed: next to DVC's outputs, which DVC removes before a
+run.
 
-A folder for each stage key: another parameter, another input or edited code begins anew, and so does a training whose
+A folder for each stage key: another parameter, another input or edited code begins again, and so does a training whose
 batches are divided into more parts. Whoever runs the stage names
 the key (`GRAFT_STAGE_KEY`); run by hand or by `dvc repro` a stage keeps nothing.
 """
@@ -69,8 +70,8 @@ class CheckpointFile:
             return None
         try:
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a torn file makes torch raise: then the training begins anew
-            print(f"{self._path} cannot be read, so the training begins anew: {error}", flush=True)
+        except Exception as error:  # whatever a torn file makes torch raise: then the training begins again
+            print(f"{self._path} cannot be read, so the training begins again: {error}", flush=True)
             return None
         print(f"going on after step {state['step']}, from {self._path}", flush=True)
         return state

@@ -2,7 +2,7 @@
 
 `dvc.yaml` makes them parameters of the stages, so that a stage runs again when its code has changed: the same way in
 Graft's own checkout as in a user's project, where the code lies elsewhere. A stage's code is its module with all that
-this imports, directly or through others, anywhere in a file; and the templates beside them. The file of a strategy
+this imports, directly or through others, anywhere in a file; and the templates next to them. The file of a strategy
 counts for its own trials alone.
 
 Graft brings `code.yaml` up to date before it judges what has to run (`refresh`), and `python -m tasks.stage.code` does
@@ -39,7 +39,7 @@ _IMPORT = re.compile(
 )
 """An import statement; to parse the files would take twenty times as long, in every stage. A test compares the two."""
 _MARK = "# The code that this project's stages run"
-"""A file of that name without these words is of somebody else."""
+"""A file of that name without these words is of someone else."""
 _NOTE = f"""\
 {_MARK}, as hashes: dvc.yaml makes them parameters, so that a stage runs again when
 # its code has changed. Graft keeps this file up to date; leave that to it, and keep the file in git.
@@ -47,7 +47,7 @@ _NOTE = f"""\
 
 
 def refresh(root: Path) -> None:
-    """Bring a project's `code.yaml` up to date; nothing where there is none, or one of somebody else."""
+    """Bring a project's `code.yaml` up to date; nothing where there is none, or one of someone else."""
     path = root / FILE
     if _is_ours(path) and path.read_text(encoding="utf-8") != (text := current(root)):
         write_text(path, text)

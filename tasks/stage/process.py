@@ -47,7 +47,7 @@ def batch_parts() -> int:
 
 
 def _exit_code(error: Exception) -> int | None:
-    """That of a known kind of fault; None for a mistake of the program, whose trace must be seen."""
+    """That of a known kind of problem; None for a mistake of the program, whose trace must be seen."""
     if isinstance(error, AwayError):
         return TEMPORARY_FAULT
     if isinstance(error, GraftError):

@@ -58,7 +58,7 @@ def open_client(root: Path, settings: MlflowSettings) -> "MlflowClient":
 
 
 def _have_database(uri: str) -> None:
-    """Make an SQLite database that is missing, beside and renamed: MLflow cannot go on with half of its tables."""
+    """Make an SQLite database that is missing, next to and renamed: MLflow cannot go on with half of its tables."""
     from mlflow.tracking import MlflowClient
 
     path = Path(uri.removeprefix("sqlite:///"))
@@ -141,7 +141,7 @@ def in_words(error: Exception, settings: MlflowSettings) -> str:
     if isinstance(error, GraftError):
         return str(error)
     address = without_password(settings.tracking.uri)
-    if settings.remote and "failed with exception" in str(error):  # MLflow's words around every network fault
+    if settings.remote and "failed with exception" in str(error):  # MLflow's words around every network problem
         return f"{address} does not answer"
     first_line = (str(error).strip() or repr(error)).splitlines()[0]
     said = f"{address}: {type(error).__name__}: {first_line.replace(settings.tracking.uri, address)[:300]}"

@@ -1,4 +1,4 @@
-"""The result as Markdown, for the page of whoever ran the flow: no pictures, no torch."""
+"""The result as Markdown, for the page of whoever ran the flow: no images, no torch."""
 
 from pathlib import Path
 

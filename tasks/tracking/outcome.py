@@ -20,7 +20,7 @@ TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that a stage trained, with what the stage wrote beside it."""
+    """A network that a stage trained, with what the stage wrote next to it."""
 
     name: str
     key: str
@@ -104,7 +104,7 @@ def read_outcome(root: Path) -> Outcome:
         raise GraftError(f"{error.filename}: {error.strerror}", "Let every stage run first: `graft run`.") from None
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise GraftError(
-            f"{root}: the results and dvc.lock do not fit together: {error!r}", "Run `graft run` to make them anew."
+            f"{root}: the results and dvc.lock do not fit together: {error!r}", "Run `graft run` to make them again."
         ) from None
 
 

@@ -128,7 +128,7 @@ def _mirrored(store: RunStore, outcome: Outcome) -> str:
 
 
 def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
-    """Write what is missing, mend what is not whole; the flow's run id, how many were written and were there."""
+    """Write what is missing, fix what is not whole; the flow's run id, how many were written and were there."""
     flow = store.clean(outcome.key)
     below = {name: store.clean(key) for name, key in _keys(outcome).items()}
     provenance = waiting_results.provenance(outcome.root)
@@ -168,7 +168,7 @@ def _listed(run_ids: Iterable[str]) -> str:
 
 
 def _outdated(run: "Run | None", trial: Trial) -> dict[str, float]:
-    """Test metrics of a trial that differ from those its run shows: it was evaluated anew, not trained anew."""
+    """Test metrics of a trial that differ from those its run shows: it was evaluated again, not trained again."""
     shown = run.data.metrics if run else {}
     return {name: value for name, value in metrics_on_test(trial).items() if shown.get(name) != value}
 

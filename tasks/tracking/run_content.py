@@ -119,7 +119,7 @@ def _search(attempts: Iterable[Mapping[str, Any]]) -> Iterator[Point]:
 
 
 def metrics_on_test(trial: Trial) -> dict[str, float]:
-    """The metrics of a trial that come from the evaluation, and may be evaluated anew."""
+    """The metrics of a trial that come from the evaluation, and may be evaluated again."""
     return {f"test/{name}": value for name, value in trial.test.items() if math.isfinite(value)}
 
 
@@ -153,7 +153,7 @@ def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, flo
 
 
 def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of one strategy, named so that the page draws the strategies beside each other."""
+    """The numbers of one strategy, named so that the page draws the strategies next to each other."""
     shown = _shown(strategy)
     found = {f"{name}/{shown}": scores[name]["mean"] for name in SCORES}
     if gain := scores.get("gain_over_scratch"):
@@ -167,7 +167,7 @@ def _shown(strategy: str) -> str:
 
 
 def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
-    """Scores and gain by label budget: MLflow draws a metric against its step, and the step is labels a class."""
+    """Scores and gain by label budget: MLflow draws a metric against its step, and the step is labels per class."""
     summary = dict(report)
     keys = {metric: metric for metric in ("accuracy", lead(summary))} | {"gain": "gain_over_scratch"}
     return tuple(

@@ -32,7 +32,7 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
     ]
     if len(budgets(report)) > 1:
         lines += [
-            f"{heading(lead(report))} by labels a class, ± half its interval:",
+            f"{heading(lead(report))} by labels per class, ± half its interval:",
             "",
             *_markdown(budget_table(outcome)),
             "",
@@ -43,10 +43,10 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
 
 
 def leaderboard(outcome: Outcome) -> Table:
-    """The strategies, the best on the test split first: the metric that leads, and those beside it."""
+    """The strategies, the best on the test split first: the metric that leads, and those next to it."""
     metrics = _shown(outcome.report)
     names = [metric_in_words(metric).replace("-", " ") for metric in metrics]
-    columns = ["strategy", "rank", "labels a class", *names, "gain over scratch", "verdict"]
+    columns = ["strategy", "rank", "labels per class", *names, "gain over scratch", "verdict"]
     return {"columns": columns, "data": [_row(name, scores, metrics) for name, scores in ranked(outcome.report)]}
 
 
@@ -81,7 +81,15 @@ def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
         ]
         for trial in outcome.trials
     ]
-    columns = ["trial", "strategy", "labels a class", "seed", f"test {metric_in_words(metric)}", "run_id", "stage_key"]
+    columns = [
+        "trial",
+        "strategy",
+        "labels per class",
+        "seed",
+        f"test {metric_in_words(metric)}",
+        "run_id",
+        "stage_key",
+    ]
     return {"columns": columns, "data": rows}
 
 

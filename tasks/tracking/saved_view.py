@@ -97,7 +97,7 @@ def _chart(kind: str, metric: str, section: str) -> dict[str, Any]:
 
 
 def _by_labels(section: str) -> dict[str, Any]:
-    """Accuracy by labels a class, 0 where none are needed: a dot a group."""
+    """Accuracy by labels per class, 0 where none are needed: a dot a group."""
     axes = {"xaxis": {"key": "labels_per_class", "type": "PARAM"}, "yaxis": {"key": "test/accuracy", "type": "METRIC"}}
     return _chart("SCATTER", "test/accuracy", section) | axes | {"uuid": "graft-by-labels"}
 

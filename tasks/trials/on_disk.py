@@ -42,7 +42,7 @@ class Trial:
 
     @property
     def companions(self) -> dict[str, Path]:
-        """Folders of the networks that were trained beside it to be measured, by name."""
+        """Folders of the networks that were trained next to it to be measured, by name."""
         return {name: self.folder / "companions" / name for name in self.metrics["companions"]}
 
 
@@ -98,7 +98,7 @@ def _check_same_budget(trials: list[Trial], plan: Plan) -> None:
         compared = [trial for trial in trials if trial.entry.labels in (0, budget)]
         keys = ("training", "validation_per_class") if budget == plan.budget else ("training",)
         first = next(trial for trial in compared if trial.entry.labels == budget)
-        # With `all`, groups can leave one seed more to choose by than another.
+        # With `all`, groups can leave one seed more for validation than another.
         of_seed = {trial.seed: trial for trial in reversed(compared) if trial.entry.labels == budget}
         others = {
             "training": [first] * len(compared),
@@ -111,4 +111,4 @@ def _check_same_budget(trials: list[Trial], plan: Plan) -> None:
             if trial.metrics.get(key) != other.metrics.get(key)
         ]
     if problems:
-        raise GraftError(problems, "Trials are compared with equal budgets only. Make them anew: dvc repro")
+        raise GraftError(problems, "Trials are compared with equal budgets only. Make them again: dvc repro")

@@ -16,7 +16,7 @@ BASELINE = "scratch"
 """The strategy that every gain is counted from."""
 
 ORACLE = "oracle"
-"""Name of the companion whose weights the validation labels chose, beside a strategy that must not know them."""
+"""Name of the companion whose weights the validation labels chose, next to a strategy that must not know them."""
 
 PLAN_SECTIONS: dict[str, Any] = {
     "seeds": list[Seed],
@@ -39,7 +39,7 @@ class Entry:
     strategy: str
     """As it is compared: `fine_tune`, or `fine_tune@NAME` where it begins with a further source."""
     labels: Labels
-    """Labels a class to train on, or `all`; 0 for a strategy that needs none."""
+    """Labels per class to train on, or `all`; 0 for a strategy that needs none."""
     seed: int
 
     @property
@@ -80,7 +80,7 @@ class Plan:
     label_free: tuple[str, ...]
     """Those that need none; they are compared with the others at every budget."""
     budgets: tuple[Labels, ...]
-    """Labels a class, ascending; `all` is the largest."""
+    """Labels per class, ascending; `all` is the largest."""
     seeds: tuple[int, ...]
 
     @property
@@ -103,7 +103,7 @@ class Plan:
         ]
 
     def compared(self, budget: Labels) -> list[tuple[str, Labels]]:
-        """The strategies beside each other at a budget, sorted, with the labels that each of them uses."""
+        """The strategies next to each other at a budget, sorted, with the labels that each of them uses."""
         names = sorted((*self.strategies, *self.label_free))
         return [(name, budget if name in self.strategies else 0) for name in names]
 
@@ -143,7 +143,7 @@ def _faults(read: Mapping[str, Any]) -> Iterator[str]:
     if read.get("seeds") == []:
         yield "seeds: at least one seed is needed, three or more for intervals worth having"
     if read.get("label_budgets") == []:
-        yield "label_budgets: at least one number of labels a class is needed, such as [10] or [all]"
+        yield "label_budgets: at least one number of labels per class is needed, such as [10] or [all]"
     for section in ("seeds", "label_budgets", "every_source"):
         values = read.get(section, [])
         yield from (f"{section}: {value} is given twice" for value in dict.fromkeys(values) if values.count(value) > 1)

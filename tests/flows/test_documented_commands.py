@@ -170,7 +170,7 @@ def test_what_is_told_of_data_leads_to_a_registered_model(tmp_path: Path) -> Non
 
     shell = Shell(tmp_path, {"graft run": shrink})
     said = [(command, shell.run(command)) for command in commands(DATA) if command not in ELSEWHERE[DATA]]
-    assert "20 pictures" in dict(said)["graft data add target ../sketches"]
+    assert "20 images" in dict(said)["graft data add target ../sketches"]
     assert registered == ["mine", "spam", "reviews", "art", "ants"]
     assert all("version 1 (registered now)" in text for command, text in said if command == "graft run")
 

@@ -10,7 +10,7 @@ import sklearn.metrics
 from tests.flows.project import Project
 
 COUNTS = {"train": (60, 20, 8), "test": (80, 20, 10)}
-"""Pictures of each class."""
+"""Images of each class."""
 
 
 def write_data(folder: Path) -> None:
@@ -48,9 +48,9 @@ def test_all_is_a_budget_and_balanced_accuracy_leads(ran: tuple[Project, str]) -
     # A quarter of 60, 20 and 8.
     assert (found["budget"]["n_train"], found["budget"]["n_validation"]) == (66, 22)
     words = " ".join(output.split())
-    assert "All labels: 66 to learn from and 22 to choose by" in words
+    assert "All labels: 66 to train on and 22 to validate" in words
     assert "Balanced accuracy leads" in words
-    assert "Balanced accuracy % by labels a class (all: 22.0 on average)" in words
+    assert "Balanced accuracy % by labels per class (all: 22.0 on average)" in words
     predictions = np.load(project.root / "build/evaluation/predictions.npz")
     for name, probabilities in zip(predictions["trials"].tolist(), predictions["probabilities"], strict=True):
         strategy, labels, seed = name.split("-")
@@ -70,7 +70,7 @@ def test_mlflow_names_the_metric_and_draws_all_at_its_mean_number(ran: tuple[Pro
         tags = database.execute("select value from tags where key = 'graft.metric'")
         assert tags.fetchall() == [("balanced_accuracy",)]
         groups = database.execute("select distinct value from tags where key = 'strategy_at_budget'")
-        assert {value for (value,) in groups} >= {"scratch, all labels", "scratch, 2 labels a class"}
+        assert {value for (value,) in groups} >= {"scratch, all labels", "scratch, 2 labels per class"}
 
 
 def test_another_metric_evaluates_anew_and_trains_nothing(ran: tuple[Project, str], prefect_api: str) -> None:

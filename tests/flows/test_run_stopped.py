@@ -77,7 +77,7 @@ def test_a_label_budget_that_is_too_large_stops_a_run_before_it_starts(project: 
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
     assert (
-        "2005 labels a class are asked for (2000 to learn from + 5 to choose by), the smallest class has fewer"
+        "2005 labels per class are asked for (2000 to train on + 5 to validate), the smallest class has fewer"
         in result.stderr
     )
     assert "Traceback" not in result.stderr
@@ -178,7 +178,7 @@ def _processes_in(project: Project) -> list[str]:
 
 
 def test_data_faults_are_all_reported_at_once(project: Project) -> None:
-    assert "No faults" in project.graft("data", "check").stdout
+    assert "No problems" in project.graft("data", "check").stdout
     target = project.root / "data/target/train.npz"
     target.unlink()
     target.write_bytes(b"not an archive")

@@ -222,7 +222,7 @@ def test_missing_pictures_are_named() -> None:
         uses_source_data = True
         uses_unlabelled = True
 
-    with pytest.raises(ValueError, match="test_loop needs source and unlabelled pictures"):
+    with pytest.raises(ValueError, match="test_loop needs source and unlabelled images"):
         train(tiny_network(), Greedy(), Domains(bars(9), bars(9)), QUICK)
 
 
@@ -269,7 +269,7 @@ def test_source_pictures_are_drawn_by_their_weights() -> None:
 
 
 def uneven() -> Split:
-    """Forty pictures of the first class, eight of the second and four of the last."""
+    """Forty images of the first class, eight of the second and four of the last."""
     data = bars(120)
     kept = torch.cat([(data.labels == label).nonzero().flatten()[:count] for label, count in enumerate((40, 8, 4))])
     return data.take(kept)
@@ -327,7 +327,7 @@ def test_a_strategy_without_labels_has_nothing_to_weigh() -> None:
 
 
 class StillNorms(Scratch):
-    """Scratch whose batch statistics stand still: then a batch's gradient is the mean of its pictures'."""
+    """Scratch whose batch statistics stand still: then a batch's gradient is the mean of its images'."""
 
     def train_mode(self, network: Network) -> None:
         network.eval()

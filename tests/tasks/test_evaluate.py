@@ -121,7 +121,7 @@ def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
         "n_validation": 6,
         "seeds": [0, 1, 2],
     }
-    assert report["test"] == {"n": 50, "kind": "pictures", "classes": ["ant", "bee", "cat"]}
+    assert report["test"] == {"n": 50, "kind": "images", "classes": ["ant", "bee", "cat"]}
 
 
 def test_the_test_split_never_chooses(project: Path) -> None:
@@ -229,7 +229,7 @@ def test_the_command_works_alone_and_the_page_names_the_code_that_ran(evaluated:
 
 @pytest.fixture
 def uneven(project: Path) -> Path:
-    """The project with few test pictures of bee and cat."""
+    """The project with few test images of bee and cat."""
     folder = project / "build/data/test"
     images, labels = np.load(folder / "images.npy"), np.load(folder / "labels.npy")
     kept = np.concatenate([np.flatnonzero(labels == label)[:count] for label, count in enumerate((15, 6, 4))])
@@ -258,7 +258,7 @@ def test_balanced_accuracy_leads_where_classes_are_not_equally_frequent(uneven: 
         assert row["accuracy"]["mean"] != row["balanced_accuracy"]["mean"]
     page = (uneven / "reports/index.html").read_text()
     assert "Balanced accuracy leads" in page
-    assert "one class is more than 2 times as frequent as another (4 to 15 a class)" in page
+    assert "one class is more than 2 times as frequent as another (4 to 15 per class)" in page
     assert "points of balanced accuracy over scratch" in page
     assert "<th>balanced accuracy %</th>" in page
 
@@ -297,8 +297,8 @@ def test_all_labels_are_the_largest_budget_and_stand_at_their_mean_number(tmp_pa
     assert (report["budget"]["n_train"], report["budget"]["n_validation"]) == (34, 6)
     page = (folder / "reports/index.html").read_text()
     assert "with all labels" in page
-    assert "All: 11.3 labels a class on average" in page
-    assert "<strong>Paid in labels:</strong> 34 to learn from and\n6 to choose by, together\n40 labelled" in page
-    assert "holds 15&nbsp;% of each class out to choose by" in page
+    assert "All: 11.3 labels per class on average" in page
+    assert "<strong>Paid in labels:</strong> 34 to train on and\n6 for validation, together\n40 labelled" in page
+    assert "holds 15&nbsp;% of each class out for validation" in page
     svg = (folder / "build/evaluation/figures/label_efficiency.svg").read_text()
     assert re.findall(r">(4|all)</text>", svg) == ["4", "all"]

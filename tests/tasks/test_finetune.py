@@ -69,7 +69,7 @@ def test_all_labels_are_learned_from_but_the_share_to_choose_by(project: Path) -
     path, metrics = trial(project, Entry("fine_tune", "all", 0))
     assert path.name == "fine_tune-all-0"
     assert metrics["labels_per_class"] == "all"
-    # 14, 13 and 13 pictures: a quarter of each class, rounded.
+    # 14, 13 and 13 images: a quarter of each class, rounded.
     assert (metrics["n_train"], metrics["n_validation"], metrics["validation_per_class"]) == (30, 10, 3.3)
     assert set(metrics["validation"]) == {"accuracy", "balanced_accuracy", "macro_f1", "nll"}
     _, blind = trial(project, Entry("mcc", 0, 0))
@@ -160,7 +160,7 @@ def test_the_same_trial_has_the_same_bytes(project: Path) -> None:
     [
         (Entry("mcc", 4, 0), "strategies.mcc: needs no labels: move it to `label_free`"),
         (Entry("fine_tune", 0, 0), "label_free.fine_tune: learns from labels: move it to `strategies`"),
-        (Entry("fine_tune", 40, 0), "trial fine_tune-40-0: 43 labels a class are asked for"),
+        (Entry("fine_tune", 40, 0), "trial fine_tune-40-0: 43 labels per class are asked for"),
         (Entry("finetune", 4, 0), "unknown strategy 'finetune'; did you mean 'fine_tune'"),
     ],
 )

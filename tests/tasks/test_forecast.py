@@ -29,7 +29,7 @@ from tasks.settings.forecast import ForecastSettings
 from tests.house.imports import ROOT
 from tests.tasks.support.forecast_fixture import CLASSES, change, make_project, rows, write_model
 
-SETTINGS = ForecastSettings(pictures=100, permutations=99, untrained=2)
+SETTINGS = ForecastSettings(images=100, permutations=99, untrained=2)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ class TestStage:
         assert [(cell["labels"], cell["seed"]) for cell in cells] == [(n, s) for n in (2, 5) for s in range(3)]
         for cell in cells:
             drawn = draw_labels(pool, cell["labels"], min(4, cell["labels"]), cell["seed"])
-            training, held = drawn.training, drawn.validation  # to choose by costs no more than to learn from
+            training, held = drawn.training, drawn.validation  # for validation costs no more than to learn from
             probabilities, features = predict(network, training.images)
             probe = probe_accuracy(features, training.labels, predict(network, held.images)[1], held.labels)
             assert cell["source"]["probe"] == pytest.approx(probe, abs=1e-4)
@@ -83,14 +83,14 @@ class TestStage:
             assert row["source"]["leep"] > -1.2  # chance: -log 4 = -1.39
 
     def test_it_is_written_alike_each_time_and_needs_no_test_split(self, project: Path) -> None:
-        change(project, forecast={"pictures": 50, "permutations": 99, "untrained": 2})
+        change(project, forecast={"images": 50, "permutations": 99, "untrained": 2})
         assert not (project / "build/data/test").exists()
         write_forecast(project)
         first = (project / "build/forecast/forecast.json").read_bytes()
         torch.manual_seed(99)
         write_forecast(project)
         assert (project / "build/forecast/forecast.json").read_bytes() == first
-        assert json.loads(first)["gap"]["pictures"] == 50
+        assert json.loads(first)["gap"]["images"] == 50
 
     def test_a_gap_is_seen_and_none_where_there_is_none(self, project: Path, found) -> None:
         assert forecast_words.gap_size(found["gap"]) == "large"
@@ -111,7 +111,7 @@ class TestStage:
         write_model(tmp_path / "colour", source, size=12, channels=3)
         wild = load_split(project / "build/data/pool")
         save_split(project / "build/data/pool", wild.images.numpy(), wild.labels.numpy(), ["w", "x", "y", "z"])
-        settings = ForecastSettings(models={"idle": "models/idle"}, pictures=50, permutations=99, untrained=1)
+        settings = ForecastSettings(models={"idle": "models/idle"}, images=50, permutations=99, untrained=1)
         found = forecast(project, settings, {"colour": tmp_path / "colour"})
         assert set(found["ranking"][:2]) == {"pretrained", "colour"}
         assert found["ranking"][2] == "idle"
@@ -140,7 +140,7 @@ class TestStage:
 
     def test_a_budget_that_cannot_be_had_is_refused(self, project: Path) -> None:
         change(project, label_budgets=[1, 40])
-        with pytest.raises(GraftError, match=r"label_budgets: 44 labels a class are asked for.*ant \(30\)"):
+        with pytest.raises(GraftError, match=r"label_budgets: 44 labels per class are asked for.*ant \(30\)"):
             forecast(project, SETTINGS)
 
 
@@ -163,7 +163,7 @@ def test_pictures_are_brought_to_a_models_input_as_the_pipeline_would(channels: 
 )
 def test_the_gap_in_words_and_numbers(error: float, size: str, distance: float) -> None:
     gap = {
-        "pictures": 300,
+        "images": 300,
         "domain_error": error,
         "proxy_a_distance": distance,
         "mmd": 0.0123,
@@ -201,7 +201,7 @@ def by_hand(lifts: dict[tuple[Labels, int], float], expected: str = "positive", 
         for labels in sorted({labels for labels, _ in lifts}, key=by_size)
     ]
     gap = {
-        "pictures": 300,
+        "images": 300,
         "domain_error": error,
         "proxy_a_distance": 2 * (1 - 2 * error),
         "mmd": 0.05,
@@ -226,8 +226,8 @@ class TestWarning:
         for error in (0.04, 0.4):
             said = forecast_words.warning(by_hand(LIFTS, expected="negative", error=error))
             assert (
-                "With 1 and 5 labels a class expect negative transfer: the source's features are behind untrained ones"
-                in said
+                "With 1 and 5 labels per class expect negative transfer: the source's features are behind "
+                "untrained ones" in said
             )
             assert ", but" not in said
         without_gap = {**by_hand(LIFTS, expected="negative"), "gap": None}
@@ -237,7 +237,7 @@ class TestWarning:
         forecast = by_hand(LIFTS)
         forecast["models"]["pretrained"]["budgets"][1]["lift"] = {"probe": {"mean": 0.06, "low": 0.02, "high": 0.1}}
         said = forecast_words.warning(forecast)
-        assert said.startswith("With 5 labels a class expect linear_probe near scratch or below it")
+        assert said.startswith("With 5 labels per class expect linear_probe near scratch or below it")
         assert "less than 10 points" in said
 
     def test_with_few_labels_logme_ranks_nothing(self) -> None:
@@ -312,7 +312,7 @@ class TestReport:
         for filter_ in (words.percent, words.points, words.interval, words.short):
             environment.filters[filter_.__name__] = filter_
         template = environment.get_template("forecast.html.j2")
-        return template.render(outlook=outlook(forecast, result), symbols=words.SYMBOLS, things="pictures")
+        return template.render(outlook=outlook(forecast, result), symbols=words.SYMBOLS, things="images")
 
     def test_words_numbers_and_what_came_of_it(self) -> None:
         forecast, result = by_hand(LIFTS, error=0.04), summary()
@@ -320,7 +320,7 @@ class TestReport:
         page = self.render(forecast, result)
         assert "Large domain gap" in page
         assert "warns of negative transfer" in page
-        assert "+15.0" in page  # the mean gain with 1 label a class
+        assert "+15.0" in page  # the mean gain with 1 label per class
         assert "3 of 4" in page
         assert "+0.67" in page
         assert page.count("<svg") == 1

@@ -1,4 +1,4 @@
-"""Packed pictures that are too many for memory: stages read them from the disk, and memory stays flat."""
+"""Packed images that are too many for memory: stages read them from the disk, and memory stays flat."""
 
 import json
 import os
@@ -17,9 +17,9 @@ from tests.house.imports import ROOT
 
 SHAPE = (3, 32, 32)
 MANY = MOST_IN_MEMORY // 3072 + 8000
-"""Pictures of 290 MB: more than is kept in memory."""
+"""Images of 290 MB: more than is kept in memory."""
 GROWTH = 100_000
-"""Kilobytes by which memory may grow where the pictures are not kept in it."""
+"""Kilobytes by which memory may grow where the images are not kept in it."""
 TRAINING = {"steps": 20, "batch_size": 64, "evaluations": 2, "augmentation": {"crop": 2}}
 
 STAGES = """\
@@ -50,7 +50,7 @@ print(json.dumps({"growth": found[many] - found[few], "weights": [hashlib.md5(w)
 
 
 def make_project(root: Path, count: int) -> Path:
-    """A project with so many packed pictures; the target's are the source's."""
+    """A project with so many packed images; the target's are the source's."""
     folder = root / "build/data/source"
     folder.mkdir(parents=True)
     random = np.random.RandomState(0)
@@ -90,7 +90,7 @@ def test_memory_stays_flat_and_weights_are_those_of_pictures_in_memory(tmp_path:
         found[where] = json.loads(ended.stdout.splitlines()[-1])
     assert found["disk"]["weights"] == found["memory"]["weights"]
     assert found["disk"]["growth"] < GROWTH
-    assert found["memory"]["growth"] > MOST_IN_MEMORY // 1024, "the measure sees pictures that are in memory"
+    assert found["memory"]["growth"] > MOST_IN_MEMORY // 1024, "the measure sees images that are in memory"
 
 
 def test_a_file_filled_in_any_order_is_what_numpy_writes(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_packed_splits_hold_the_pictures_with_their_labels(root: Path) -> No
 def test_pictures_that_cannot_be_read_are_left_out_and_listed_if_asked(root: Path) -> None:
     train = root / "data/target/train/one"
     (train / "000.png").write_bytes((train / "000.png").read_bytes()[:60])
-    (root / "data/target/test/two/zzz.png").write_text("not a picture")
+    (root / "data/target/test/two/zzz.png").write_text("not an image")
     with pytest.raises(GraftError, match=r"one/000\.png: cannot be decoded"):
         prepare(root, PrepareSettings(image_size=8))
     prepare(root, PrepareSettings(image_size=8, on_error="skip"))
@@ -67,7 +67,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_listed_if_asked(root: Pat
 def test_skipping_and_parting_off_a_test_split_go_together(root: Path) -> None:
     shutil.rmtree(root / "data/target/test")
     broken = root / "data/target/train/two/003.png"
-    broken.write_text("no picture")
+    broken.write_text("no image")
     prepare(root, PrepareSettings(image_size=8, on_error="skip", test_fraction=0.25))
     found = np.concatenate([load_split(root / "build/data" / name).images[:, 0] for name in ("pool", "test")])
     expected = np.delete(pictures(24, seed=2)[:16], 11, axis=0)
@@ -219,7 +219,7 @@ def test_the_same_data_gives_the_same_bytes_in_another_folder(root: Path, tmp_pa
 def test_faults_are_told_together_and_leave_the_last_result_alone(root: Path) -> None:
     prepare(root, PrepareSettings())
     before = hashes(root)
-    (root / "data/target/train/one/000.png").write_bytes(b"no picture")
+    (root / "data/target/train/one/000.png").write_bytes(b"no image")
     shutil.copy(root / "data/target/train/two/000.png", root / "data/target/test/two/twin.png")
     with pytest.raises(GraftError) as caught:
         prepare(root, PrepareSettings())

@@ -24,12 +24,12 @@ from tasks.trials.plan import Plan, read_plan
 from tests.tasks.support.forecast_fixture import CLASSES, change, make_project, rows
 
 TRAINING = {"steps": 40, "batch_size": 32, "learning_rate": 0.02, "evaluations": 2}
-FORECAST = {"pictures": 50, "permutations": 99, "untrained": 1}
+FORECAST = {"images": 50, "permutations": 99, "untrained": 1}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A project with three further sources: untrained weights, pictures of its own, and the own pictures again."""
+    """A project with three further sources: untrained weights, images of its own, and the own images again."""
     root = make_project(tmp_path_factory.mktemp("project"))
     for seed, (name, part) in enumerate((("target", "train"), ("target", "test"), ("other", "train"))):
         (root / "data" / name).mkdir(parents=True, exist_ok=True)

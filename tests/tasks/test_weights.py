@@ -134,7 +134,9 @@ class TestStages:
     def test_groups_of_the_source_that_are_too_large_are_told_where_something_is_learned(self, project: Path) -> None:
         np.save(project / "build/data/source/groups.npy", np.zeros(80, dtype=np.int64))
         weights = write(project, "x.pth", tiny().own_state(), **TINY)
-        with pytest.raises(GraftError, match=r"0\.1 of the source cannot be held out: the groups to choose by hold 80"):
+        with pytest.raises(
+            GraftError, match=r"0\.1 of the source cannot be held out: the groups for validation hold 80"
+        ):
             run(project, weights=weights, learn="head")
         assert run(project, weights=weights, learn="nothing")["n_train"] == 0
 
@@ -173,7 +175,7 @@ class TestFiles:
 
     def test_what_is_not_stated_is_asked_for(self, project: Path) -> None:
         said = self.refused(project, write(project, "x.pth", tiny().own_state()))
-        assert "there is no x.yaml beside it" in said
+        assert "there is no x.yaml next to it" in said
         assert "`mean: [0.485, 0.456, 0.406]`" in said
 
     def test_every_fault_of_a_description_is_named(self, project: Path) -> None:

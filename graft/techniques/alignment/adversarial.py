@@ -44,7 +44,7 @@ class Discriminator(nn.Module):
     def forward(self, source: Tensor, target: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Cross-entropy of telling source (B, D) from target (C, D), either domain counting half.
 
-        `weights` (B,) and (C,) say how much each picture counts within its domain.
+        `weights` (B,) and (C,) say how much each image counts within its domain.
         """
         on_source, on_target = self.layers(torch.cat([source, target])).flatten().split([len(source), len(target)])
         losses = F.softplus(on_source), F.softplus(-on_target)

@@ -26,7 +26,7 @@ class Outputs:
 class Alignment(nn.Module):
     """A loss that is small where two domains look alike to the network; it sees no labels.
 
-    A module because some learn beside the network (a discriminator). It lives in the network's `extras`.
+    A module because some learn next to the network (a discriminator). It lives in the network's `extras`.
     """
 
     def forward(self, source: Outputs, target: Outputs, progress: float = 0.0) -> Tensor:

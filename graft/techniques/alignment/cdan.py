@@ -21,7 +21,7 @@ RANDOM_INPUTS = 1024
 class CdanAlignment(Alignment):
     """A discriminator on features ⊗ predictions (Long et al. 2018, 'Conditional Adversarial Domain Adaptation').
 
-    With `entropy_weights` (CDAN+E) a picture counts 1 + exp(-H) in its domain: sure predictions count up to twice as
+    With `entropy_weights` (CDAN+E) an image counts 1 + exp(-H) in its domain: sure predictions count up to twice as
     much as unsure ones. Predictions are constants to the gradient, those in the weights too.
     """
 

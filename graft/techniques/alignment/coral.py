@@ -1,6 +1,6 @@
 """Correlation alignment: the distance of two domains' covariances.
 
-Legend: B C batches of source and target (2 or more pictures each), D features.
+Legend: B C batches of source and target (2 or more images each), D features.
 """
 
 from torch import Tensor

@@ -1,6 +1,6 @@
 """Maximum mean discrepancy: the distance of two domains' mean embeddings in a kernel's space.
 
-Legend: B C batches of source and target (2 or more pictures each), D features.
+Legend: B C batches of source and target (2 or more images each), D features.
 """
 
 import torch
@@ -25,7 +25,7 @@ class MmdAlignment(Alignment):
 def mmd(source: Tensor, target: Tensor) -> Tensor:
     """Unbiased estimate of the squared MMD of features (B, D) and (C, D); a little below 0 for equal domains.
 
-    E k(s, s') + E k(t, t') - 2 E k(s, t), over pairs of different pictures (Gretton et al. 2012, 'A Kernel Two-Sample
+    E k(s, s') + E k(t, t') - 2 E k(s, t), over pairs of different images (Gretton et al. 2012, 'A Kernel Two-Sample
     Test', equation 3), with k the mean of Gaussian kernels exp(-d² / (f m)): m is the mean squared distance of all
     pairs, a constant to the gradient, and f runs over `FACTORS`.
     """

@@ -114,7 +114,7 @@ def _grow(masks: np.ndarray, steps: int) -> np.ndarray:
 
 
 def _draw(masks: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """Each of masks (N, S, S) at a random size, slant and place: pictures (N, 16, 16) uint8."""
+    """Each of masks (N, S, S) at a random size, slant and place: images (N, 16, 16) uint8."""
     n = len(masks)
     height = _integers(random, 12 * _SAMPLES, 15 * _SAMPLES, n, 1, 1)
     width_percent = _integers(random, 80, 125, n, 1, 1)

@@ -55,7 +55,7 @@ def digit_masks(font: str) -> np.ndarray:
     except (OSError, TTLibError) as error:
         raise GraftError(
             f"{path}: cannot read this font: {error}",
-            f"The demo data is drawn with the fonts of matplotlib {matplotlib.__version__}; install it anew.",
+            f"The demo data is drawn with the fonts of matplotlib {matplotlib.__version__}; install it again.",
         ) from None
 
 

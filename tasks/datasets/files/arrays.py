@@ -1,6 +1,6 @@
 """Files of arrays: NPZ and IDX. Whatever is wrong with one is a GraftError that says so, never another exception.
 
-Legend: N pictures, H W height and width, C channels, K classes.
+Legend: N images, H W height and width, C channels, K classes.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from tasks.datasets.limits import MOST_ARRAY, MOST_LABEL, MOST_PICTURES, too_lar
 KEYS = ("images", "labels", "class_names")
 _UINT8 = 0x08  # IDX: the code of unsigned bytes
 _PART = 1 << 24
-_INSTEAD = "bring them as pictures in folders or as Parquet, which are read piece by piece"
+_INSTEAD = "bring them as images in folders or as Parquet, which are read piece by piece"
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -78,7 +78,7 @@ def _claims(archive: zipfile.ZipFile, key: str) -> Iterator[str]:
     elif needed > entry.file_size:
         yield f"{key}: shape {shape} of {dtype} needs {needed:,} bytes, the file holds {entry.file_size:,}"
     elif shape and shape[0] > MOST_PICTURES:
-        yield too_large(f"{key}: pictures", shape[0], MOST_PICTURES)
+        yield too_large(f"{key}: images", shape[0], MOST_PICTURES)
 
 
 def _image_problems(images: np.ndarray) -> Iterator[str]:
@@ -87,7 +87,7 @@ def _image_problems(images: np.ndarray) -> Iterator[str]:
     if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))):
         yield f"images: shape {images.shape}, must be (N, H, W) or (N, H, W, C) with C = 1, 3 or 4"
     elif 0 in images.shape[1:]:
-        yield f"images: shape {images.shape}, pictures without a pixel"
+        yield f"images: shape {images.shape}, images without a pixel"
 
 
 def _name_problems(names: np.ndarray) -> Iterator[str]:
@@ -133,9 +133,9 @@ def _read_idx(file: gzip.GzipFile | BufferedReader, dimensions: int) -> np.ndarr
     if needed > MOST_ARRAY:
         raise GraftError(too_large(f"bytes of shape {shape}", needed, MOST_ARRAY, _INSTEAD))
     if shape[0] > MOST_PICTURES:
-        raise GraftError(too_large("pictures", shape[0], MOST_PICTURES))
+        raise GraftError(too_large("images", shape[0], MOST_PICTURES))
     if 0 in shape[1:]:
-        raise GraftError(f"pictures without a pixel: {shape}")
+        raise GraftError(f"images without a pixel: {shape}")
     content = bytearray()
     while len(content) <= needed and (part := file.read(min(_PART, needed + 1 - len(content)))):
         content += part

@@ -84,7 +84,7 @@ def read_text(path: Path) -> str:
     """
     try:
         if (size := path.stat().st_size) > MOST_TABLE:
-            raise GraftError(too_large("bytes", size, MOST_TABLE, "bring the pictures in folders or as Parquet"))
+            raise GraftError(too_large("bytes", size, MOST_TABLE, "bring the images in folders or as Parquet"))
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1

@@ -1,6 +1,6 @@
-"""What a domain's folder holds, whatever its layout; nothing is decoded yet, and faults are collected.
+"""What a domain's folder holds, whatever its layout; nothing is decoded yet, and problems are collected.
 
-Legend: N pictures, C channels, H W height and width, K classes.
+Legend: N images, C channels, H W height and width, K classes.
 """
 
 import re
@@ -29,7 +29,7 @@ class Fault(NamedTuple):
     """Something wrong with the data."""
 
     kind: str
-    """Faults of a kind are listed together: layout, picture, text, class, leak, budget."""
+    """Problems of a kind are listed together: layout, image, text, class, leak, budget."""
     path: str
     problem: str
 
@@ -39,10 +39,10 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Pictures:
-    """Labelled pictures of a split, not yet decoded."""
+    """Labelled images of a split, not yet decoded."""
 
     names: list[str]
-    """Where each picture is: a path from the project's folder, for one in an array or a table with its [index]."""
+    """Where each image is: a path from the project's folder, for one in an array or a table with its [index]."""
     labels: np.ndarray
     """(N,) int64, an index into the domain's classes."""
     read: Callable[[int, int], Image.Image]
@@ -116,14 +116,14 @@ class Domain:
     @property
     def things(self) -> str:
         """What it holds, in the plural."""
-        return "texts" if self.layout.startswith("texts") else "pictures"
+        return "texts" if self.layout.startswith("texts") else "images"
 
     def add_fault(self, path: str, problem: str) -> None:
-        """Collect a fault of the layout."""
+        """Collect a problem of the layout."""
         self.faults.append(Fault("layout", path, problem))
 
     def settle_validation(self) -> None:
-        """A run draws its own labels to choose by, so a validation split is more to draw from, or the test split."""
+        """A run draws its own validation labels, so a validation split is more to draw from, or the test split."""
         if VAL not in self.splits:
             return
         validation = self.splits.pop(VAL)
@@ -141,7 +141,7 @@ def enter_listed(
     label: Callable[[One], str],
     build: Callable[[list[One], np.ndarray], Pictures | Texts],
 ) -> None:
-    """Classes and splits of a list of pictures or texts, by split; a class that train lacks is a fault, and left out.
+    """Classes and splits of a list of images or texts, by split; a class that train lacks is a problem, and left out.
 
     `label` tells the class of one of them, `build` makes a split of several, with their labels (N,).
     """
@@ -161,7 +161,7 @@ def enter_listed(
 
 
 def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Pictures:
-    """Pictures of an array (N, H, W) or (N, H, W, C) uint8."""
+    """Images of an array (N, H, W) or (N, H, W, C) uint8."""
 
     def read(index: int, channels: int) -> Image.Image:
         pixels = images[index]
@@ -171,7 +171,7 @@ def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Picture
 
 
 def walk(domain: Domain, folder: Path, root: Path, depth: int = 0) -> Iterator[str]:
-    """The files below `root`, at depths that somebody may have meant, as paths from the domain's `folder`."""
+    """The files below `root`, at depths that someone may have meant, as paths from the domain's `folder`."""
     if depth > MOST_DEPTH:
         domain.add_fault(f"{domain.path}/{root.relative_to(folder).as_posix()}", f"more than {MOST_DEPTH} folders deep")
         return

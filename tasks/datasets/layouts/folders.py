@@ -1,4 +1,4 @@
-"""Domains in folders of pictures: `CLASS/FILE`, or `SPLIT/CLASS/FILE`."""
+"""Domains in folders of images: `CLASS/FILE`, or `SPLIT/CLASS/FILE`."""
 
 from itertools import chain
 from pathlib import Path
@@ -20,14 +20,14 @@ from tasks.datasets.pictures import read_picture
 
 
 def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
-    """Read the pictures below `folders`, which are splits if one of them is `train` and holds folders itself."""
+    """Read the images below `folders`, which are splits if one of them is `train` and holds folders itself."""
     domain.layout = "folders"
     splits = [name for name in folders if split_of(name) and holds_folders(folder / name)]
     has_training = any(split_of(name) == TRAIN for name in splits)
     if splits and not has_training and len(splits) == len(folders):
         there = ", ".join(splits)
         domain.add_fault(
-            domain.path, f"no training split, train/CLASS/…, beside {there} (classes? Call them otherwise)"
+            domain.path, f"no training split, train/CLASS/…, next to {there} (classes? Call them otherwise)"
         )
         return
     if has_training:
@@ -61,7 +61,7 @@ def holds_folders(folder: Path) -> bool:
 def file_pictures(
     path: str, folder: Path, files: list[str], labels: np.ndarray, groups: list[str] | None = None
 ) -> Pictures:
-    """Pictures of files with labels (N,); files are paths from `folder`, which is `path` of the project."""
+    """Images of files with labels (N,); files are paths from `folder`, which is `path` of the project."""
 
     def read(index: int, channels: int) -> Image.Image:
         return read_picture(folder / files[index], channels)

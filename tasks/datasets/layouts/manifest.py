@@ -38,14 +38,14 @@ class Columns(NamedTuple):
     text: str = ""
     """The column of the texts."""
     every_group: bool = True
-    """Whether a row that says no group is a fault, and not a group of its own."""
+    """Whether a row that says no group is a problem, and not a group of its own."""
 
 
 class Listed(NamedTuple):
     """A row of a table."""
 
     what: str
-    """The path of a picture's file, or a text."""
+    """The path of an image's file, or a text."""
     label: str
     split: str
     group: str
@@ -78,7 +78,7 @@ def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: C
 
 
 def listed_in(domain: Domain, folder: Path, names: Sequence[str], read: Callable[[str], list[Listed]]) -> list[Listed]:
-    """What `read` makes of each of these tables of a domain; what is wrong with one is a fault of the domain."""
+    """What `read` makes of each of these tables of a domain; what is wrong with one is a problem of the domain."""
     listed: list[Listed] = []
     for name in names:
         if not usable(domain, folder, folder / name):
@@ -125,7 +125,7 @@ def _path_problems(domain: Domain, folder: Path, file: str) -> Iterator[str]:
 def meant(
     domain: Domain, name: str, headings: Sequence[str], rows: list[Row], what: str, columns: Columns
 ) -> list[Listed]:
-    """The rows of a table that are meant, `what` being the column of their paths or texts; what one lacks is a fault.
+    """The rows of a table that are meant, `what` being the column of their paths or texts; what one lacks is a problem.
 
     Raises:
         GraftError: a column that is needed or asked for is not there, or the domain that is asked for.

@@ -1,4 +1,4 @@
-"""Domains in Parquet files as Hugging Face's `datasets` writes pictures: a column of encoded files, one of labels.
+"""Domains in Parquet files as Hugging Face's `datasets` writes images: a column of encoded files, one of labels.
 
 Row groups are read as they are needed, and few are kept, so that a data set larger than memory can be prepared.
 """
@@ -27,7 +27,7 @@ from tasks.datasets.pictures import UnreadableError, read_picture
 _NAME = re.compile(r"(?:(?P<split>[a-zA-Z]+)(?:-\d+-of-\d+(?:-[0-9a-f]{16})?)?|\d+)\.parquet")
 """The 16 digits are a hash of the content that older versions of `datasets` gave files on the hub."""
 _KEPT_GROUPS = 8
-"""Row groups whose pictures are kept, for the threads that decode them."""
+"""Row groups whose images are kept, for the threads that decode them."""
 
 
 def is_parquet(folder: Path, names: Sequence[str]) -> bool:
@@ -62,7 +62,7 @@ def open_parquet(domain: Domain, folder: Path, columns: Columns) -> None:
 
 
 class _File:
-    """One Parquet file: its labels, and its pictures by row."""
+    """One Parquet file: its labels, and its images by row."""
 
     def __init__(self, path: Path, name: str, columns: Columns) -> None:
         from pyarrow import ArrowException
@@ -97,7 +97,7 @@ class _File:
         self._ends = [*accumulate(sizes)]
 
     def read(self, row: int, channels: int) -> Image.Image:
-        """Decode a row's picture."""
+        """Decode a row's image."""
         group = bisect_right(self._ends, row)
         with self._lock:
             if group not in self._kept:
@@ -108,7 +108,7 @@ class _File:
         value = pictures[row - (self._ends[group - 1] if group else 0)].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
-            raise UnreadableError("no picture: the column holds no bytes here (a path alone is not followed)")
+            raise UnreadableError("no image: the column holds no bytes here (a path alone is not followed)")
         return read_picture(io.BytesIO(content), channels)
 
     def _load(self, group: int) -> Any:
@@ -127,7 +127,7 @@ def _files(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _alone_in(folder: Path) -> list[Path]:
-    """The Parquet files of a folder without folders: beside those of classes they are no pictures."""
+    """The Parquet files of a folder without folders: next to those of classes they are no images."""
     if not folder.is_dir():
         return []
     entries = sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
@@ -140,7 +140,7 @@ def _claims(metadata: Any) -> Iterator[str]:
         yield too_large("rows", metadata.num_rows, MOST_PICTURES)
     for group in range(metadata.num_row_groups):
         if (size := metadata.row_group(group).total_byte_size) > MOST_ARRAY:
-            yield too_large(f"bytes of row group {group}", size, MOST_ARRAY, "write it anew with smaller row groups")
+            yield too_large(f"bytes of row group {group}", size, MOST_ARRAY, "write it again with smaller row groups")
 
 
 def _features(schema: Any) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _picture_column(schema: Any, features: dict[str, Any]) -> str:
     structs = [f.name for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
     for name in (*named, *structs, *(name for name in ("image", "picture") if name in schema.names)):
         return str(name)
-    raise GraftError(f"no column of pictures (encoded bytes); there are {', '.join(schema.names)}")
+    raise GraftError(f"no column of images (encoded bytes); there are {', '.join(schema.names)}")
 
 
 def _label_column(schema: Any, features: dict[str, Any], asked: str) -> str:

@@ -11,7 +11,7 @@ from tasks.datasets.layouts.texts import is_texts, open_texts, text_splits
 
 EXPECTED = (
     "train.npz [val.npz, test.npz]; train-images-idx3-ubyte and train-labels-idx1-ubyte [t10k-…] (.gz or not); "
-    "train-….parquet [test-….parquet]; a table (.csv, .tsv) with the columns path and label; pictures in train/CLASS/ "
+    "train-….parquet [test-….parquet]; a table (.csv, .tsv) with the columns path and label; images in train/CLASS/ "
     "[val/CLASS/, test/CLASS/] or in CLASS/; or texts (.tsv, .csv, .jsonl) with the columns label and text"
 )
 _WITH_COLUMNS = ("manifest", "parquet", "texts")
@@ -58,9 +58,9 @@ def _of_several(path: str, several: list[str], others: list[str], asked: str) ->
 
 
 def _require_columns(domain: Domain, columns: Columns) -> None:
-    """What is asked of a table is a fault where there is none, or none that has such a thing."""
+    """What is asked of a table is a problem where there is none, or none that has such a thing."""
     if domain.layout in ("manifest", "parquet") and columns.text:
-        domain.add_fault(domain.path, f"pictures, so no column {columns.text!r} of texts (prepare.*_text_column)")
+        domain.add_fault(domain.path, f"images, so no column {columns.text!r} of texts (prepare.*_text_column)")
     if not domain.layout or domain.layout.startswith(_WITH_COLUMNS):
         return
     if columns.domain:
@@ -89,7 +89,7 @@ def _open_files(path: str, folder: Path, names: list[str], folders: list[str], c
 
 
 def _domains(folder: Path, folders: list[str], asked: str) -> tuple[list[str], list[str]]:
-    """The domains of DOMAIN/SPLIT/CLASS/FILE, or of DOMAIN/SPLIT.tsv and its like, and the folders beside them.
+    """The domains of DOMAIN/SPLIT/CLASS/FILE, or of DOMAIN/SPLIT.tsv and its like, and the folders next to them.
 
     None if that is not how it lies: a class may hold a folder `train` too, so one alone that is not asked for makes no
     domains of others.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER = "tokenizer.json"
-"""Its file, beside packed texts and beside the weights of a network that reads texts."""
+"""Its file, next to packed texts and next to the weights of a network that reads texts."""
 
 RAW = "texts.json"
 """The texts of a packed split as they were."""

@@ -7,7 +7,7 @@ LAST_GOOD_LOCK = "Take the last good one: git checkout dvc.lock"
 
 
 def way_out(found: Iterable[str]) -> str:
-    """What mends the faults that `problems` found, where that is known."""
+    """What fixes the problems that `problems` found, where that is known."""
     return LAST_GOOD_LOCK if any("dvc.lock" in problem for problem in found) else ""
 
 
@@ -29,7 +29,7 @@ def problems(error: BaseException) -> list[str]:
 
 
 def is_of_templates(error: BaseException) -> bool:
-    """Whether DVC fell over a value while it filled in dvc.yaml; other faults are of dvc.lock and .dvc files."""
+    """Whether DVC fell over a value while it filled in dvc.yaml; other problems are of dvc.lock and .dvc files."""
     frames = traceback.walk_tb(error.__traceback__)
     return any(str(frame.f_globals.get("__name__")).startswith("dvc.parsing") for frame, _ in frames)
 

@@ -5,7 +5,7 @@ What is done for a stage, and in which order, is what `dvc repro` does (`dvc.sta
 whichever stage is ready first, and an input that was edited while its stage ran is an error and not recorded.
 
 DVC is not thread-safe. All of it happens in *sections*: one thread of this process at a time, and under DVC's own lock,
-so that a `dvc` command beside it waits or says why not. A command of a stage runs outside of any section, its files
+so that a `dvc` command next to it waits or says why not. A command of a stage runs outside of any section, its files
 claimed in DVC's rwlock as `dvc repro` claims them.
 """
 
@@ -46,7 +46,7 @@ from tasks.executor.resources.stage_meta import Needs
 logger = logging.getLogger("graft.executor")
 _one_at_a_time = threading.Lock()
 _ROOM = 2**20
-"""Bytes free, below which a fault is likely that of a full disk."""
+"""Bytes free, below which a problem is likely that of a full disk."""
 _MAKE_ROOM = OF_THE_DISK[errno.ENOSPC]
 for _name in ("dvc", "dvc_data", "dvc_objects"):  # no progress bars and no advice across our own display
     logging.getLogger(_name).setLevel(logging.CRITICAL)
@@ -80,7 +80,7 @@ class Claim:
 
 
 class TransientError(GraftError):
-    """A fault that may be gone at the next attempt: a busy file, an input edited while its stage ran."""
+    """A problem that may be gone at the next attempt: a busy file, an input edited while its stage ran."""
 
     ends_with = PASSING_FAULT
 
@@ -330,8 +330,8 @@ class Project:
 
 @contextmanager
 def _let_go(claim: Claim) -> Iterator[None]:
-    """Give back what a claim holds even if DVC's lock cannot be had: the interpreter, which would give it back when it
-    ends, could not start the thread that DVC shows its waiting with, and would wait for that forever."""
+    """Give back what a claim holds even if DVC's lock is not available: the interpreter, which would give it back
+    when it ends, could not start the thread that DVC shows its waiting with, and would wait for that forever."""
     try:
         yield
     finally:

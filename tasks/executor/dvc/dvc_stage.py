@@ -65,7 +65,7 @@ class RunCache(StageCache):  # type: ignore[misc]  # DVC has no types that mypy 
         return damaged(self._restored)
 
     def _load(self, stage: Any) -> dict[str, Any] | None:
-        """The newest entry for the stage's inputs, of those that are whole; what was left beside them goes."""
+        """The newest entry for the stage's inputs, of those that are whole; what was left next to them goes."""
         key = _get_stage_hash(stage)
         folder = Path(self._get_cache_dir(key))
         if not folder.is_dir():
@@ -120,7 +120,7 @@ def changed_sources(stage: Any, plan: Iterable[Any]) -> list[str]:
 
 
 def commands(stage: Any, name: str, key: str) -> list[Command]:
-    """The stage's commands with the shell, folder and variables that DVC gives them, and its key beside them."""
+    """The stage's commands with the shell, folder and variables that DVC gives them, and its key next to them."""
     given = prepare_kwargs(stage)
     folder, environment = Path(given["cwd"]), {**given["env"], "DVC_STAGE": name, KEY_VARIABLE: key}
     return [

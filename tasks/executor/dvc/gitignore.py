@@ -16,7 +16,7 @@ class GitIgnores:
     def sort(self, ignored: Iterable[str], place: int) -> None:
         """Move the lines just added for the outputs `ignored` of the stage at `place` before those of later stages.
 
-        A file that somebody else has appended to meanwhile is left as it is.
+        A file that someone else has appended to meanwhile is left as it is.
         """
         for file, count in Counter(Path(path).parent / ".gitignore" for path in ignored).items():
             lines = file.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -14,8 +14,8 @@ class Needs:
     Attributes:
         threads: `meta: {threads: N}`: of how many CPU cores it makes use, else one.
         device: `meta: {device: 0.25}`: its share of one GPU, where there are any; `cpu`: none (0); else a whole one.
-        retries: `meta: {retries: N}`: how often it is run again after a fault of any kind but a permanent one; if that
-            is left out (None), only after what is known to pass.
+        retries: `meta: {retries: N}`: how often it is run again after a problem of any kind but a permanent one; if
+            that is left out (None), only after what is known to pass.
     """
 
     threads: int = 1

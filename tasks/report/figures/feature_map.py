@@ -1,4 +1,4 @@
-"""The map of features: source and target pictures as the candidate's network sees them."""
+"""The map of features: source and target images as the candidate's network sees them."""
 
 import torch
 from markupsafe import Markup
@@ -13,7 +13,7 @@ _SHORT = 3
 
 
 def embedding_plot(embedding: Embedding) -> Markup:
-    """A dot a picture: filled for the target, hollow for the source; a colour and a name a class.
+    """A dot an image: filled for the target, hollow for the source; a colour and a name per class.
 
     With more classes than there are colours, colour tells source from target only.
     """
@@ -50,7 +50,7 @@ def _dots(axes: Axes, embedding: Embedding, chosen: torch.Tensor, source: str, t
 
 
 def _name(axes: Axes, embedding: Embedding, name: str, index: int) -> None:
-    """The class's name where its target pictures are, or its source pictures if it has no others."""
+    """The class's name where its target images are, or its source images if it has no others."""
     of_class = torch.tensor([found == name for found in embedding.classes])
     target = of_class & (torch.arange(len(of_class)) >= embedding.sources)
     x, y = embedding.places[target if target.any() else of_class].median(dim=0).values.tolist()

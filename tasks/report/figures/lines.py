@@ -43,7 +43,7 @@ def learning_curves(trials: list[Trial], looks: Looks) -> Markup:
 
 
 def efficiency_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
-    """The lead metric by labels a class: mean and range over seeds; dashed where a strategy needs no labels."""
+    """The lead metric by labels per class: mean and range over seeds; dashed where a strategy needs no labels."""
     scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(lead(summary))
     if len(labels) < 2:
         return None
@@ -55,13 +55,13 @@ def efficiency_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
         _lines_by_labels(axes, scores, looks)
         _explain_faint(axes, looks)
         _percent_axis(axes, f"test {metric}")
-        axes.set_xlabel("labels a class to learn from")
+        axes.set_xlabel("labels per class to train on")
         figure.legend(loc="outside lower center", ncols=2)
-        return to_svg(figure, "label_efficiency", f"Test {metric} by labels a class, a line a strategy")
+        return to_svg(figure, "label_efficiency", f"Test {metric} by labels per class, a line a strategy")
 
 
 def efficiency_panels(summary: dict[str, Any], looks: Looks) -> dict[str, Markup]:
-    """A small figure for each strategy, with the baseline beside it: where many lines would hide one another."""
+    """A small figure for each strategy, with the baseline next to it: where many lines would hide one another."""
     scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(lead(summary))
     if len(labels) < 2:
         return {}
@@ -100,7 +100,7 @@ def _panel(scores: Mapping[str, Values], labels: Mapping[float, str], metric: st
         _lines_by_labels(axes, scores, pair)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-        return to_svg(figure, f"efficiency-{name}", f"Test {metric} of {name} and {BASELINE} by labels a class")
+        return to_svg(figure, f"efficiency-{name}", f"Test {metric} of {name} and {BASELINE} by labels per class")
 
 
 def _line(axes: Axes, values: Values, look: Look, name: str, strength: float = 1.0) -> None:

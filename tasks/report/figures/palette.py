@@ -23,7 +23,7 @@ class Look:
     band: bool = True
     """Whether its line has a band of seeds behind it."""
     faint: bool = False
-    """One of many, in grey: named in tables and beside rows, but not in the legend of a figure with lines."""
+    """One of many, in grey: named in tables and next to rows, but not in the legend of a figure with lines."""
 
     @property
     def variable(self) -> str:
@@ -34,7 +34,7 @@ class Look:
 def looks(summary: dict[str, Any]) -> dict[str, Look]:
     """A look for each strategy: ink for the baseline, colours by the alphabet, grey where there are too many.
 
-    The candidate's strategy and those that are best on test pictures keep their colours then.
+    The candidate's strategy and those that are best on test images keep their colours then.
     """
     candidate = summary["candidate"]["strategy"]
     names = [name for name, _ in ranked(summary) if name != BASELINE]

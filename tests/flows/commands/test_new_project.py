@@ -47,7 +47,7 @@ def test_it_asks_on_a_terminal_what_no_flag_says_and_asks_again_for_what_cannot_
 
 
 def test_yes_asks_nothing_on_a_terminal_and_nobody_is_asked_elsewhere(tmp_path: Path) -> None:
-    assert "Size of the pictures" not in on_terminal(tmp_path, "", "--yes", "--no-git")
+    assert "Size of the images" not in on_terminal(tmp_path, "", "--yes", "--no-git")
     command = [*COMMAND[:-1], "two"]
     said = subprocess.check_output(command, cwd=tmp_path, stdin=subprocess.DEVNULL, env=ENVIRONMENT, text=True)
     assert "graft data add source PATH" in said

@@ -79,7 +79,7 @@ def test_targets_are_made_once_and_dvc_agrees(repository: Path) -> None:
     assert {path.name for path in repository.iterdir()} == {
         *(".dvc", ".dvcignore", ".git", ".gitignore", "dvc.lock", "dvc.yaml"),
         *("first.txt", "each1.txt", "each2.txt", "last.txt"),
-    }, "nothing else is written into somebody's project"
+    }, "nothing else is written into someone's project"
 
     assert "Nothing to do." in graft(repository, "last")[1]
     status = [sys.executable, "-m", "dvc", "status", "last"]

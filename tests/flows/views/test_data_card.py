@@ -1,4 +1,4 @@
-"""The data card says what the data is and what a run will make of it, and draws real pictures."""
+"""The data card says what the data is and what a run will make of it, and draws real images."""
 
 import re
 from dataclasses import replace
@@ -44,7 +44,7 @@ def test_a_letter_shows_two_pixels_one_above_the_other() -> None:
 def test_every_class_stands_with_its_counts_and_whose_it_is(root: Path) -> None:
     save_pictures(root / "data/target", {"train/three": pictures(2, seed=8), "test/three": pictures(1, seed=9)})
     lines = [" ".join(line.split()) for line in printed(card_of(root)).splitlines()]
-    assert "holds 20 pictures 18 pictures 9 pictures" in lines
+    assert "holds 20 images 18 images 9 images" in lines
     assert "layout npz folders folders" in lines
     assert any(line.startswith("three – 2 ━") and line.endswith("target's") for line in lines)
     assert any(line.startswith("one 10 ━━━━━━━━━━ 8 ━━━━━━━━━━ 4 ━━━━━━━━━━ shared") for line in lines)
@@ -61,7 +61,7 @@ def test_it_says_what_is_lost_and_what_is_missing(root: Path) -> None:
     said = " ".join(printed(card).split())
     assert "those that are not square are stretched" in said
     assert "colour is lost: 3 would keep it" in said
-    assert "8 pictures of data/wide, held out here" in said
+    assert "8 images of data/wide, held out here" in said
     alone = replace(card, parts={"source": card.parts["source"]}, short_of_labels=["class 'one' has 2 labels"])
     said = " ".join(printed(alone).split())
     assert "The target is not there yet: graft data add target PATH" in said

@@ -1,4 +1,4 @@
-"""What `graft forecast` prints, and when it looks at models anew."""
+"""What `graft forecast` prints, and when it looks at models again."""
 
 import json
 from io import StringIO
@@ -28,7 +28,13 @@ class TestView:
     def test_words_come_before_numbers_and_the_next_step_last(self) -> None:
         page = printed(by_hand(LIFTS, error=0.04))
         said = " ".join(page.split())
-        order = ["Large domain gap", "warns of negative transfer", "1 label a class:", "LogME", "Proxy A-distance 1.84"]
+        order = [
+            "Large domain gap",
+            "warns of negative transfer",
+            "1 label per class:",
+            "LogME",
+            "Proxy A-distance 1.84",
+        ]
         assert [said.index(part) for part in order] == sorted(said.index(part) for part in order)
         assert "▲ transfer should help (+20.0 points over an untrained body)" in said
         assert said.endswith("What it is really worth: graft run")
@@ -46,7 +52,7 @@ class TestView:
         forecast["models"]["another"] = forecast["models"]["pretrained"]
         forecast["ranking"] = ["another", "pretrained"]
         said = " ".join(printed(forecast).split())
-        assert "Best of 2 source models for this target: another, by LogME with 5 labels a class." in said
+        assert "Best of 2 source models for this target: another, by LogME with 5 labels per class." in said
         assert said.index("another", said.index("source model LogME")) < said.index("pretrained")
 
     def test_afterwards_it_says_how_right_it_was(self) -> None:
@@ -65,7 +71,7 @@ class TestShow:
     def project(self, tmp_path: Path, monkeypatch) -> Path:
         """A project whose pipeline consists of the one stage, run in this process."""
         root = make_project(tmp_path)
-        change(root, forecast={"pictures": 50, "permutations": 99, "untrained": 1})
+        change(root, forecast={"images": 50, "permutations": 99, "untrained": 1})
         self.asked: list[list[str]] = []
 
         class OneStage:
@@ -121,7 +127,7 @@ class TestShow:
     def test_weights_that_were_replaced_are_looked_at_anew(self, project: Path, monkeypatch) -> None:
         source = load_split(project / "build/data/source")
         write_model(project / "models/other", source, steps=0)
-        settings = {"pictures": 50, "permutations": 99, "untrained": 1, "models": {"other": "models/other"}}
+        settings = {"images": 50, "permutations": 99, "untrained": 1, "models": {"other": "models/other"}}
         change(project, forecast=settings)
         write_forecast(project)
         stale = json.loads((project / "build/forecast/forecast.json").read_text())

@@ -114,7 +114,7 @@ class TestLeaderboard:
             "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
             "candidate": {"trial": "adaptive_sampling-10-1", "strategy": "adaptive_sampling"},
             "budget": {"labels_per_class": 10, "validation_per_class": 5, "seeds": [0, 1, 2]},
-            "test": {"n": 600, "kind": "pictures"},
+            "test": {"n": 600, "kind": "images"},
             "strategies": strategies,
             "smaller_budgets": {"1": few},
             "companions": {"dann": {"0": {"oracle": {"mean": 0.91, "low": 0.9, "high": 0.92}}}},
@@ -146,12 +146,12 @@ class TestLeaderboard:
         assert "† would not hold for all 3 strategies at once." in " ".join(page.split())
 
     def test_accuracy_is_shown_by_labels_and_under_none_for_those_that_need_none(self, page: str) -> None:
-        table = page[page.index("Accuracy % by labels a class") :]
+        table = page[page.index("Accuracy % by labels per class") :]
         lines = [" ".join(line.split()) for line in table.splitlines()]
         assert "strategy none 1 10" in lines
         assert "scratch 60.0 ±20.0 90.0 ± 2.0" in lines
         assert "° dann 87.0 ± 2.0" in lines
-        assert "adaptive_sampling with 1 label a class is as good as scratch with 10." in lines
+        assert "adaptive_sampling with 1 label per class is as good as scratch with 10." in lines
 
     def test_real_differences_are_named(self, page: str) -> None:
         words = " ".join(page.split())
@@ -188,8 +188,8 @@ class TestLeaderboard:
         assert "1 ★ adaptive_sampling 75.0 ± 2.0 +5.0 [+3.1, +6.9] ▲ positive" in words
         assert "strategy accuracy % macro-F1 %" in words
         assert "★ adaptive_sampling 95.0 ± 2.0 65.0 ± 2.0" in words
-        assert "one class is more than 2 times as frequent as another (80 to 520 a class)" in words
-        assert "Balanced accuracy % by labels a class" in words
+        assert "one class is more than 2 times as frequent as another (80 to 520 per class)" in words
+        assert "Balanced accuracy % by labels per class" in words
         assert "scratch 40.0 ±20.0 70.0 ± 2.0" in words
 
     def test_all_labels_are_the_last_column_and_counted(self, result: dict[str, Any], tmp_path: Path) -> None:
@@ -198,10 +198,10 @@ class TestLeaderboard:
         result["budget"] |= {"labels_per_class": "all", "n_train": 1234, "n_validation": 309}
         result["test"]["classes"] = ["a", "b", "c", "d"]
         words = " ".join(self.shown(result, tmp_path).split())
-        assert "All labels: 1,234 to learn from and 309 to choose by, 3 seeds" in words
-        assert "by labels a class (all: 308.5 on average)" in words
+        assert "All labels: 1,234 to train on and 309 to validate, 3 seeds" in words
+        assert "by labels per class (all: 308.5 on average)" in words
         assert "strategy none 1 all" in words
-        assert "adaptive_sampling with 1 label a class is as good as scratch with all." in words
+        assert "adaptive_sampling with 1 label per class is as good as scratch with all." in words
 
     def test_one_budget_has_no_second_table(self, result: dict[str, Any], tmp_path: Path) -> None:
         page = self.shown(result | {"smaller_budgets": {}}, tmp_path)
@@ -210,11 +210,11 @@ class TestLeaderboard:
     def test_one_seed_and_one_label_are_not_many(self, result: dict[str, Any], tmp_path: Path) -> None:
         result["budget"] |= {"seeds": [0], "labels_per_class": 1}
         words = " ".join(self.shown(result | {"smaller_budgets": {}}, tmp_path).split())
-        assert "1 label a class to learn from and 5 to choose by, 1 seed, 600 test pictures" in words
+        assert "1 label per class to train on and 5 to validate, 1 seed, 600 test images" in words
 
     def test_it_states_what_was_paid_and_what_was_chosen(self, page: str) -> None:
         words = " ".join(page.split())
-        assert "10 labels a class to learn from and 5 to choose by, 3 seeds, 600 test pictures" in words
+        assert "10 labels per class to train on and 5 to validate, 3 seeds, 600 test images" in words
         assert "chosen on validation alone: adaptive_sampling-10-1" in words
         assert "° used no labels of the target." in words
         assert "never ranked or promoted" in words

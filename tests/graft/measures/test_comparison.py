@@ -76,7 +76,7 @@ def test_pairing_makes_a_consistent_small_gain_certain() -> None:
     correct = coin_flips(0.6, seeds=3, pictures=600).repeat(2, 1, 1)
     correct[1, :, :12] = True
     correct[0, :, :12] = False
-    # Unpaired, a gain of two points between accuracies of 60 % on 600 pictures would be lost in noise.
+    # Unpaired, a gain of two points between accuracies of 60 % on 600 images would be lost in noise.
     assert verdict(gains(correct)[1]) == "positive"
 
 
@@ -102,7 +102,7 @@ def test_the_seed_alone_decides_the_resamples() -> None:
 
 @pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.90, 0.98), (6, 0.93, 0.98)])
 def test_a_nominal_95_percent_comes_near_it(seeds: int, least: float, most: float) -> None:
-    """Strategies that differ by label draw, by picture and by both; the truth is the mean over all of these."""
+    """Strategies that differ by label draw, by image and by both; the truth is the mean over all of these."""
     trials = 300
     noise = np.random.default_rng(seeds)
     hits = 0

@@ -40,7 +40,7 @@ def test_the_domain_error_is_that_of_logistic_regression_on_held_out_pictures(d:
 
 def test_held_out_pictures_keep_many_features_from_feigning_a_gap() -> None:
     same = torch.randn(80, 200, generator=torch.Generator().manual_seed(0)).double()
-    assert domain_error(same[:40], same[40:]) == pytest.approx(0.5, abs=0.15)  # on its own pictures it would be 0
+    assert domain_error(same[:40], same[40:]) == pytest.approx(0.5, abs=0.15)  # on its own images it would be 0
 
 
 def test_proxy_a_distance_goes_from_0_to_2() -> None:
@@ -96,10 +96,10 @@ def test_frechet_distance_by_hand() -> None:
 def test_no_gap_is_called_none_and_a_gap_is_seen() -> None:
     same = torch.randn(300, 8, generator=torch.Generator().manual_seed(1))
     none, seen = domain_gap(same[:100], same[100:]), domain_gap(same[:100], same[100:] + 2)
-    assert none.pictures == seen.pictures == 100
+    assert none.images == seen.images == 100
     assert none.proxy_a_distance < 0.4
     assert none.mmd_p_value > 0.05
-    assert none.frechet == pytest.approx(none.frechet_within, rel=0.3)  # few pictures: far from 0 without any gap
+    assert none.frechet == pytest.approx(none.frechet_within, rel=0.3)  # few images: far from 0 without any gap
     assert none.frechet_within > 0.3
     assert seen.proxy_a_distance > 1.8
     assert seen.mmd_p_value == pytest.approx(1 / 201)
@@ -120,7 +120,7 @@ def test_features_that_never_vary_do_no_harm() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 10 pictures of each domain, got 9"):
+    with pytest.raises(ValueError, match="at least 10 images of each domain, got 9"):
         domain_gap(torch.rand(9, 2), torch.rand(50, 2))
     with pytest.raises(ValueError, match=r"\(20, 3\) and \(20, 2\)"):
         domain_gap(torch.rand(20, 3), torch.rand(20, 2))

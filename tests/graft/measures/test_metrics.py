@@ -37,7 +37,7 @@ def test_calibration_error_is_that_of_torchmetrics(noisy) -> None:
 
 
 def test_calibration_worked_by_hand() -> None:
-    # Two pictures 0.9 sure, one right: |0.9 - 0.5|; two entirely sure and right: 0; in all 0.4 * 2 / 4.
+    # Two images 0.9 sure, one right: |0.9 - 0.5|; two entirely sure and right: 0; in all 0.4 * 2 / 4.
     probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [1.0, 0.0], [0.0, 1.0]])
     labels = torch.tensor([0, 1, 0, 1])
     bins = reliability(probabilities, labels)

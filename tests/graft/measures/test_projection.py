@@ -30,7 +30,7 @@ def test_odd_features_give_finite_places(features: torch.Tensor) -> None:
 
 
 def test_too_few_pictures_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 4 pictures, got 3"):
+    with pytest.raises(ValueError, match="at least 4 images, got 3"):
         project(torch.randn(3, 2), seed=0)
 
 

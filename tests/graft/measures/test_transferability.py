@@ -76,7 +76,7 @@ def test_logme_stays_finite_where_features_say_nothing_or_all(features: Tensor) 
 
 def reference_h_score(features: Tensor, labels: Tensor, *, shrink: bool) -> float:
     f, y = features.double().numpy(), labels.numpy()
-    replaced = np.zeros_like(f)  # every picture's features by the mean of its class
+    replaced = np.zeros_like(f)  # every image's features by the mean of its class
     for label in np.unique(y):
         replaced[y == label] = f[y == label].mean(axis=0)
     between = np.cov(replaced, rowvar=False, bias=True)

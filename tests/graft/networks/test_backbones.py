@@ -1,4 +1,5 @@
-"""Names of backbones and compositions of them; EfficientNet-Lite0 beside an independent network of the same weights."""
+"""Names of backbones and compositions of them; EfficientNet-Lite0 next to an independent network of the same
+weights."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Two bodies in one, against NumPy; and the strategies that put the source's body beside one for the target."""
+"""Two bodies in one, against NumPy; and the strategies that put the source's body next to one for the target."""
 
 import copy
 from typing import cast

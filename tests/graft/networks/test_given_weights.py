@@ -1,4 +1,4 @@
-"""Weights of other hands: named, checked, and adapted to other pictures than they were made for."""
+"""Weights of other hands: named, checked, and adapted to other images than they were made for."""
 
 import copy
 from collections.abc import Callable
@@ -239,7 +239,7 @@ class TestInput:
         torch.testing.assert_close(changed.backbone.pos_embed, reference.pos_embed)
 
     def test_texts_and_pictures_are_not_mistaken_for_one_another(self) -> None:
-        with pytest.raises(ValueError, match="these weights read grey pictures of 8 px, not texts of 5 tokens"):
+        with pytest.raises(ValueError, match="these weights read grey images of 8 px, not texts of 5 tokens"):
             for_input(tiny_network(), Text(10, 5))
 
     def test_nothing_changes_where_nothing_has_to(self) -> None:
@@ -249,7 +249,7 @@ class TestInput:
 
 class TestFit:
     def trained(self, mean: float, std: float) -> tuple[Network, Tensor]:
-        """A network whose batch norms know pictures normalised by their own statistics, stated as something else."""
+        """A network whose batch norms know images normalised by their own statistics, stated as something else."""
         pictures = bars(200, size=16)
         own_mean, own_std = pictures.mean_and_std()
         network = tiny_network(size=16)

@@ -72,7 +72,7 @@ def test_frozen_batch_norms_keep_their_statistics_and_others_do_not() -> None:
     assert torch.equal(first[2].running_mean, before["0.2.running_mean"])
     assert not torch.equal(second[2].running_mean, before["1.2.running_mean"])
     network.train()
-    assert first[2].training, "the next call of train() asks for it anew"
+    assert first[2].training, "the next call of train() asks for it again"
 
 
 def test_fine_tune_learns_slower_next_to_the_picture() -> None:

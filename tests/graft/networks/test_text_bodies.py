@@ -1,4 +1,4 @@
-"""Networks that read texts, and the transformer that reads pictures too."""
+"""Networks that read texts, and the transformer that reads images too."""
 
 import pytest
 import torch
@@ -77,7 +77,7 @@ def test_blocks_are_the_stages_of_a_transformer(read: Pictures | Text) -> None:
 def test_bodies_say_what_they_read() -> None:
     with pytest.raises(ValueError, match=r"no backbone 'convnet_small' reads texts; valid: text_bag, .*transformer_"):
         Network(Description("convnet_small", CLASSES, vocabulary=VOCABULARY, length=LENGTH))
-    with pytest.raises(ValueError, match="backbone 'text_bag' reads texts, not pictures; valid: convnet_tiny"):
+    with pytest.raises(ValueError, match="backbone 'text_bag' reads texts, not images; valid: convnet_tiny"):
         Network(Description("text_bag", CLASSES, 1, 8))
 
 

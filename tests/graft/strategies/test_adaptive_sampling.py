@@ -34,11 +34,11 @@ def test_the_kind_of_source_picture_that_resembles_the_target_is_drawn(score: st
     assert weights[:60].sum() > 0.9 * weights.sum()
     for label in range(len(CLASSES)):
         drawn = weights[domains.source.labels == label]
-        assert (drawn > 0).sum() == 16, "0.4 of the 40 pictures of each class"
+        assert (drawn > 0).sum() == 16, "0.4 of the 40 images of each class"
 
 
 def test_classes_that_resemble_nothing_of_the_target_are_left_out_where_it_lacks_them(domains: Domains) -> None:
-    """The target has two of the three classes; of all pictures together, the third is hardly drawn."""
+    """The target has two of the three classes; of all images together, the third is hardly drawn."""
     assert domains.source is not None
     assert domains.unlabelled is not None
     network = tiny_network()

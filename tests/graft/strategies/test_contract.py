@@ -99,7 +99,7 @@ def test_other_target_classes_work_or_are_refused_with_the_reason(name: str, pre
 
 @every_strategy
 def test_weights_without_a_head_work_or_are_refused_with_the_reason(name: str) -> None:
-    strategy = strategy_class(name)(**({"pictures": "labelled"} if name == "distill" else {}))
+    strategy = strategy_class(name)(**({"images": "labelled"} if name == "distill" else {}))
     if strategy.uses_source_data:
         pytest.skip("it needs source data, with which weights learn a head first")
     try:

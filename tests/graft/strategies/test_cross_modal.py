@@ -1,4 +1,4 @@
-"""From pictures to texts: what is carried over, what is not, and how far two embeddings lie apart."""
+"""From images to texts: what is carried over, what is not, and how far two embeddings lie apart."""
 
 import copy
 import re
@@ -68,7 +68,7 @@ def test_nothing_happens_where_the_target_can_be_read() -> None:
 
 
 def test_a_convnet_cannot_be_carried_to_texts_and_the_error_says_what_can() -> None:
-    with pytest.raises(ValueError, match=r"reads grey pictures of 8 px.*texts of 8 tokens.*convnet_tiny.*transformer_"):
+    with pytest.raises(ValueError, match=r"reads grey images of 8 px.*texts of 8 tokens.*convnet_tiny.*transformer_"):
         carried(tiny_network(), TEXT, FineTune())
 
 

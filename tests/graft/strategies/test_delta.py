@@ -27,7 +27,7 @@ def pretrained() -> Network:
 
 
 def features_without(network: Network, name: str, channel: int | None, images: Tensor) -> Tensor:
-    """The features of pictures, a channel of a batch norm switched off."""
+    """The features of images, a channel of a batch norm switched off."""
 
     def switch_off(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         output = output.clone()
@@ -86,7 +86,7 @@ def test_delta_is_zero_at_the_source_and_one_where_the_maps_vanish(pretrained: N
 
 @pytest.mark.parametrize("attention", ["even", "exact"])
 def test_delta_has_the_authors_penalty_too(pretrained: Network, attention: Literal["even", "exact"]) -> None:
-    """alpha / 2 sum over stages of C sum_c a_c |difference in channel c|^2 / places, a picture; a = softmax(z / 5)."""
+    """alpha / 2 sum over stages of C sum_c a_c |difference in channel c|^2 / places, an image; a = softmax(z / 5)."""
     target, pictures = bars(18, seed=2), bars(12, seed=3)
     strategy = Delta(alpha=0.64, beta=0.0, form="sum", attention=attention)
     network = shaken(begun(strategy, pretrained, target))
@@ -138,7 +138,7 @@ def test_delta_leaves_no_hook_behind_and_says_which_stage_has_no_map(pretrained:
 
 
 class Tokens(nn.Module):
-    """A transformer body in small: two tokens a row of the picture, (B, 1, 8, 8) -> (B, T, D) -> (B, D)."""
+    """A transformer body in small: two tokens a row of the image, (B, 1, 8, 8) -> (B, T, D) -> (B, D)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -64,7 +64,7 @@ def test_a_hint_is_counted_in_units_of_the_teachers_variance() -> None:
 
 
 def test_the_teachers_word_fades_and_the_labels_alone_are_left(teacher: Network) -> None:
-    strategy = Distill(pictures="labelled", teacher_share=0.8, hint=0.0, temperature=1.0)
+    strategy = Distill(images="labelled", teacher_share=0.8, hint=0.0, temperature=1.0)
     network = adapted(strategy, teacher).eval()
     pictures = bars(12, seed=4)
     batch = Batch(pictures.images.float() / 255, pictures.labels)
@@ -77,7 +77,7 @@ def test_the_teachers_word_fades_and_the_labels_alone_are_left(teacher: Network)
 
 
 def test_on_both_sets_the_student_is_told_soft_labels_and_features_in_equal_parts(teacher: Network) -> None:
-    strategy = Distill(pictures="both", teacher_share=1.0, hint=3.0, temperature=2.0)
+    strategy = Distill(images="both", teacher_share=1.0, hint=3.0, temperature=2.0)
     network, expert = adapted(strategy, teacher).eval(), copy.deepcopy(teacher).eval()
     parts = [bars(12, seed=seed, noise=noise) for seed, noise in ((4, 60), (5, 0), (6, 100))]
     target, source, unlabelled = (Batch(part.images.float() / 255, part.labels) for part in parts)
@@ -101,11 +101,11 @@ def test_a_student_and_what_brings_it_to_its_teacher_learn_at_its_rate(teacher: 
 
 
 @pytest.mark.parametrize(
-    ("pictures", "source", "unlabelled"),
+    ("images", "source", "unlabelled"),
     [("labelled", False, False), ("unlabelled", False, True), ("source", True, False), ("both", True, True)],
 )
 def test_the_student_sees_the_pictures_that_its_knob_names(pictures: str, source: bool, unlabelled: bool) -> None:
-    strategy = replace(Distill(), pictures=pictures)  # type: ignore[arg-type]
+    strategy = replace(Distill(), images=pictures)  # type: ignore[arg-type]
     assert (strategy.uses_source_data, strategy.uses_unlabelled) == (source, unlabelled)
 
 
@@ -114,7 +114,7 @@ def test_a_student_follows_its_teacher_where_nobody_told_it_the_label(teacher: N
     wanted = predict(teacher, images)[0].argmax(dim=1)
 
     def agreement(share: float) -> float:
-        strategy = Distill(pictures="unlabelled", teacher_share=share, student_rate=1.0)
+        strategy = Distill(images="unlabelled", teacher_share=share, student_rate=1.0)
         network = adapted(strategy, teacher)
         target = bars(30, seed=5)
         target = target.take((target.labels == 0).nonzero().flatten())  # labels of one class alone
@@ -151,7 +151,7 @@ def test_heads_and_projections_are_there_where_they_are_needed(teacher: Network)
 
 
 def test_source_pictures_leave_no_trace_in_the_students_batch_norm(teacher: Network) -> None:
-    strategy = Distill(pictures="source")
+    strategy = Distill(images="source")
     target, source = (bars(12, seed=seed, noise=noise) for seed, noise in ((1, 0), (2, 100)))
     batch, other = (Batch(part.images.float() / 255, part.labels) for part in (target, source))
     seen, alone = adapted(strategy, teacher).train(), adapted(strategy, teacher).train()

@@ -52,7 +52,7 @@ class Outcome:
     """What a user sees of a trained strategy."""
 
     logits: Tensor
-    """Of the finished network, on pictures that it has not seen."""
+    """Of the finished network, on images that it has not seen."""
     scores: list[float | None]
     """Of the evaluations, where no label may choose."""
     companions: list[str]

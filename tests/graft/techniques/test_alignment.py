@@ -209,7 +209,7 @@ def test_a_discriminator_learns_at_its_own_rate(strategy: Unlabelled, pretrained
 def test_an_alignment_finds_the_classes_of_a_target_that_the_source_alone_confuses(
     name: str, confused: Network
 ) -> None:
-    """The bars stand a column further left: half of each is where the source's pictures have the next class."""
+    """The bars stand a column further left: half of each is where the source's images have the next class."""
     target, others = (Split(s.images.roll(-1, 3), s.labels, CLASSES) for s in (bars(90, seed=5), bars(60, seed=6)))
     aligned = cast(Unlabelled, strategy_class(name)())
     unaligned = replace(aligned, weight=0.0)
@@ -218,7 +218,7 @@ def test_an_alignment_finds_the_classes_of_a_target_that_the_source_alone_confus
 
 
 def test_the_target_may_have_a_part_of_the_classes_in_another_order(pretrained: Network) -> None:
-    """Labels of the source index its own classes, and pictures of classes that the target lacks are left out."""
+    """Labels of the source index its own classes, and images of classes that the target lacks are left out."""
     target = dimmed(bars(90, seed=5))
     places = {0: 1, 2: 0}  # left and right
     part = target.take((target.labels != 1).nonzero().flatten())

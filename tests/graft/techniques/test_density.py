@@ -52,7 +52,7 @@ def test_neighbours_are_scikit_learns(features: tuple[Tensor, Tensor, Tensor]) -
     _, target, others = features
     near = NearestNeighbors(n_neighbors=3, metric="cosine").fit(target.double().numpy())
     distances = near.kneighbors(others.double().numpy())[0].mean(axis=1)
-    own = NearestNeighbors(n_neighbors=4, metric="cosine").fit(target.double().numpy())  # the first is a picture itself
+    own = NearestNeighbors(n_neighbors=4, metric="cosine").fit(target.double().numpy())  # the first is an image itself
     typical = np.sort(own.kneighbors(target.double().numpy())[0].mean(axis=1) * 4 / 3)[(len(target) - 1) // 2]
     found = nearest_neighbours(target, neighbours=3)(others)
     np.testing.assert_allclose(found.numpy(), np.exp(-distances / typical), rtol=1e-6)

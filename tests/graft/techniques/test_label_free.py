@@ -51,7 +51,7 @@ def test_snd_agrees_with_the_papers_formula_written_in_numpy() -> None:
 
 
 def test_snd_counts_the_neighbours_within_clusters_worked_by_hand() -> None:
-    """Two clusters of four sure pictures: each has three neighbours alike, and four that are e^-20 as near."""
+    """Two clusters of four sure images: each has three neighbours alike, and four that are e^-20 as near."""
     two_clusters = torch.eye(2).repeat_interleave(4, dim=0)
     assert soft_neighborhood_density(two_clusters) == pytest.approx(math.log(3), abs=1e-5)
     one_cluster = torch.tensor([[1.0, 0.0]]).expand(8, 2)
@@ -159,9 +159,9 @@ def test_dev_validates_on_pictures_that_adaptation_never_draws(trained: Network)
     assert torch.equal((weights == 0).nonzero().flatten(), held_out(300))
     assert len(held_out(300)) == 30
     assert Mcc(selection="snd").source_weights(network, Domains(bars(9), bars(9), source)) is None
-    with pytest.raises(ValueError, match="'dev' weighs source pictures, and there are none"):
+    with pytest.raises(ValueError, match="'dev' weighs source images, and there are none"):
         label_free_score("dev", trained, Domains(bars(9), bars(9)))
-    with pytest.raises(ValueError, match="10 pictures of the target's classes at least, and there are 9"):
+    with pytest.raises(ValueError, match="10 images of the target's classes at least, and there are 9"):
         label_free_score("dev", trained, Domains(bars(9), bars(9), bars(90)))
 
 

@@ -156,7 +156,7 @@ def test_bss_copes_with_a_batch_that_repeats_its_pictures() -> None:
 
 
 def two_channels() -> tuple[nn.BatchNorm2d, Tensor]:
-    """A batch norm whose moving statistics are mean (1, 0) and variance (4, 1); a batch of two pictures, one place."""
+    """A batch norm whose moving statistics are mean (1, 0) and variance (4, 1); a batch of two images, one place."""
     norm = nn.BatchNorm2d(2, eps=1e-12, momentum=0.5)
     norm.load_state_dict(
         {
@@ -209,7 +209,7 @@ def test_stoch_norm_draws_for_each_channel_and_each_pass_anew() -> None:
         found = StochasticNorm(nn.BatchNorm2d(200), p=0.7).train()(batch)
         of_batch = (found - by_batch).abs().amax(dim=(0, 2, 3)) < 1e-4
         of_moving = (found - by_moving).abs().amax(dim=(0, 2, 3)) < 1e-4
-        assert (of_batch ^ of_moving).all(), "a channel is normalised in one way or the other, for all pictures"
+        assert (of_batch ^ of_moving).all(), "a channel is normalised in one way or the other, for all images"
         assert 0.6 < of_batch.float().mean() < 0.8
         draws.append(of_batch)
     assert not torch.equal(*draws)

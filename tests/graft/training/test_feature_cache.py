@@ -41,7 +41,7 @@ def test_without_augmentation_all_views_would_be_alike_so_there_is_one() -> None
 
 
 def test_pictures_pass_in_chunks_and_leave_the_batch_norm_statistics_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.networks.network._MOST_ON_CPU", 8 * 8 * 8)  # eight pictures of 8 x 8
+    monkeypatch.setattr("graft.networks.network._MOST_ON_CPU", 8 * 8 * 8)  # eight images of 8 x 8
     network, sizes = tiny_network().train(), []
     network.backbone.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
     before = {name: value.clone() for name, value in network.state_dict().items()}

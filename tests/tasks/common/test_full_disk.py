@@ -1,4 +1,4 @@
-"""A disk that is full, or that cannot be written: the words name the file and what mends it, and nothing is broken."""
+"""A disk that is full, or that cannot be written: the words name the file and what fixes it, and nothing is broken."""
 
 import os
 import shutil

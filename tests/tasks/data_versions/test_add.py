@@ -33,7 +33,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes of twelve pictures each, one of them there twice, in folders with a test split."""
+    """Two classes of twelve images each, one of them there twice, in folders with a test split."""
     drawn = pictures(24, seed=2)
     tree = {"train/one": drawn[:8], "train/two": drawn[8:16], "test/one": drawn[16:20], "test/two": drawn[20:]}
     save_pictures(tmp_path / "photos", tree)
@@ -92,7 +92,7 @@ def test_one_folder_may_hold_both_as_domains(root: Path, photos: Path, tmp_path:
 
 
 def test_a_table_is_added_with_its_pictures(root: Path, tmp_path: Path) -> None:
-    save_pictures(tmp_path / "listed", {"pictures": pictures(12, seed=1)})
+    save_pictures(tmp_path / "listed", {"images": pictures(12, seed=1)})
     rows = [f"pictures/{number:03}.png,{'ab'[number % 2]}" for number in range(12)]
     (tmp_path / "listed/list.csv").write_text("\n".join(["path,label", *rows]))
     assert take(root, "source", tmp_path / "listed").parts["source"].layout == "manifest"
@@ -112,7 +112,7 @@ def test_bad_data_is_refused_with_all_faults_and_changes_nothing(root: Path, pho
     said = "\n".join(caught.value.problems)
     assert "data/source/one/torn.png: cannot be decoded" in said
     assert "class 'empty' is empty" in said
-    assert "data/target/test/two/001.png: this picture of the test split is in the source split too" in said
+    assert "data/target/test/two/001.png: this image of the test split is in the source split too" in said
     assert "on_error: skip" in caught.value.hint
     assert snapshot(root) == before
 
@@ -298,7 +298,9 @@ class TestTorchvision:
 
         monkeypatch.setattr("urllib.request.urlopen", refused)
         before = snapshot(root)
-        with pytest.raises(AwayError, match=r"torchvision:USPS cannot be had: .*Name or service not known") as caught:
+        with pytest.raises(
+            AwayError, match=r"torchvision:USPS is not available: .*Name or service not known"
+        ) as caught:
             take(root, "source", "torchvision:USPS")
         assert str(root / adding.DOWNLOADS) in caught.value.hint
         assert snapshot(root) == before

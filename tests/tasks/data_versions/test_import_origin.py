@@ -18,7 +18,7 @@ from tests.tasks.support.git_origin import commit_all
 @pytest.fixture
 def origin(tmp_path: Path) -> Path:
     folder = tmp_path / "origin"
-    (folder / "pictures").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     (folder / "pictures/a.png").write_bytes(b"a")
     commit_all(folder)
     return folder
@@ -34,7 +34,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def import_repository(root: Path, origin: Path, *options: str) -> None:
-    dvc(root, "import", "-q", f"file://{origin}", "pictures", "-o", "data", *options)
+    dvc(root, "import", "-q", f"file://{origin}", "images", "-o", "data", *options)
 
 
 def import_remote(root: Path, origin: Path) -> None:
@@ -99,8 +99,8 @@ def test_a_password_is_not_shown(root: Path) -> None:
 
 def test_what_lies_on_this_machine_is_not_asked(root: Path, origin: Path) -> None:
     assert (local_origin(root), remote_state(root)) == (None, ""), "there is no data.dvc"
-    dvc(root, "import-url", "-q", str(origin / "pictures"), "data")
+    dvc(root, "import-url", "-q", str(origin / "images"), "data")
     found = local_origin(root)
     assert found is not None
-    assert found.samefile(origin / "pictures")
+    assert found.samefile(origin / "images")
     assert remote_state(root) == ""

@@ -1,4 +1,4 @@
-"""New data is taken in if it is faultless; if not, it is refused with every reason, and nothing else has changed."""
+"""New data is taken in if it is valid; if not, it is refused with every reason, and nothing else has changed."""
 
 import os
 import shutil
@@ -55,7 +55,7 @@ def add(target: Path) -> None:
 
 def spoil(target: Path) -> None:
     add(target)
-    (target / "train/one/001.png").write_bytes(b"no picture")
+    (target / "train/one/001.png").write_bytes(b"no image")
     (target / "train/two/twin.png").write_bytes((target / "test/one/000.png").read_bytes())
 
 
@@ -82,7 +82,7 @@ def test_faulty_data_is_refused_with_every_reason_and_stays_for_its_owner_to_men
     assert "001.png" in said
     assert "twin.png" in said
     assert (root / "data.dvc").read_text() == before
-    assert (root / "data/target/train/one/001.png").read_bytes() == b"no picture"
+    assert (root / "data/target/train/one/001.png").read_bytes() == b"no image"
     (root / "data/target/train/one/001.png").unlink()
     (root / "data/target/train/two/twin.png").unlink()
     assert take_in(root).what == "updated"
@@ -111,9 +111,9 @@ def test_news_of_another_repository_is_fetched_and_no_copy_of_that_is_left(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     for file in (root / "data.dvc", root / "data"):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    shutil.copytree(origin, repository / "pictures")
+    shutil.copytree(origin, repository / "images")
     commit_all(repository)
-    dvc(root, "import", "-q", f"file://{repository}", "pictures", "-o", "data")
+    dvc(root, "import", "-q", f"file://{repository}", "images", "-o", "data")
     assert take_in(root).what == "unchanged"
     add(repository / "pictures/target")
     commit_all(repository)
@@ -172,4 +172,4 @@ def test_news_of_an_origin_is_checked_again_if_the_check_was_broken_off(imported
     assert (root / "data.dvc").read_text() != before
     assert "001.png" in refusal(root)
     assert (root / "data.dvc").read_text() == before
-    assert (root / "data/target/train/one/001.png").read_bytes() != b"no picture"
+    assert (root / "data/target/train/one/001.png").read_bytes() != b"no image"

@@ -190,7 +190,7 @@ class TestDataThatChangesMeanwhile:
 
         def check() -> None:
             if (root / "data/bad").exists():
-                raise DataRefused("data/bad is no picture")
+                raise DataRefused("data/bad is no image")
             (root / "data/bad").write_text("bad")
 
         with pytest.raises(DataRefused):

@@ -1,4 +1,4 @@
-"""When a run is due: new data, once it has come to rest; and again, ever later, after a fault that may pass."""
+"""When a run is due: new data, once it has come to rest; and again, ever later, after a problem that may pass."""
 
 import os
 import shutil

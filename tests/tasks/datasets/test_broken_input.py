@@ -28,7 +28,7 @@ from tasks.settings.yaml_sections import load_yaml
 from tests.tasks.support.raw_data import pictures as drawn
 from tests.tasks.support.raw_data import save_npz, save_pictures
 
-LIGHT = [kind for kind in KINDS if kind != "picture, huge or a bomb"]
+LIGHT = [kind for kind in KINDS if kind != "image, huge or a bomb"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,4 +1,4 @@
-"""Every fault of the data is told, all in one go, with the files' paths."""
+"""Every problem of the data is told, all in one go, with the files' paths."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_good_data_has_no_faults(root: Path) -> None:
 def test_all_faults_are_told_at_once(root: Path) -> None:
     target = root / "data/target"
     (target / "train/one/000.png").write_bytes((target / "train/one/000.png").read_bytes()[:60])
-    (target / "train/one/notes.txt").write_text("not a picture")
+    (target / "train/one/notes.txt").write_text("not an image")
     (target / "train/two/twin.png").write_bytes((target / "test/one/000.png").read_bytes())
     (target / "train/empty").mkdir()
     save_pictures(target, {"test/new": pictures(1, seed=9)})
@@ -45,7 +45,7 @@ def test_all_faults_are_told_at_once(root: Path) -> None:
         assert len(matching) == 1, said
 
     one("data/target/train/one/000.png:", "truncated or damaged")
-    one("data/target/train/one/notes.txt:", "not a picture (PNG, JPEG, WEBP, BMP, TIFF)")
+    one("data/target/train/one/notes.txt:", "not an image (PNG, JPEG, WEBP, BMP, TIFF)")
     one("data/target/test/one/000.png:", "in the pool split too: data/target/train/two/twin.png")
     one("data/target (pool):", "class 'empty' is empty")
     one("data/target (test):", "class 'empty' is empty")
@@ -123,7 +123,7 @@ def test_a_group_on_both_sides_of_a_given_split_is_a_leak(root: Path) -> None:
 
 
 class TestGroupsOfTheSource:
-    """Eight pictures of domain x, which is the source, and eight of y, in one folder."""
+    """Eight images of domain x, which is the source, and eight of y, in one folder."""
 
     BOTH: ClassVar = {"source": "data/all", "target": "data/all", "source_domain": "x", "target_domain": "y"}
 
@@ -184,7 +184,7 @@ def test_long_lists_are_cut_by_kind_and_counted() -> None:
     assert lines[0] == "one: twin"
     assert lines[1] == "p000: broken"
     assert len(lines) == 1 + SHOWN + 1
-    assert lines[-1] == "… and 480 more of this kind (picture)"
+    assert lines[-1] == "… and 480 more of this kind (image)"
 
 
 @given(

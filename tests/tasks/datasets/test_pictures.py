@@ -1,4 +1,4 @@
-"""Every kind of picture file that is promised is read as what it shows."""
+"""Every kind of image file that is promised is read as what it shows."""
 
 import io
 import struct
@@ -36,7 +36,7 @@ KINDS = {
     "PNG with alpha": encoded(flat("RGBA"), "PNG"),
     "JPEG": encoded(flat(), "JPEG", quality=95),
     "JPEG of print colours": encoded(flat("CMYK"), "JPEG", quality=95),
-    "JPEG of a telephone, with a second picture": encoded(flat(), "MPO", save_all=True, append_images=[flat()]),
+    "JPEG of a telephone, with a second image": encoded(flat(), "MPO", save_all=True, append_images=[flat()]),
     "WebP": encoded(flat(), "WEBP"),
     "WebP without loss": encoded(flat("RGBA"), "WEBP", lossless=True),
     "BMP": encoded(flat(), "BMP"),
@@ -158,5 +158,5 @@ def test_of_a_moving_picture_the_first_frame_is_read() -> None:
 
 
 def test_another_kind_of_file_is_refused_with_those_that_are_read() -> None:
-    with pytest.raises(UnreadableError, match=r"not a picture \(PNG, JPEG, WEBP, BMP, TIFF\)"):
+    with pytest.raises(UnreadableError, match=r"not an image \(PNG, JPEG, WEBP, BMP, TIFF\)"):
         read(encoded(flat(), "GIF"), 3)

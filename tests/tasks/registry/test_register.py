@@ -98,7 +98,7 @@ def retrain(root: Path, accuracy: float, value: str = "new") -> None:
 
 
 def png(image: np.ndarray) -> bytes:
-    """A picture (H, W) as the PNG file that a user would have."""
+    """An image (H, W) as the PNG file that a user would have."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
@@ -109,7 +109,7 @@ def raw_test_pictures(root: Path) -> pd.DataFrame:
 
 
 def evaluated(root: Path, trial: str) -> np.ndarray:
-    """What the evaluation says of the test pictures: probabilities (N, K)."""
+    """What the evaluation says of the test images: probabilities (N, K)."""
     found = np.load(root / "build/evaluation/predictions.npz")
     return np.asarray(found["probabilities"][list(found["trials"]).index(trial)])
 
@@ -163,7 +163,7 @@ def test_the_champion_takes_pictures_of_any_size_and_names_rows_without_one(cham
     buffer = io.BytesIO()
     Image.new("RGB", (61, 40), "white").save(buffer, "JPEG")
     assert list(champion.predict(pd.DataFrame({"picture": [buffer.getvalue()]}))["label"]) == ["light"]
-    bad = pd.DataFrame({"picture": [buffer.getvalue(), b"no picture", b""]})
+    bad = pd.DataFrame({"picture": [buffer.getvalue(), b"no image", b""]})
     with pytest.raises(Exception, match=r"row 1: .*\n.*row 2: "):
         champion.predict(bad)
 

@@ -108,7 +108,7 @@ def test_mistakes_are_shown_with_both_names_and_the_surest_first(page: Path) -> 
     assert all(label != prediction for label, prediction, _ in shown)
     confidence = [int(sure) for *_, sure in shown]
     assert confidence == sorted(confidence, reverse=True)
-    assert "5 of 50 test pictures" in page.read_text()
+    assert "5 of 50 test images" in page.read_text()
 
 
 def test_figures_on_one_page_do_not_share_ids(page: Path) -> None:
@@ -153,15 +153,15 @@ def test_a_companion_is_compared_with_its_strategy_on_the_same_pictures(page: Pa
     assert "gain_over_it" not in found["companions"]["source_only"]["0"]["oracle"]
     row = re.search(r"a variant</td><td>4</td>.*?</tr>", page.read_text(), re.DOTALL)
     assert row is not None
-    assert row.group().count(f"▲ +{100 * variant['gain_over_it']['mean']:.1f}") == 1, "beside it, on a narrow page"
+    assert row.group().count(f"▲ +{100 * variant['gain_over_it']['mean']:.1f}") == 1, "next to it, on a narrow page"
     assert f"+{100 * variant['gain_over_it']['mean']:.1f} <small>[" in row.group()
 
 
 def test_the_page_shows_what_was_drawn_and_how_deep_to_transfer(page: Path) -> None:
     text = page.read_text()
-    assert "Which source pictures adaptive_sampling chose" in text
+    assert "Which source images adaptive_sampling chose" in text
     assert "How transferable is each layer" in text
-    assert text.count('<td class="left">a variant</td>') == 2  # with 2 labels a class, and with 4
+    assert text.count('<td class="left">a variant</td>') == 2  # with 2 labels per class, and with 4
     assert "Nine draws of ten come from 68.3&nbsp;% of the source" in text  # 41 of 60, by hand
 
 
@@ -169,7 +169,7 @@ def test_the_page_shows_what_a_search_settled_on_and_that_all_were_searched_alik
     text = " ".join(page.read_text().replace("<wbr>", "").split())
     row = '<th scope="row">fine_tune</th><td class="left wrap">0.01, 0.01, 0.01</td><td class="left wrap">none</td>'
     assert text.count('<td class="left wrap">0.01') == text.count(row) == 1  # no other strategy was searched for
-    assert "With 4 labels a class; 2 trainings a seed" in text
+    assert "With 4 labels per class; 2 trainings a seed" in text
     assert "values stand in the order of the seeds 0, 1, 2" in text
     assert "every strategy that trains got the same number of trainings (2) to find its learning rate" in text
     assert "the same labels, steps and augmentation" in text
@@ -182,7 +182,7 @@ def test_without_a_search_nothing_is_said_of_one(tmp_path: Path, monkeypatch: py
     text = " ".join((folder / "reports/index.html").read_text().split())
     assert "the same labels, steps, base learning rate (a strategy may scale it" in text
     assert "trainings" not in text
-    assert "4 labels a class" in text
+    assert "4 labels per class" in text
 
 
 def test_the_parameters_are_those_of_the_file(page: Path) -> None:
@@ -201,7 +201,7 @@ def test_what_the_page_shows_of_the_parameters_makes_it_anew() -> None:
 
 def test_the_largest_budget_is_what_was_paid(page: Path) -> None:
     text = " ".join(page.read_text().split())
-    assert "12 to learn from and 6 to choose by, together 18 labelled target pictures a seed" in text
+    assert "12 to train on and 6 to validate, together 18 labelled target images a seed" in text
     assert "Smaller budgets are parts of the largest and cost no more." in text
 
 
@@ -215,5 +215,5 @@ def test_weights_of_other_source_pictures_are_refused(tmp_path: Path, monkeypatc
     folder = make_project(tmp_path, steps={"scratch": 0, "adaptive_sampling": 1}, seeds=[0])
     np.save(folder / "build/trials/adaptive_sampling-4-0/source_weights.npy", np.ones(7, dtype=np.float32))
     monkeypatch.chdir(folder)
-    with pytest.raises(GraftError, match="weighs 7 source pictures, there are 60"):
+    with pytest.raises(GraftError, match="weighs 7 source images, there are 60"):
         evaluate(EvaluateSettings(resamples=1000))

@@ -83,7 +83,7 @@ def summary(verdict: str, mean: float, low: float | None, high: float | None, ch
 
 
 def by_labels(**accuracies: tuple[float, ...]) -> dict:
-    """A result with 1, 5 and 10 labels a class; a strategy with one accuracy needs none."""
+    """A result with 1, 5 and 10 labels per class; a strategy with one accuracy needs none."""
 
     def rows(place: int) -> dict:
         return {
@@ -99,26 +99,26 @@ def by_labels(**accuracies: tuple[float, ...]) -> dict:
     [
         (
             summary("positive", 0.034, 0.012, 0.056),
-            "fine_tune transfers: +3.4 points of accuracy over scratch [+1.2, +5.6] with 10 labels a class.",
+            "fine_tune transfers: +3.4 points of accuracy over scratch [+1.2, +5.6] with 10 labels per class.",
         ),
         (
             summary("no evidence", 0.0117, -0.0002, 0.0236),
             "No evidence that transfer helps: fine_tune, which validation chose, "
-            "is +1.2 points of accuracy over scratch [−0.02, +2.4] with 10 labels a class.",
+            "is +1.2 points of accuracy over scratch [−0.02, +2.4] with 10 labels per class.",
         ),
         (
             summary("negative", -0.03, -0.05, -0.01),
             "Transfer hurts: fine_tune, which validation chose, "
-            "is −3.0 points of accuracy over scratch [−5.0, −1.0] with 10 labels a class.",
+            "is −3.0 points of accuracy over scratch [−5.0, −1.0] with 10 labels per class.",
         ),
         (
             summary("no evidence", 0.05, None, None),
             "No evidence that transfer helps: fine_tune, which validation chose, "
-            "is +5.0 points of accuracy over scratch with 10 labels a class.",
+            "is +5.0 points of accuracy over scratch with 10 labels per class.",
         ),
         (
             summary("positive", 0.03, 0.01, 0.05, chosen="scratch"),
-            "Nothing is transferred: with 10 labels a class, validation chose scratch, "
+            "Nothing is transferred: with 10 labels per class, validation chose scratch, "
             "which learns from the target alone.",
         ),
         (
@@ -126,7 +126,7 @@ def by_labels(**accuracies: tuple[float, ...]) -> dict:
                 {"mcc": row(0.93, labels=0, gain=(0.03, 0.01, 0.05)), "scratch": row(0.9, "baseline")}, chosen="mcc"
             ),
             "mcc transfers: +3.0 points of accuracy over scratch [+1.0, +5.0] "
-            "with no labels but the 10 labels a class that chose it, against 10 labels a class.",
+            "with no labels but the 10 labels per class that chose it, against 10 labels per class.",
         ),
     ],
 )
@@ -202,10 +202,10 @@ class TestLabelEfficiency:
 
     def test_it_is_said_in_words(self) -> None:
         assert matches_in_words(self.RESULT) == [
-            "As good as scratch with 10 labels a class: l2_sp with 1; fine_tune with 5.",
-            "As good as scratch with 5 labels a class: mcc with none; linear_probe with 1.",
+            "As good as scratch with 10 labels per class: l2_sp with 1; fine_tune with 5.",
+            "As good as scratch with 5 labels per class: mcc with none; linear_probe with 1.",
         ]
-        assert candidates_match(self.RESULT) == "fine_tune with 5 labels a class is as good as scratch with 10."
+        assert candidates_match(self.RESULT) == "fine_tune with 5 labels per class is as good as scratch with 10."
 
     def test_nothing_is_said_where_no_label_is_saved(self) -> None:
         poor = by_labels(scratch=(0.6, 0.8, 0.9), fine_tune=(0.5, 0.7, 0.8))
@@ -331,8 +331,8 @@ class TestCompanions:
 
     def test_the_figure_of_a_sweep_has_a_line_a_budget(self) -> None:
         figure = depth_plot(self.RESULT, looks(self.RESULT))
-        assert ">1 label a class</text>" in figure
-        assert ">10 labels a class</text>" in figure
+        assert ">1 label per class</text>" in figure
+        assert ">10 labels per class</text>" in figure
 
     def test_without_a_sweep_there_is_no_figure(self) -> None:
         plain = self.RESULT | {"companions": {}}

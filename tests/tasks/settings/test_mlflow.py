@@ -1,4 +1,4 @@
-"""mlflow.yaml: defaults, the environment over the file, and faults in words."""
+"""mlflow.yaml: defaults, the environment over the file, and problems in words."""
 
 import subprocess
 import sys

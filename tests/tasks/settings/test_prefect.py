@@ -1,4 +1,4 @@
-"""prefect.yaml: what Graft reads of it, and what it says of faults."""
+"""prefect.yaml: what Graft reads of it, and what it says of problems."""
 
 from pathlib import Path
 

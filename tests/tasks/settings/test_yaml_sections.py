@@ -158,11 +158,11 @@ class TestTheProjectsParameters:
         [
             (["all"], {"ant": 5000, "bee": 2}, None),
             (["all", 30], {"ant": 50, "bee": 40}, None),
-            (["all"], {"ant": 50, "bee": 1}, "`all` needs two pictures of every class"),
+            (["all"], {"ant": 50, "bee": 1}, "`all` needs two images of every class"),
             ([5000, "all"], {"ant": 50, "bee": 40}, "`all` takes what is there, and as a number the largest label"),
             (["all", 40], {"ant": 60, "bee": 50}, None),
             (["all", 41], {"ant": 60, "bee": 51}, None),
-            (["all", 5], {"ant": 60, "bee": 5}, "10 labels a class are asked for"),
+            (["all", 5], {"ant": 60, "bee": 5}, "10 labels per class are asked for"),
         ],
     )
     def test_all_asks_for_two_pictures_of_a_class(self, edit, budgets: list, counts: dict, message: str | None) -> None:
@@ -184,13 +184,13 @@ class TestTheProjectsParameters:
         root = edit(label_budgets=[10, "all"], finetune={"validation_per_class": 1, "validation_fraction": 0.5})
         (root / CARD).parent.mkdir(parents=True)
         (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 12}}}}')
-        with pytest.raises(GraftError, match=r"label_budgets: 10 is no part of `all`, which leaves 6 pictures of bee"):
+        with pytest.raises(GraftError, match=r"label_budgets: 10 is no part of `all`, which leaves 6 images of bee"):
             check_label_budget(root)
 
     @pytest.mark.parametrize(
         ("budgets", "message"),
         [
-            (["most"], "entry 1: expected a number of labels a class, 1 or more, or the word `all`, got 'most'"),
+            (["most"], "entry 1: expected a number of labels per class, 1 or more, or the word `all`, got 'most'"),
             (["5e1"], "YAML reads this as text: write 50"),
             ([True], "entry 1: expected a number"),
             (["all", "all"], "label_budgets: all is given twice"),
@@ -225,7 +225,8 @@ class TestTheProjectsParameters:
         assert "strategies.mixed_training.source_share: input should be less than or equal to 1, got 2" in found
         assert "strategies.linear_probe.rate: unknown key" in found
         assert (
-            "label_budgets, entry 2: expected a number of labels a class, 1 or more, or the word `all`, got 0" in found
+            "label_budgets, entry 2: expected a number of labels per class, 1 or more, or the word `all`, got 0"
+            in found
         )
         assert "label_free.fine_tune: learns from labels: move it to `strategies`" in found
         assert "finetune.labels_per_class: unknown key" in found

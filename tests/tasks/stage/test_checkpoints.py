@@ -88,7 +88,7 @@ def test_a_damaged_checkpoint_is_no_obstacle(tmp_path: Path, capsys: pytest.Capt
     content = (tmp_path / "1.pt").read_bytes()
     (tmp_path / "1.pt").write_bytes(content[: len(content) // 2])
     assert checkpoints.load() is None
-    assert "the training begins anew" in capsys.readouterr().out
+    assert "the training begins again" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["1.pt"]
 
 

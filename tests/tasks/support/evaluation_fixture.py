@@ -1,4 +1,4 @@
-"""A tiny project up to its evaluation: pictures of bright blocks, and networks that learned them more or less."""
+"""A tiny project up to its evaluation: images of bright blocks, and networks that learned them more or less."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def make_project(
                 "strategies": {name: {} for name in steps if name not in LABEL_FREE},
                 "label_free": {name: {} for name in steps if name in LABEL_FREE},
                 "finetune": {"validation_per_class": 2},
-                "forecast": {"pictures": 10, "permutations": 99, "untrained": 1},
+                "forecast": {"images": 10, "permutations": 99, "untrained": 1},
                 "evaluate": {"confidence": 0.95, "resamples": 1000, "seed": 0},
             }
         )
@@ -130,7 +130,7 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
 
 
 def add_companion(trial: Path, name: str, like: Path) -> None:
-    """A network that was trained beside a trial to be measured: that of another trial."""
+    """A network that was trained next to a trial to be measured: that of another trial."""
     folder = trial / "companions" / name
     folder.mkdir(parents=True)
     for file in ("model.safetensors", "model.json"):
@@ -140,7 +140,7 @@ def add_companion(trial: Path, name: str, like: Path) -> None:
 
 
 def blocks(n: int, classes: int, channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy pictures (N, C, 8, 8) uint8, each with a bright row that says its class, and labels (N,)."""
+    """Noisy images (N, C, 8, 8) uint8, each with a bright row that says its class, and labels (N,)."""
     noise = np.random.RandomState(seed)
     labels = np.arange(n) % classes
     images = noise.randint(0, 80, (n, channels, SIZE, SIZE))
@@ -154,7 +154,7 @@ def describe(name: str, images: np.ndarray, labels: np.ndarray, classes: list[st
     entry = describe_part(images, labels, classes, sizes=sizes, digests=digests)
     found = {
         "path": f"data/{name}.npz",
-        "kind": "pictures",
+        "kind": "images",
         "layout": "npz",
         "split": "given",
         "validation": "",

@@ -1,4 +1,4 @@
-"""A tiny project up to its forecast: a source model that learned where the bright row of a picture is."""
+"""A tiny project up to its forecast: a source model that learned where the bright row of an image is."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def make_project(folder: Path) -> Path:
 
 
 def rows(n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (N, 1, 8, 8) uint8 of much noise and a brighter row that says the class, and labels (N,)."""
+    """Images (N, 1, 8, 8) uint8 of much noise and a brighter row that says the class, and labels (N,)."""
     noise = np.random.RandomState(seed)
     labels = np.arange(n) % len(CLASSES)
     images = noise.randint(0, 150, (n, 1, SIZE, SIZE))

@@ -1,6 +1,6 @@
 """A tiny finished project: every file that the stages leave, made in a second instead of trained in a minute.
 
-Three classes of 12x12 grey pictures that differ in brightness, packed as 8x8; two strategies, two seeds. `scratch` is
+Three classes of 12x12 grey images that differ in brightness, packed as 8x8; two strategies, two seeds. `scratch` is
 an untrained network, `fine_tune` one that has learned the task.
 """
 
@@ -65,7 +65,7 @@ def make_project(root: Path, *, test_seed: int = 0) -> Path:
 
 
 def raw_pictures(seed: int, count: int = 45) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (N, 12, 12) uint8 and labels (N,): brighter with each class."""
+    """Images (N, 12, 12) uint8 and labels (N,): brighter with each class."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % len(CLASSES)
     noise = random.integers(-30, 30, (count, 12, 12))
@@ -78,7 +78,7 @@ def pack(images: np.ndarray) -> np.ndarray:
 
 
 def write_split(root: Path, name: str, seed: int) -> None:
-    """A packed split, and the raw pictures that it comes from."""
+    """A packed split, and the raw images that it comes from."""
     images, labels = raw_pictures(seed)
     raw = root / {"source": "data/source/train", "pool": "data/target/train", "test": "data/target/test"}[name]
     raw.parent.mkdir(parents=True, exist_ok=True)

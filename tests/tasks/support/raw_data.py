@@ -11,7 +11,7 @@ DIGITS = ("zero", "one")
 
 
 def pictures(n: int, *, seed: int = 0, size: int = 8) -> np.ndarray:
-    """`n` different grey pictures (N, size, size)."""
+    """`n` different grey images (N, size, size)."""
     return np.random.RandomState(seed).randint(0, 256, size=(n, size, size), dtype=np.uint8)
 
 
@@ -42,7 +42,7 @@ def save_idx(folder: Path, split: str, images: np.ndarray, *, compressed: bool =
 
 
 def save_pictures(folder: Path, tree: Mapping[str, np.ndarray], suffix: str = ".png") -> None:
-    """Write the pictures (N, H, W[, C]) of each class folder of `tree`."""
+    """Write the images (N, H, W[, C]) of each class folder of `tree`."""
     for place, images in tree.items():
         (folder / place).mkdir(parents=True, exist_ok=True)
         for number, image in enumerate(images):
@@ -50,7 +50,7 @@ def save_pictures(folder: Path, tree: Mapping[str, np.ndarray], suffix: str = ".
 
 
 def good_project(root: Path) -> Path:
-    """A project with faultless data: source as NPZ, target as folders with a test split, and a data.dvc."""
+    """A project with valid data: source as NPZ, target as folders with a test split, and a data.dvc."""
     save_npz(root / "data/source/train.npz", pictures(20, seed=1))
     drawn = pictures(24, seed=2)
     tree = {"train/one": drawn[:8], "train/two": drawn[8:16], "test/one": drawn[16:20], "test/two": drawn[20:]}

@@ -48,7 +48,7 @@ def save_jsonl(path: Path, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def text_project(root: Path) -> Path:
-    """A project with faultless data: source as JSON lines, target as TSV without headings, and a data.dvc."""
+    """A project with valid data: source as JSON lines, target as TSV without headings, and a data.dvc."""
     save_jsonl(root / "data/source/all.jsonl", sentences(120, seed=1))
     target = sentences(120, seed=2)
     save_tsv(root / "data/target/train.tsv", target[:80])

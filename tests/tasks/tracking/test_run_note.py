@@ -36,7 +36,7 @@ def outcome() -> Outcome:
         "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
         "candidate": {"strategy": "fine_tune", "chosen_by": "mean validation accuracy"},
         "budget": {"labels_per_class": 10, "validation_per_class": 5},
-        "test": {"n": 600, "kind": "pictures"},
+        "test": {"n": 600, "kind": "images"},
         "strategies": rows(10, 0.9),
         "smaller_budgets": {"1": rows(1, 0.6)},
     }
@@ -46,7 +46,7 @@ def outcome() -> Outcome:
 
 def test_the_leaderboard_has_ranks_labels_gains_and_verdicts(outcome: Outcome) -> None:
     table = leaderboard(outcome)
-    assert table["columns"][:3] == ["strategy", "rank", "labels a class"]
+    assert table["columns"][:3] == ["strategy", "rank", "labels per class"]
     assert [line[:3] for line in table["data"]] == [
         ["fine_tune", "1", "10"],
         ["scratch", "1–2", "10"],
@@ -69,7 +69,7 @@ def test_accuracy_is_listed_by_label_budget(outcome: Outcome) -> None:
 
 def test_the_note_says_what_labels_are_worth(outcome: Outcome) -> None:
     text = note(outcome, "1", {})
-    assert "fine_tune with 1 label a class is as good as scratch with 10." in text
+    assert "fine_tune with 1 label per class is as good as scratch with 10." in text
     assert "| scratch |  | 0.600 ± 0.020 | 0.900 ± 0.020 |" in text
 
 

@@ -89,7 +89,7 @@ def test_fonts_without_digits_are_refused(font: str) -> None:
 
 
 def test_a_missing_font_says_what_to_install() -> None:
-    with pytest.raises(GraftError, match=r"NoSuchFont\.ttf: cannot read this font(.|\n)*install it anew"):
+    with pytest.raises(GraftError, match=r"NoSuchFont\.ttf: cannot read this font(.|\n)*install it again"):
         glyphs.digit_masks("NoSuchFont")
 
 

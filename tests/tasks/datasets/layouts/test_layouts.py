@@ -1,4 +1,4 @@
-"""Every layout gives the same pictures; whatever is wrong with files is a fault that names them."""
+"""Every layout gives the same images; whatever is wrong with files is a problem that names them."""
 
 import gzip
 import io
@@ -24,7 +24,7 @@ DRAWN = pictures(8)
 
 
 def grey(domain: Domain, split: str) -> np.ndarray:
-    """All pictures of a split (N, H, W), as they are read."""
+    """All images of a split (N, H, W), as they are read."""
     read = domain.splits[split].read
     return np.stack([np.asarray(read(index, 1)) for index in range(len(domain.splits[split]))])
 
@@ -196,7 +196,7 @@ class TestWhatIsMissing:
     def test_splits_of_which_none_is_for_training_are_no_classes(self, tmp_path: Path) -> None:
         save_pictures(tmp_path / "raw", {"val/a": DRAWN[:1], "test/a": DRAWN[1:2]})
         assert faults(tmp_path) == (
-            "raw: no training split, train/CLASS/…, beside test, val (classes? Call them otherwise)"
+            "raw: no training split, train/CLASS/…, next to test, val (classes? Call them otherwise)"
         )
 
     def test_folders_beside_domains_make_no_classes_of_them(self, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ class TestWhatIsMissing:
 
     def test_a_test_split_alone(self, tmp_path: Path) -> None:
         save_npz(tmp_path / "raw/test.npz", DRAWN)
-        assert "raw: no training pictures" in faults(tmp_path)
+        assert "raw: no training images" in faults(tmp_path)
 
     def test_images_without_labels(self, tmp_path: Path) -> None:
         save_idx(tmp_path / "raw", "train", DRAWN)
@@ -273,7 +273,7 @@ class TestWhatIsMissing:
         ({"images": DRAWN.astype(np.float32)}, "images: dtype float32, must be uint8"),
         ({"images": DRAWN.reshape(8, 64)}, "images: shape (8, 64), must be (N, H, W) or (N, H, W, C)"),
         ({"images": np.zeros((8, 3, 9, 9), np.uint8)}, "images: shape (8, 3, 9, 9), must be"),
-        ({"images": np.zeros((8, 0, 9), np.uint8)}, "pictures without a pixel"),
+        ({"images": np.zeros((8, 0, 9), np.uint8)}, "images without a pixel"),
         ({"labels": labels(7)}, "labels: shape (7,), must be (8,)"),
         ({"labels": labels(8).astype(float)}, "labels: dtype float64, must be integers"),
         ({"labels": labels(8) + 1}, "labels: 4 out of range, first 2 at [1]; valid: 0 to 1"),

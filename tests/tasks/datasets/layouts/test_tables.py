@@ -26,7 +26,7 @@ LABELS = ["b", "a", "b", "a", "b", "a", "b", "a"]
 
 
 def grey(domain: Domain, split: str) -> np.ndarray:
-    """All pictures of a split (N, H, W), as they are read."""
+    """All images of a split (N, H, W), as they are read."""
     read = domain.splits[split].read
     return np.stack([np.asarray(read(index, 1)) for index in range(len(domain.splits[split]))])
 
@@ -41,8 +41,8 @@ def faults(root: Path, columns: Columns | None = None) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Eight pictures in a folder, and no table."""
-    save_pictures(tmp_path / "raw", {"pictures": DRAWN})
+    """Eight images in a folder, and no table."""
+    save_pictures(tmp_path / "raw", {"images": DRAWN})
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def rows(*cells: tuple[str, ...], sep: str = ",") -> str:
 
 
 def listed(places: range = range(8), **more: list[str]) -> list[tuple[str, ...]]:
-    """A heading and a row a picture."""
+    """A heading and a row an image."""
     cells = {"path": [f"pictures/{place:03}.png" for place in range(8)], "label": LABELS, **more}
     return [tuple(cells), *(tuple(values[place] for values in cells.values()) for place in places)]
 
@@ -141,8 +141,8 @@ class TestManifests:
             (b'path,label\n"one.png,a\n', "line 2: unexpected end of data"),
             (b"path,label,label\n", "line 1: there twice: label"),
             (b"path,,label\n", "line 1: heading 2 is empty"),
-            (b"path,label\n", "no training pictures"),
-            (b"path;label\n", "no training pictures"),
+            (b"path,label\n", "no training images"),
+            (b"path;label\n", "no training images"),
         ],
     )
     def test_what_is_no_table_is_refused(self, root: Path, content: bytes, message: str) -> None:
@@ -183,7 +183,7 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def save_parquet(path: Path, places: range, names: list[str] | None = None, **columns: list[object]) -> None:
-    """As `Dataset.to_parquet` does it: encoded pictures with their paths, integer labels, features in the schema."""
+    """As `Dataset.to_parquet` does it: encoded images with their paths, integer labels, features in the schema."""
     path.parent.mkdir(parents=True, exist_ok=True)
     names = names or ["b", "a"]
     table = pa.table(

@@ -191,12 +191,12 @@ class TestPrepare:
         assert pool.vocabulary == BYTES
         assert (pool.images[0] != PADDING).sum() == len((load_texts(root / "build/data/pool") or [""])[0]) + 1
         assert {name: entry["kind"] for name, entry in self.card(root).items()} == {
-            "source": "pictures",
+            "source": "images",
             "pool": "texts",
             "test": "texts",
         }
         prepare(root, PrepareSettings(image_size=8, source="data/words", text_tokens="bytes"))
-        assert (self.card(root)["source"]["kind"], self.card(root)["pool"]["kind"]) == ("texts", "pictures")
+        assert (self.card(root)["source"]["kind"], self.card(root)["pool"]["kind"]) == ("texts", "images")
 
     def test_leaks_and_empty_texts_are_told_together_and_can_be_skipped(self, tmp_path: Path) -> None:
         root = text_project(tmp_path)

@@ -113,7 +113,7 @@ def test_whatever_changes_a_folder_is_seen_as_dvc_sees_it(folders: Sandbox, chan
 def test_what_is_written_while_dvc_looks_is_not_taken_for_what_it_saw(
     folders: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A temporary file beside the data; its folder is as before when DVC has ended."""
+    """A temporary file next to the data; its folder is as before when DVC has ended."""
     build = dvc.output.build
 
     def build_beside_a_file(odb: object, path: str, *more: object, **options: object) -> object:
