@@ -74,6 +74,8 @@ def h_score(features: Tensor, labels: Tensor, *, shrink: bool = True) -> float:
     Raises:
         ValueError: shapes that do not fit, or fewer than two classes among the labels.
     """
+    from sklearn.covariance import ledoit_wolf_shrinkage  # a second to import, and few who score need it
+
     _check(features, labels)
     centred = features.double() - features.double().mean(dim=0)
     y = _one_hot(labels)
@@ -86,7 +88,7 @@ def h_score(features: Tensor, labels: Tensor, *, shrink: bool = True) -> float:
     level = covariance.diagonal().mean()
     if level == 0:
         return 0.0
-    share = _shrinkage(centred, covariance)
+    share = float(ledoit_wolf_shrinkage(centred.numpy(), assume_centered=True))
     shrunk = (1 - share) * covariance + share * level * torch.eye(len(covariance), dtype=torch.double)
     return float((1 - share) * (between * torch.linalg.solve(shrunk, between.T).T).sum())
 
@@ -143,15 +145,6 @@ def _one_hot(labels: Tensor) -> Tensor:
     """(N, K) float64, a column for each class that occurs."""
     found: Tensor = labels[:, None] == labels.unique()
     return found.double()
-
-
-def _shrinkage(centred: Tensor, covariance: Tensor) -> float:
-    """Ledoit's and Wolf's share of the identity, for centred features (N, D) and their covariance (D, D)."""
-    n, d = centred.shape
-    size = covariance.square().sum()
-    noise = (centred.square().sum(dim=1).square().mean() - size) / n
-    distance = size - d * covariance.diagonal().mean().square()
-    return float((noise / distance).clamp(0, 1)) if distance > 0 else 1.0
 
 
 def _check(values: Tensor, labels: Tensor) -> None:
