@@ -81,7 +81,7 @@ def test_its_file_is_the_code_of_its_own_trials_and_of_no_others(norm_tune: Path
 
     (tmp_path / "params.yaml").write_text(_params_with(ENTRY))
     with Repo.init(str(tmp_path), no_scm=True) as repo:
-        assert "finetune@norm_tune-10-2" in [stage.addressing for stage in repo.index.stages]
+        assert "finetune@norm_tune-10-2" in [stage.name for stage in repo.index.stages]
 
 
 def test_its_trial_is_compared_with_the_others_as_params_yaml_asks(
