@@ -27,13 +27,15 @@ OTHER_CLASSES = ("middle", "left", "elsewhere", "right")
 every_strategy = pytest.mark.parametrize("name", strategy_names())
 
 
-@pytest.fixture(scope="module")
-def pretrained() -> Network:
+def pretrain() -> Network:
     network = tiny_network(seed=3)
     train(
         network, Scratch(), Domains(bars(90), bars(30, seed=1)), Training(steps=40, batch_size=16, learning_rate=0.02)
     )
     return network
+
+
+pretrained = pytest.fixture(scope="module", name="pretrained")(pretrain)
 
 
 def adapted(strategy: Strategy, source: Network, classes: tuple[str, ...] = CLASSES) -> Network:
