@@ -39,10 +39,10 @@ pathlib.Path(out).write_text(out)
 EXECUTOR = """\
 import sys
 from pathlib import Path
-from tasks.executor import warm
+from tasks.executor.processes import runner
 if sys.argv[2] == "warm":
-    warm.start()
-from tasks.pipeline import Pipeline
+    runner.start()
+from tasks.executor.pipeline import Pipeline
 Pipeline(Path.cwd(), jobs=int(sys.argv[1])).run()
 """
 FIRST_OPERATION = "import time, torch\ntorch.ones(2).sum().item()\nprint(time.monotonic())\n"
