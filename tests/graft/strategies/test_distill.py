@@ -104,8 +104,8 @@ def test_a_student_and_what_brings_it_to_its_teacher_learn_at_its_rate(teacher: 
     ("images", "source", "unlabelled"),
     [("labelled", False, False), ("unlabelled", False, True), ("source", True, False), ("both", True, True)],
 )
-def test_the_student_sees_the_pictures_that_its_knob_names(pictures: str, source: bool, unlabelled: bool) -> None:
-    strategy = replace(Distill(), images=pictures)  # type: ignore[arg-type]
+def test_the_student_sees_the_pictures_that_its_knob_names(images: str, source: bool, unlabelled: bool) -> None:
+    strategy = replace(Distill(), images=images)  # type: ignore[arg-type]
     assert (strategy.uses_source_data, strategy.uses_unlabelled) == (source, unlabelled)
 
 
