@@ -150,7 +150,7 @@ class TestTheProjectsParameters:
         check_label_budget(root)  # nothing is packed yet
         (root / CARD).parent.mkdir(parents=True)
         (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 39}}}}')
-        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); `all` takes what .* is 29$"):
+        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); `all` uses every .* is 29$"):
             check_label_budget(root)
 
     @pytest.mark.parametrize(
