@@ -46,7 +46,7 @@ def budget_fault(counts: Mapping[str, int], labels: Labels, validation: float) -
         return None
     largest = max(count - int(validation), count // 2)  # a budget below `validation` has as many validation labels
     possible = (
-        f"`all` uses every image; the largest label budget possible as a number is {largest}"
+        f"`all` uses every image; as a number, the largest label budget possible is {largest}"
         if largest
         else "no label budget is possible"
     )

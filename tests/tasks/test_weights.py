@@ -135,7 +135,7 @@ class TestStages:
         np.save(project / "build/data/source/groups.npy", np.zeros(80, dtype=np.int64))
         weights = write(project, "x.pth", tiny().own_state(), **TINY)
         with pytest.raises(
-            GraftError, match=r"0\.1 of the source cannot be held out: the groups for validation hold 80"
+            GraftError, match=r"0\.1 of the source cannot be held out: the validation groups hold 80"
         ):
             run(project, weights=weights, learn="head")
         assert run(project, weights=weights, learn="nothing")["n_train"] == 0

@@ -134,7 +134,7 @@ class TestNames:
         state = {f"student.body.{name}": value for name, value in tiny_network().backbone.state_dict().items()}
         state["teacher.weight"] = torch.ones(2)
         with pytest.raises(
-            ValueError, match=r"without the prefix 'student\.body\.' 12 of 12 .*`prefix: student.body.`"
+            ValueError, match=r"without the prefix 'student\.body\.', 12 of 12 .*`prefix: student.body.`"
         ):
             load_into(tiny_network(), in_our_names("convnet_tiny", state))
         load_into(tiny_network(), in_our_names("convnet_tiny", without_prefix(state, "student.body.")))

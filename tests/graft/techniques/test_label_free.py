@@ -161,7 +161,7 @@ def test_dev_validates_on_pictures_that_adaptation_never_draws(trained: Network)
     assert Mcc(selection="snd").source_weights(network, Domains(bars(9), bars(9), source)) is None
     with pytest.raises(ValueError, match="'dev' needs source images, and there are none"):
         label_free_score("dev", trained, Domains(bars(9), bars(9)))
-    with pytest.raises(ValueError, match="10 images of the target's classes at least, and there are 9"):
+    with pytest.raises(ValueError, match="at least 10 images of the target's classes there, but has 9"):
         label_free_score("dev", trained, Domains(bars(9), bars(9), bars(90)))
 
 

@@ -150,7 +150,7 @@ class TestTheProjectsParameters:
         check_label_budget(root)  # nothing is packed yet
         (root / CARD).parent.mkdir(parents=True)
         (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 39}}}}')
-        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); `all` takes what .* is 29$"):
+        with pytest.raises(GraftError, match=r"label_budgets: 40 labels .*: bee \(39\); `all` uses every .* is 29$"):
             check_label_budget(root)
 
     @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ class TestTheProjectsParameters:
             (["all"], {"ant": 5000, "bee": 2}, None),
             (["all", 30], {"ant": 50, "bee": 40}, None),
             (["all"], {"ant": 50, "bee": 1}, "`all` needs two images per class"),
-            ([5000, "all"], {"ant": 50, "bee": 40}, "`all` uses every image; the largest label budget possible"),
+            ([5000, "all"], {"ant": 50, "bee": 40}, "`all` uses every image; as a number, the largest label budget"),
             (["all", 40], {"ant": 60, "bee": 50}, None),
             (["all", 41], {"ant": 60, "bee": 51}, None),
             (["all", 5], {"ant": 60, "bee": 5}, "10 labels per class are asked for"),
