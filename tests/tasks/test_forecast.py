@@ -126,7 +126,7 @@ class TestStage:
         for part in (
             "'pretrained' is the project's own",
             "'../elsewhere' lies outside",
-            "'models/none' holds no model",
+            "'models/none' contains no model",
         ):
             assert part in str(caught.value)
 

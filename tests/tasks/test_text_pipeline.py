@@ -168,7 +168,7 @@ def test_given_weights_read_texts_by_their_own_tokenizer_in_every_stage(
         (Path.unlink, r"the network reads texts, but its tokenizer.json cannot be read"),
         (
             lambda path: train_tokenizer(["a"], 257, lowercase=True).save(str(path)),
-            r"makes 257 tokens, but .* knows 300",
+            r"has 257 tokens, but .* trained with 300",
         ),
     ],
 )

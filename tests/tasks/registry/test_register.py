@@ -149,7 +149,7 @@ def test_a_registered_model_is_weights_to_begin_with(registered: Path) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("models:/graft", "valid: models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("models:/graft", "valid: models:/NAME@ALIAS, models:/NAME/VERSION"),
         ("models:/graft@chmpion", "model 'graft' has no alias 'chmpion'; it has: champion"),
         ("models:/grift@champion", "the registry has no model 'grift'; it has: graft"),
     ],
