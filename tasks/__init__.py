@@ -1,1 +1,1 @@
-"""Floor 2, effects: files, processes, devices, DVC and MLflow. Thin; imports `graft`, never `flows`."""
+"""Floor 2, side effects: files, processes, devices, DVC and MLflow. Thin; imports `graft`, never `flows`."""

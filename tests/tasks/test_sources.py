@@ -144,7 +144,7 @@ class TestParameters:
             "sources.a.wieghts: unknown key; did you mean 'weights'?",
             "sources.b.source: input should be a valid string, got 3",
             "sources.c.learn: ",
-            "use: there is no source model 'd'",
+            "use: unknown source model 'd'",
             "pretrain.weights_sha: unknown key; did you mean 'weights_sha256'?",
         ):
             assert part in str(caught.value)

@@ -221,5 +221,5 @@ def test_a_source_of_pictures_says_that_nothing_can_be_forecast(finished: Path, 
     assert (found["gap"], found["models"], found["ranking"]) == (None, {}, [])
     assert gap_in_words(found) == (
         "The gap between source and target cannot be told, nor what the source is worth: "
-        "it reads grey images of 8 px, and the target is texts of 16 tokens."
+        "it reads grey images of 8 px, but the target is texts of 16 tokens."
     )

@@ -80,7 +80,7 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(small: Sandbox, leave: in
     with pytest.raises((GraftError, OSError)) as caught:
         small.run()
     said = in_words(caught.value)
-    assert said.count("The disk is full: make room (`dvc gc") == 1, said
+    assert said.count("The disk is full: free some space (`dvc gc") == 1, said
     assert str(small.root) in said or "> one.bin" in said or "> two.bin" in said, "where"
     filler.unlink()
     assert set(small.run().values()) <= {"ran", "up_to_date", "restored"}
