@@ -125,7 +125,7 @@ class TestStage:
         assert len(caught.value.problems) == 3
         for part in (
             "'pretrained' is the project's own",
-            "'../elsewhere' lies outside",
+            "'../elsewhere' is outside",
             "'models/none' contains no model",
         ):
             assert part in str(caught.value)

@@ -126,7 +126,7 @@ class TestStages:
 
     def test_weights_without_a_head_have_to_learn_one(self, project: Path) -> None:
         given = write(project, "body.pth", tiny().backbone.state_dict(), **TINY)
-        with pytest.raises(GraftError, match=r"pretrain.learn: weights/body.pth have no head.*learn: head"):
+        with pytest.raises(GraftError, match=r"pretrain.learn: weights/body.pth has no head.*use 'head'"):
             run(project, weights=given, learn="nothing")
         run(project, weights=given, learn="head", training=TRAINING)
         assert load_network(project / OUTPUT).description.classes == tuple(CLASSES)

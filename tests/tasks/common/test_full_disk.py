@@ -118,5 +118,5 @@ def test_a_record_that_cannot_even_be_kept_for_later_fails_no_run(
         filler = project / ".graft/unrecorded/.filler"
         filler.write_bytes(b"x" * shutil.disk_usage(filler.parent).free)
         assert "does not answer" in record(project).problem
-        assert "cannot be kept for MLflow" in caplog.text
+        assert "cannot be saved to be recorded in MLflow later" in caplog.text
         assert "The disk is full" in caplog.text
