@@ -1,1 +1,1 @@
-"""Floor 3, order: what follows what. Imports Prefect and `tasks`, never torch or MLflow."""
+"""Floor 3, order: the commands and the flow. Imports Prefect and `tasks`, never torch or MLflow."""

@@ -1,4 +1,4 @@
-"""The `graft` command. Slow imports wait until a command needs them: `graft status` answers within two seconds."""
+"""The `graft` command. Slow imports happen only in the commands that need them, so that `graft status` is quick."""
 
 import sys
 import time
@@ -23,25 +23,28 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_show_locals=False,
-    help="Transfer learning as a pipeline: versioned data, honest comparison, and a model that is registered only "
-    "if transfer truly helped.",
-    epilog="Start with [bold]graft run[/bold]; look with [bold]graft report[/bold] and [bold]graft ui[/bold].",
+    help="Transfer learning as a pipeline: versioned data, honest comparison, and a model that is promoted only if "
+    "transfer helped.",
+    epilog="Start with [bold]graft run[/bold]; see the results with [bold]graft report[/bold] and "
+    "[bold]graft ui[/bold].",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make, add and check the data under [bold]data/[/bold].")
+data_app = typer.Typer(no_args_is_help=True, help="Render, add and check the data in [bold]data/[/bold].")
 app.add_typer(data_app, name="data")
 
 IfBusyOption = Annotated[
-    IfBusy, typer.Option("--if-busy", help="What to do while another run works in this repository.")
+    IfBusy, typer.Option("--if-busy", help="What to do if another run is active in this repository.")
 ]
 DevicesOption = Annotated[
     str,
     typer.Option(
         "--devices",
         envvar="GRAFT_DEVICES",
-        help="GPUs for stages: [bold]auto[/bold] (all, or the CPU), [bold]cpu[/bold], [bold]cuda:0,1[/bold].",
+        help="GPUs for stages: [bold]auto[/bold] (all, else the CPU), [bold]cpu[/bold], [bold]cuda:0,1[/bold].",
     ),
 ]
-JobsOption = Annotated[int | None, typer.Option("--jobs", "-j", min=1, help="Stages at once; default: the cores.")]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Stages to run in parallel; default: one per core.")
+]
 
 console = Console()
 errors = Console(stderr=True)
@@ -49,7 +52,7 @@ errors = Console(stderr=True)
 
 @contextmanager
 def project() -> Iterator[Path]:
-    """The project around the current folder, its environment set."""
+    """The project that contains the current folder, with its environment set."""
     with told():
         root = find_project()
         prepare_environment(root)
@@ -58,7 +61,7 @@ def project() -> Iterator[Path]:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Problems of the user end with words, not a trace; SIGTERM does what Ctrl-C does."""
+    """Print errors that the user can fix without a traceback; handle SIGTERM like Ctrl-C."""
     try:
         with interrupted_by_sigterm():
             yield
@@ -72,7 +75,7 @@ def told() -> Iterator[None]:
         errors.print(Text.assemble(("error: ", "bold red"), in_words(error)), soft_wrap=True)
         raise typer.Exit(PERMANENT_FAULT) from None
     except KeyboardInterrupt:
-        errors.print("[yellow]stopped[/]: finished stages are kept, the next run goes on from there.")
+        errors.print("[yellow]stopped[/]: finished stages are kept; the next run resumes from there.")
         raise typer.Exit(130) from None
 
 
@@ -81,32 +84,34 @@ def told() -> Iterator[None]:
     "graft init . --set prepare.on_error=skip"
 )
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="It may be a git repository with files of its own.")],
-    name: Annotated[str | None, typer.Option(help="Of the registered model and of MLflow's experiment.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or existing; it may be a git repository.")],
+    name: Annotated[str | None, typer.Option(help="Name of the registered model and of MLflow's experiment.")] = None,
     weights: Annotated[
-        str | None, typer.Option(help="What to start from (pretrain.weights); [bold]none[/]: random ones.")
+        str | None, typer.Option(help="Weights to start from (pretrain.weights); [bold]none[/]: random weights.")
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="The network (pretrain.backbone).")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels; images are resized to it.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Height and width of the resized images, in pixels.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 grey, 3 colour.")] = None,
     flip: Annotated[
-        bool | None, typer.Option("--flip/--no-flip", help="Whether a mirrored image is still one of its class.")
+        bool | None, typer.Option("--flip/--no-flip", help="Whether a mirrored image keeps its class.")
     ] = None,
     labels: Annotated[str | None, typer.Option(help="Label budgets: labels per class, such as 1,5,10.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2: every strategy runs once with each.")] = None,
-    strategies: Annotated[str | None, typer.Option(help="Such as fine_tune,mcc; scratch always runs.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds, such as 0,1,2: every strategy runs once per seed.")] = None,
+    strategies: Annotated[
+        str | None, typer.Option(help="Strategies, such as fine_tune,mcc; scratch always runs.")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="When the flow runs: a cron line, or [bold]none[/].")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other key of params.yaml.")
     ] = None,
     git: Annotated[
-        bool | None, typer.Option("--git/--no-git", help="Make it a git repository, if it is in none.")
+        bool | None, typer.Option("--git/--no-git", help="Initialise a git repository, unless DIR is inside one.")
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Ask nothing: what no flag says is as the defaults.")
+        bool, typer.Option("--yes", "-y", help="Ask no questions; use the defaults for everything not given.")
     ] = False,
 ) -> None:
-    """Start a project for data of your own in DIR: asks a few questions on a terminal, and none elsewhere."""
+    """Create a project for your own data in DIR; on a terminal it asks a few questions."""
     with told():
         from flows.commands.new_project import Given, start_project
 
@@ -131,7 +136,7 @@ def init(
 def run(
     jobs: JobsOption = None,
     update_data: Annotated[
-        bool, typer.Option("--update-data", help="Version changed data instead of refusing it.")
+        bool, typer.Option("--update-data", help="Version new or changed data instead of refusing it.")
     ] = False,
     devices: DevicesOption = "auto",
     if_busy: IfBusyOption = "wait",
@@ -153,17 +158,17 @@ def run(
 @app.command(epilog="Examples:  graft repro   ·   graft repro train --jobs 4 --keep-going   ·   graft repro --dry")
 def repro(
     targets: Annotated[
-        list[str] | None, typer.Argument(help="Stages, groups, dvc.yaml or .dvc files; by default all of ./dvc.yaml.")
+        list[str] | None, typer.Argument(help="Stages, groups, dvc.yaml or .dvc files; default: all of ./dvc.yaml.")
     ] = None,
     jobs: JobsOption = None,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", "-k", help="After a failure, go on with what does not depend on it.")
+        bool, typer.Option("--keep-going", "-k", help="After a failure, continue with stages that do not depend on it.")
     ] = False,
-    dry: Annotated[bool, typer.Option("--dry", help="Say what would run, and why; run nothing.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Show what would run, and why; run nothing.")] = False,
     devices: DevicesOption = "auto",
     if_busy: IfBusyOption = "wait",
 ) -> None:
-    """Do what dvc repro does, in parallel: for any DVC project, with the same dvc.lock."""
+    """Do what dvc repro does, in parallel, for any DVC project; dvc.lock is the same."""
     with told():
         from flows.commands.repro import reproduce
         from tasks.executor import events
@@ -176,7 +181,7 @@ def repro(
 
 @app.command(epilog="Example:  graft sync")
 def sync(if_busy: IfBusyOption = "wait") -> None:
-    """Record in MLflow what it was not there to take, and put the candidate before the gate; nothing is trained."""
+    """Record results that MLflow does not have yet, and apply the promotion gate; nothing is trained."""
     with project() as root, turn(root, if_busy):
         from tasks.publish import publish
 
@@ -188,12 +193,14 @@ def sync(if_busy: IfBusyOption = "wait") -> None:
 
 @app.command(epilog="Examples:  graft schedule   ·   graft schedule --port 4300   ·   graft schedule --deploy")
 def schedule(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of Prefect's page; the next free one is taken.")] = 4200,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of Prefect's page; if it is busy, the next free one.")
+    ] = 4200,
     deploy: Annotated[
-        bool, typer.Option("--deploy", help="Put them into their work pools at PREFECT_API_URL instead.")
+        bool, typer.Option("--deploy", help="Deploy to the work pools of the server at PREFECT_API_URL instead.")
     ] = False,
 ) -> None:
-    """Run the flow by itself as prefect.yaml says: serve it on this machine, with Prefect's page on loopback."""
+    """Run the flow on the schedules in prefect.yaml, on this machine, with Prefect's page on loopback."""
     with project() as root:
         from flows.commands import schedule as scheduling
 
@@ -205,10 +212,10 @@ def schedule(
 
 @app.command(epilog="Examples:  graft watch   ·   graft watch --every 300 --settle 60")
 def watch(
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 60,
-    settle: Annotated[float, typer.Option(min=0, help="Seconds for which nothing may have changed.")] = 30,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two checks.")] = 60,
+    settle: Annotated[float, typer.Option(min=0, help="Seconds without a change before a run starts.")] = 30,
 ) -> None:
-    """Run whenever the data changes: version it if the check finds no problem, and do only what it makes necessary."""
+    """Run whenever the data changes: version it if it passes the check, and run only the stages that it affects."""
     with project() as root:
         from tasks.data_versions.watch import watch as keep_watch
 
@@ -217,7 +224,7 @@ def watch(
 
 @app.command(epilog="Example:  graft status")
 def status() -> None:
-    """Say what a run would do, and why; nothing is run."""
+    """Show what a run would do, and why; nothing is run."""
     with project() as root:
         from flows.commands.run import show_status
 
@@ -231,7 +238,7 @@ def forecast(
         typer.Argument(help="Folders of further source models (model.safetensors, model.json) to rank.", exists=True),
     ] = None,
 ) -> None:
-    """Say what transfer will bring before it is paid for: the domain gap, and which source suits the target."""
+    """Forecast what transfer will bring before any trial: the domain gap, and which source suits the target."""
     with project() as root:
         from flows.commands.forecast import show_forecast
 
@@ -248,7 +255,7 @@ def report(
 
         page = root / "reports/index.html"
         if not page.exists():
-            raise GraftError("there is no report yet", "Make one: graft run")
+            raise GraftError("there is no report yet: reports/index.html not found", "Make it with `graft run`.")
         console.print(leaderboard(root))
         console.print(f"Report: [bold]{page}[/]")
         if show and sys.stdout.isatty():
@@ -257,7 +264,7 @@ def report(
 
 @app.command(epilog="Example:  graft cost")
 def cost() -> None:
-    """Measure what the networks cost in use: parameters, operations, latency on this machine."""
+    """Measure the cost of using the networks: parameters, operations, latency on this machine."""
     with project() as root:
         from flows.views.cost import show_cost
 
@@ -266,10 +273,10 @@ def cost() -> None:
 
 @app.command(epilog="Examples:  graft ui   ·   graft ui --port 5055 --no-open")
 def ui(
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the one in mlflow.yaml.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default: the one in mlflow.yaml.")] = None,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
 ) -> None:
-    """Serve MLflow on loopback, opened on the runs compared by strategy; Ctrl-C ends it."""
+    """Serve MLflow on loopback, opened on the runs compared by strategy; Ctrl-C stops it."""
     with project() as root:
         from tasks.tracking.page import serve
 
@@ -278,7 +285,7 @@ def ui(
 
 @app.command(epilog="Examples:  graft strategies   ·   graft strategies fine_tune")
 def strategies(
-    name: Annotated[str | None, typer.Argument(help="Explain this one, with its knobs.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A strategy to explain, with its knobs.")] = None,
 ) -> None:
     """List the transfer strategies, or explain one."""
     with project() as root:
@@ -292,12 +299,12 @@ def strategies(
 
 @data_app.command("demo", epilog="Example:  graft data demo")
 def data_demo() -> None:
-    """Make the demo data: digits rendered from fonts (source) and real handwritten ones (target)."""
+    """Render the demo data: digits drawn from fonts (source), and add real handwritten ones (target)."""
     with project() as root:
         from flows.commands.run import in_words
         from tasks.data_versions.version import version_demo
 
-        with console.status("making the demo data") as shown:
+        with console.status("rendering the demo data") as shown:
             made = version_demo(root, shown.update)
         console.print(in_words(made), highlight=False)
 
@@ -308,40 +315,40 @@ def data_demo() -> None:
     "graft data add source torchvision:USPS",
 )
 def data_add(
-    role: Annotated[Literal["source", "target"], typer.Argument(help="Which of the two it is.")],
+    role: Annotated[Literal["source", "target"], typer.Argument(help="The domain to add.")],
     path: Annotated[str, typer.Argument(help="A folder or file, or [bold]torchvision:NAME[/].")],
     downloads: Annotated[
         Path | None,
-        typer.Option(help="Where torchvision's own files are, or go; default: .graft/torchvision.", file_okay=False),
+        typer.Option(help="Folder of torchvision's downloads; default: .graft/torchvision.", file_okay=False),
     ] = None,
     if_busy: IfBusyOption = "wait",
 ) -> None:
-    """Copy data into the project, check it, version it with DVC, and print its card; bad data changes nothing."""
+    """Copy data into the project, check it, version it with DVC, and print its card; invalid data changes nothing."""
     with project() as root, turn(root, if_busy):
         from flows.views.data_card import show
         from tasks.data_versions.add import add
 
-        with console.status("looking") as shown:
+        with console.status("checking the project's data") as shown:
             card = add(root, role, path, downloads=downloads, on_line=shown.update)
-        console.print(f"Added: {path} is copied to data/, and versioned in data.dvc.", highlight=False)
+        console.print(f"Added: {path} was copied to data/ and versioned in data.dvc.", highlight=False)
         show(root, card, console)
 
 
 @data_app.command("card", epilog="Example:  graft data card")
 def data_card() -> None:
-    """Print the card of the data: counts, balance, sizes, duplicates, images, and what a run will make of it."""
+    """Print the data card: counts, balance, sizes, duplicates, images, and how a run will use them."""
     with project() as root:
         from flows.views.data_card import show
         from tasks.data_versions.add import card_of
 
-        with console.status("looking at every image"):
+        with console.status("checking the data"):
             card = card_of(root)
         show(root, card, console)
 
 
 @data_app.command("check", epilog="Example:  graft data check")
 def data_check() -> None:
-    """Check the data and the label budget; report all problems at once."""
+    """Check the data and the label budgets; report all problems at once."""
     with project() as root:
         from flows.commands.run import show_faults
 

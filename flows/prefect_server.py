@@ -1,4 +1,4 @@
-"""Prefect's server: the one that is configured, a temporary one for a run, or the project's own for its schedule."""
+"""Prefect's server: the configured one, a temporary one for a run, or the project's own for its schedule."""
 
 import importlib.util
 import os
@@ -22,12 +22,12 @@ _FLUSH_SECONDS = 10
 
 @contextmanager
 def prefect_server(root: Path) -> Iterator[Callable[[], None]]:
-    """Prefect's server at PREFECT_API_URL, or a temporary one meanwhile; yields what waits until it answers.
+    """Prefect's server at PREFECT_API_URL, or a temporary one; yields a function that waits until it answers.
 
-    The temporary one is what Prefect would start itself, but it ends with this process however that ends.
+    The temporary server is the one that Prefect would start itself, but it always ends with this process.
 
     Raises:
-        GraftError: nobody answers at PREFECT_API_URL, or it does not start.
+        GraftError: no server answers at PREFECT_API_URL, or the temporary one does not start.
     """
     if os.environ.get("PREFECT_API_URL"):
         check_prefect()
@@ -46,8 +46,8 @@ def prefect_server(root: Path) -> Iterator[Callable[[], None]]:
 
 
 def _flush() -> None:
-    """Let Prefect send what it still holds of logs and events, which it does in the background; without a server it
-    would try to for minutes as the interpreter ends."""
+    """Wait until Prefect's background threads have sent the remaining logs and events; without a server they would
+    retry for minutes as the interpreter exits."""
     if "prefect" not in sys.modules:
         return
     from prefect.events.worker import EventsWorker
@@ -69,26 +69,26 @@ def _temporary_server(root: Path) -> LocalServer:
 
 
 def check_prefect() -> None:
-    """Refuse a configured Prefect server that does not answer: the flow would end in a trace of its client.
+    """Refuse a configured Prefect server that does not answer: the flow would end with a traceback of its client.
 
     Raises:
-        GraftError: nobody answers at PREFECT_API_URL.
+        GraftError: no server answers at PREFECT_API_URL.
     """
     url = os.environ["PREFECT_API_URL"]
     try:
         with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=10):  # noqa: S310  (the user's own setting)
             pass
     except urllib.error.HTTPError:
-        return  # someone answers; whether Graft may come in, Prefect will say
+        return  # a server answers; Prefect reports whether access is allowed
     except (OSError, ValueError) as error:
         raise AwayError(
             f"PREFECT_API_URL: no Prefect server answers at {without_password(url)}: {error}",
-            "Start it (prefect server start), or unset PREFECT_API_URL: each run then starts a temporary one.",
+            "Start it with `prefect server start`, or unset PREFECT_API_URL: each run then starts a temporary server.",
         ) from None
 
 
 def persistent_server(root: Path, first: int) -> LocalServer:
-    """Prefect's, where a port is free; its database is the project's, or PREFECT_SERVER_DATABASE_CONNECTION_URL's."""
-    port = free_port(HOST, first, "graft schedule", "Give another one: graft schedule --port 4300")
+    """Prefect's server on a free port; its database is the project's, or PREFECT_SERVER_DATABASE_CONNECTION_URL."""
+    port = free_port(HOST, first, "graft schedule", "Use another port: graft schedule --port 4300")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     return LocalServer("Prefect", command, {}, HOST, port, "/api/health", root / LOG)

@@ -1,4 +1,4 @@
-"""The flow: versioned data in, a registered model out. By hand, from Prefect's page, or on a schedule."""
+"""The flow: versioned data in, a registered model out. Run by hand, from Prefect's page, or on a schedule."""
 
 from typing import Literal
 
@@ -25,14 +25,14 @@ def transfer(
     devices: str = "auto",
     if_busy: Literal["wait", "skip", "fail"] = "wait",
 ) -> Published | State:
-    """Adapt what a network learned on the source domain to the target domain, and register it if that truly helped.
+    """Adapt a network trained on the source domain to the target domain, register it, and promote it if that helped.
 
     Args:
-        root: the project's folder, or one below it; by default the current one.
-        jobs: how many stages run at once; by default as many as there are cores.
-        update_data: version changed data instead of refusing it.
-        devices: the GPUs that stages are given: auto (all that are found, else the CPU), cpu, cuda, or cuda:0,1.
-        if_busy: what to do while another run works in the project: wait for its end, leave this run out, or fail.
+        root: the project's folder, or one inside it; default: the current folder.
+        jobs: number of stages to run in parallel; default: one per core.
+        update_data: version new or changed data instead of refusing it.
+        devices: GPUs for stages: auto (all, else the CPU), cpu, cuda, or cuda:0,1.
+        if_busy: what to do if another run is active in the project: wait for its end, skip this run, or fail.
     """
     try:
         with open_project(root, jobs, devices, if_busy) as stages:

@@ -51,16 +51,16 @@ PREDICTIONS = Path("build/evaluation")
 REPORT = Path("reports/index.html")
 
 _MOST_DOTS = 300
-"""Images of each domain in the embedding."""
+"""Images per domain in the embedding, at most."""
 
 
 def evaluate(settings: EvaluateSettings) -> None:
-    """Score all trials that `params.yaml` asks for, compare them, and write predictions, metrics and the report.
+    """Score all trials of `params.yaml`, compare them, and write predictions, metrics and the report.
 
     Raises:
-        GraftError: trials are missing, or do not fit one another or the test split.
+        GraftError: trials are missing, or do not match each other or the test split.
     """
-    # matplotlib, below the report, reads its folders from the environment when it is imported.
+    # matplotlib, which the report uses, reads its folders from the environment when it is imported.
     from tasks.report.build import build_figures, build_report
     from tasks.report.figures.svg import standalone
 
@@ -76,7 +76,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     forecast = _read_json(FORECAST)
     summary = summarise(plan, measured, candidate, test, metric, settings)
     of_own = [name for name in summary["strategies"] if name != BASELINE and FROM not in name]
-    gains = {name: realised_gains(summary, name) for name in of_own}  # the forecast is of the own model
+    gains = {name: realised_gains(summary, name) for name in of_own}  # the forecast is for the project's own model
     summary["source"] = _source_network(test)
     foretold = bool(own(forecast)["cells"])
     summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items() if foretold}
@@ -107,19 +107,19 @@ def _lead_metric(settings: EvaluateSettings, test: Split) -> Metric:
 
 
 def _answers(trial: Trial, folder: Path, test: Split) -> Tensor:
-    """Probabilities (N, K) of a trial's network in `folder`, which has to know the classes of the test split."""
+    """Probabilities (N, K) of a trial's network in `folder`, which must have the classes of the test split."""
     network = load_network(folder)
     if network.description.classes != test.classes:
         raise GraftError(
             f"{folder}: predicts {', '.join(network.description.classes)}, "
             f"but the test split has {', '.join(test.classes)}",
-            f"Make the trial again: {trial.entry.command}",
+            f"Run the trial again with: {trial.entry.command}",
         )
     return predict(network.to(choose_device()), as_read_by(folder, test, TEST).images)[0]
 
 
 def _source_network(test: Split) -> dict[str, Any]:
-    """What the source's network is, untouched; its accuracy is known where it knows the target's classes by name."""
+    """The unchanged source network; its accuracy is given if it has the target's classes, matched by name."""
     folder = network_of()
     network = load_network(folder).to(choose_device())
     known = network.description.classes
@@ -175,7 +175,7 @@ def _evidence(
 
 
 def _source_weights(trials: list[Trial], source: Split) -> dict[str, Tensor]:
-    """How often each source image was drawn, seed by seed, where a strategy does not draw all alike."""
+    """How often each source image was drawn, per seed, for strategies that do not draw all equally often."""
     found: dict[str, list[Tensor]] = {}
     for trial in trials:
         path = trial.folder / "source_weights.npy"
@@ -184,16 +184,16 @@ def _source_weights(trials: list[Trial], source: Split) -> dict[str, Tensor]:
         weights = torch.from_numpy(np.load(path, allow_pickle=False))
         if len(weights) != len(source):
             raise GraftError(
-                f"{path}: weighs {len(weights)} source images, there are {len(source)}",
-                f"Make the trial again: {trial.entry.command}",
+                f"{path}: has weights for {len(weights)} source images, but there are {len(source)}",
+                f"Run the trial again with: {trial.entry.command}",
             )
         found.setdefault(trial.strategy, []).append(weights)
     return {strategy: torch.stack(weights) for strategy, weights in found.items()}
 
 
 def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding | None:
-    """A few hundred images or texts of both domains as the network sees them; None where there are too few, or where
-    it cannot see both."""
+    """The network's features of a few hundred images or texts of both domains, projected; None if there are too few, or
+    if it cannot read both."""
     if not len(source) or not isinstance(source.reads, type(test.reads)):
         return None
     shown = [split.take(draw(split.labels, _MOST_DOTS, seed)) for split in (source, test)]
@@ -205,7 +205,8 @@ def _embed(network: Network, source: Split, test: Split, seed: int) -> Embedding
 
 
 def _write_predictions(path: Path, trials: list[Trial], probabilities: Tensor, labels: Tensor) -> None:
-    """`labels` (N,), `trials` (M,) names, `probabilities` (M, N, K) float32, uncompressed: the same bytes anywhere."""
+    """`labels` (N,), `trials` (M,) names, `probabilities` (M, N, K) float32; uncompressed, so the bytes are the same on
+    every machine."""
     names = np.array([trial.name for trial in trials])
     save_npz(path, labels=labels.numpy(), trials=names, probabilities=probabilities.numpy().astype(np.float32))
 
@@ -214,7 +215,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GraftError(f"{path}: cannot be read: {error}", "Make it again: dvc repro") from None
+        raise GraftError(f"{path}: cannot be read: {error}", "Make it again with: dvc repro") from None
     return content
 
 

@@ -2,7 +2,8 @@
 
 Reads build/{chosen,pretrained}, build/data/{source,pool} and sections `finetune`, `tune`, and `strategies.NAME`, or
 `label_budgets` and `label_free.NAME`; writes build/trials/NAME-LABELS-SEED. The test split is never read here. As
-`finetune_from` it begins with a further source, build/sources/SOURCE, and writes build/trials/NAME@SOURCE-LABELS-SEED.
+`finetune_from` it starts from a further source model, build/sources/SOURCE, and writes
+build/trials/NAME@SOURCE-LABELS-SEED.
 """
 
 import argparse
@@ -50,10 +51,10 @@ TRIALS = Path("build/trials")
 
 
 def finetune(entry: Entry) -> None:
-    """Adapt the source's network to the target as `entry` says, and write the trial with its companions.
+    """Adapt the source network to the target as `entry` says, and write the trial with its companions.
 
     Raises:
-        GraftError: the strategy, its knobs, or the label budget is not available; says which and why.
+        GraftError: the strategy or its knobs are not valid, or there are too few labels; says which and why.
     """
     settings, tune = read_section(PARAMS, "finetune", FinetuneSettings), read_section(PARAMS, "tune", TuneSettings)
     torch.set_num_threads(settings.threads)
@@ -113,8 +114,8 @@ def load_strategy(entry: Entry) -> Strategy:
     """The strategy of an entry, with the knobs that params.yaml gives it.
 
     Raises:
-        ValueError: there is no such strategy.
-        GraftError: an unknown knob, a bad value, or a strategy in the section for the other kind.
+        ValueError: the strategy is unknown.
+        GraftError: an unknown knob, an invalid value, or a strategy in the wrong section.
     """
     look_in(Path(OWN_STRATEGIES))
     section = "strategies" if entry.labels else "label_free"
@@ -127,50 +128,50 @@ def load_strategy(entry: Entry) -> Strategy:
 
 
 def mean_per_class(split: Split) -> int | float:
-    """Images per class: a whole number where all have as many, else the mean to a tenth."""
+    """Images per class: a whole number if all classes have as many, else the mean to one decimal."""
     whole, rest = divmod(len(split), len(split.classes))
     return round(len(split) / len(split.classes), 1) if rest else whole
 
 
 def _draw(entry: Entry, pool: Split, settings: FinetuneSettings) -> LabelledTarget:
-    """The label budget; without labels to train on, validation is that of the largest budget next to it."""
+    """Draw the label budget; a strategy without labels gets the validation labels of the largest budget."""
     budget = entry.labels or read_label_budgets(PARAMS)[-1]
     return draw_labels(pool, budget, settings.validation_for(budget), entry.seed)
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished network and how it came about."""
+    """A trained network and how it was made."""
 
     strategy: Strategy
     learning_rate: float
     fit: Fit
     network: Network
     trainable: int
-    """How many weights were trained."""
+    """Number of trained weights."""
     validation_loss: float
 
     @property
     def objective(self) -> float:
-        """What a search makes small: never a label that the strategy must not know."""
+        """The value that a search minimises; it uses no labels if the strategy must not see any."""
         if self.strategy.uses_labels:
             return self.validation_loss
         score = self.fit.selected.label_free
         if score is None:
             raise ValueError(
-                "to search without labels it needs a `selection` that scores: guarded_snd, snd, entropy or dev"
+                "a search without labels needs a `selection` that scores; valid: guarded_snd, snd, entropy, dev"
             )
         return -score
 
 
 class _Trainer:
-    """Trains one network after another on the same images, each of them as it would be alone.
+    """Trains one network after another on the same images; none influences another.
 
     Args:
-        source: the source's network.
+        source: the source network.
         domains: the images.
-        seed: of the weights that are new, the order and the augmentation.
-        several: whether there is more than one: what has ended is then kept, should the stage be killed.
+        seed: of the new weights, the order and the augmentation.
+        several: whether there is more than one; finished ones are then kept in case the stage is killed.
     """
 
     def __init__(self, source: Network, domains: Domains, seed: int, *, several: bool) -> None:
@@ -201,7 +202,7 @@ class _Trainer:
 def _search(
     trainer: _Trainer, strategy: Strategy, training: Training, tune: TuneSettings
 ) -> tuple[Result, list[dict[str, Any]]]:
-    """Train once, or as often as section `tune` says, and keep the best on validation."""
+    """Train once, or as often as section `tune` says, and keep the best network on validation."""
     if not (tune.trials and (strategy.optimises or main_knob(type(strategy)))):
         return trainer(strategy, training), []
 
@@ -218,7 +219,7 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
 
 
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
-    """The networks of the strategy's other settings, trained alike: measured next to it, never chosen."""
+    """Networks trained with the strategy's companion settings: measured alongside it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
     for name, other in result.strategy.companions(trainer.source).items():
         print(f"companion: {name}", flush=True)
@@ -226,13 +227,13 @@ def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterat
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Adapt the pretrained network with one strategy, budget and seed.")
+    parser = argparse.ArgumentParser(description="Adapt the source model with one strategy, label budget and seed.")
     parser.add_argument("--strategy", required=True)
     parser.add_argument(
-        "--labels", type=read_labels, default=0, help="a class, or `all`; 0 for a strategy that needs none"
+        "--labels", type=read_labels, default=0, help="labels per class, or `all`; 0 for a strategy that needs none"
     )
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--source", default="", help="a further source; by default that which `use` names")
+    parser.add_argument("--source", default="", help="a further source model; default: the one that `use` names")
     given = parser.parse_args()
     compared_as = f"{given.strategy}{FROM}{given.source}" if given.source else given.strategy
     run_stage(lambda: finetune(Entry(compared_as, given.labels, given.seed)), seed=given.seed)

@@ -1,8 +1,8 @@
-"""Stage `forecast`: how far the domains lie apart, and how well the source's features suit the target, untrained.
+"""Stage `forecast`: the gap between the domains, and how well the source's features suit the target before training.
 
 Reads build/pretrained, build/sources, build/data/{source,pool} and sections `forecast`, `sources`, `use`, `seeds`,
-`label_budgets` and what `finetune` holds out for validation; writes build/forecast/forecast.json, and into build/chosen
-the source model that the trials begin with. The test split is never read here.
+`label_budgets` and the validation keys of `finetune`; writes build/forecast/forecast.json, and into build/chosen the
+source model that the trials start from. The test split is never read here.
 """
 
 import hashlib
@@ -46,9 +46,9 @@ DATA = Path("build/data")
 OUTPUT = Path("build/forecast")
 
 _FEWEST_FOR_EVIDENCE = 3
-"""Labels per class from which LogME ranks models. With fewer the evidence is mostly that of the prior: of nine source
-models for the demo's target, its order at 1 label per class had nothing to do with what they reached (Kendall's tau
-0.1); from 3 labels on it had (0.8)."""
+"""Labels per class from which LogME ranks models. With fewer, the prior dominates its evidence: for nine source models
+and the demo's target, its order at 1 label per class was unrelated to their final accuracy (Kendall's tau 0.1); from 3
+labels on it was related (0.8)."""
 
 _CONFIDENCE = 0.95
 
@@ -58,8 +58,8 @@ class Cell:
     """A label budget and a seed.
 
     Attributes:
-        training: places in the pool of the images that the trials of this budget and seed learn from.
-        held: of those that these trials choose by; a probe is tested on them.
+        training: places in the pool of the training images of this budget and seed.
+        held: places of their validation images, on which a probe is tested.
     """
 
     labels: Labels
@@ -69,7 +69,7 @@ class Cell:
 
 
 def write_forecast(project: Path) -> None:
-    """The stage: the forecast for the pretrained network, and for the models of `params.yaml` next to it."""
+    """Run the stage: the forecast for the pretrained network and for the further models of `params.yaml`."""
     settings = read_section(project / PARAMS, "forecast", ForecastSettings)
     torch.set_num_threads(settings.threads)
     use, found = read_use(project / PARAMS), forecast(project, settings)
@@ -81,10 +81,10 @@ def write_forecast(project: Path) -> None:
 
 
 def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Path] | None = None) -> dict[str, Any]:
-    """The content of forecast.json; `further` are folders of more source models by name, wherever they lie.
+    """The content of forecast.json; `further` are folders of more source models by name, inside the project or not.
 
     Raises:
-        GraftError: a model or the data cannot be read, or a label budget is not available.
+        GraftError: a model or the data cannot be read, or there are too few labels for a budget.
     """
     folders = model_folders(project, settings) | dict(further or {})
     pool = Packed.load(project / DATA / "pool")
@@ -103,18 +103,18 @@ def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Pa
 
 
 def _unfit(folder: Path, pool: Packed) -> str:
-    """Why a model can be asked nothing about the target; nothing if it can."""
+    """Why a model cannot be ranked for the target; empty if it can."""
     try:
         read = load_description(folder).reads
     except (OSError, ValueError, TypeError) as error:
-        raise GraftError(f"{folder}: no network that can be read: {error}") from None
+        raise GraftError(f"{folder}: not a network that can be read: {error}") from None
     if isinstance(read, type(pool.split.reads)):
         return ""
-    return f"it reads {read}, and the target is {pool.split.reads}"
+    return f"it reads {read}, but the target is {pool.split.reads}"
 
 
 def ranked_by(labels: Labels) -> str:
-    """The score that source models are ranked by with so many labels per class."""
+    """The score by which source models are ranked with that many labels per class."""
     return "logme" if by_size(labels) >= _FEWEST_FOR_EVIDENCE else "probe"
 
 
@@ -124,7 +124,7 @@ def _cells(project: Path, pool: Split) -> list[Cell]:
     budgets = read_label_budgets(project / PARAMS)
     seeds = parse(content.get("seeds"), list[Seed], where=f"{PARAMS}: seeds")
     if not (budgets and seeds):
-        raise GraftError(f"{PARAMS}: label_budgets and seeds have to name a number each")
+        raise GraftError(f"{PARAMS}: label_budgets and seeds need at least one number each")
     validation = read_section(project / PARAMS, "finetune", FinetuneSettings).validation_for
     numbered = replace(pool, images=torch.arange(len(pool))[:, None])  # its images are their own places
     try:
@@ -139,7 +139,7 @@ def _places(numbered: Split) -> Tensor:
 
 
 def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, Any] | None:
-    """The gap between source and target as the pretrained network sees them; None with too little of one."""
+    """The gap between source and target in the pretrained network's features; None if either has too few images."""
     source = Packed.load(project / DATA / "source")
     if not len(source.split):
         return None
@@ -158,7 +158,7 @@ def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, A
 
 
 def _input(project: Path, pool: Packed) -> dict[str, Any] | None:
-    """How the target's images fit the normalisation of given weights; None where there are none."""
+    """How the target's images fit the normalisation of given weights; None if there are no given weights."""
     made = project / PRETRAINED / "metrics.json"
     if pool.split.vocabulary or not made.exists() or "weights" not in json.loads(made.read_text(encoding="utf-8")):
         return None
@@ -169,7 +169,7 @@ def _input(project: Path, pool: Packed) -> dict[str, Any] | None:
 
 
 def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: ForecastSettings) -> dict[str, Any]:
-    """The scores of the source model in `folder` on every cell, next to those of untrained bodies like it."""
+    """The scores of the source model in `folder` on every cell, and those of untrained bodies of the same kind."""
     network = load_network(folder)
     places = torch.cat([places for cell in cells for places in (cell.training, cell.held)])
     seen = look(network, pool, places, folder / TOKENIZER)
@@ -199,7 +199,7 @@ def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: Forecas
 
 
 def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | None]:
-    """What the features say: LogME, H-score, and the accuracy of a probe on the held images."""
+    """The scores of the features: LogME, H-score, and the accuracy of a probe on the held-out images."""
     features, held = seen.at(seen.features, cell.training), seen.at(seen.features, cell.held)
     known = labels[cell.training]
     return {
@@ -210,7 +210,7 @@ def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | No
 
 
 def _answer_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | None]:
-    """What the answers of the source's head say, if it has one: LEEP and NCE."""
+    """The scores of the source head's outputs, if it has a head: LEEP and NCE."""
     probabilities, known = seen.at(seen.probabilities, cell.training), labels[cell.training]
     if not probabilities.shape[1]:
         return {"leep": None, "nce": None}
@@ -218,7 +218,7 @@ def _answer_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | 
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of one label budget: means over seeds, the lifts (source minus random) with intervals, and what to expect."""
+    """For one label budget: means over seeds, the lifts (source minus random) with intervals, and the expectation."""
     lifts = {
         name: seed_interval([row["source"][name] - row["random"][name] for row in rows], _CONFIDENCE).rounded(4)
         for name in rows[0]["random"]
@@ -227,20 +227,20 @@ def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "labels": rows[0]["labels"],
         **{kind: _mean([row[kind] for row in rows]) for kind in ("source", "random")},
         "lift": {name: asdict(lift) for name, lift in lifts.items()},
-        # Not from LogME's lift: that is above zero even for a body that learned shuffled labels.
+        # Not from LogME's lift, which is above zero even for a body trained on shuffled labels.
         "expected": verdict(lifts["probe"]),
     }
 
 
 def _mean(scores: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """Of each score; None where there is none."""
+    """The mean of each score; None if it is missing anywhere."""
     names = scores[0]
     found = {name: [score[name] for score in scores] for name in names}
     return {name: None if None in of else _short(fmean(cast(list[float], of))) for name, of in found.items()}
 
 
 def _short(value: float) -> float:
-    """Four digits that count, whatever the scale."""
+    """Rounded to four significant digits."""
     return float(f"{value:.4g}") + 0.0
 
 

@@ -1,7 +1,7 @@
-"""Tell the outside how a run ended: a message to the webhook at GRAFT_WEBHOOK_URL, and whatever else listens.
+"""Notify others how a run ended: a message to the webhook at GRAFT_WEBHOOK_URL, and to other listeners.
 
-The message is JSON: `event` (graft.run.ended), `project`, `outcome`, `message`, and `text`, which is all of it in one
-text, as chat services want it. The address may hold a secret, so only its host is ever shown.
+The message is JSON: `event` (graft.run.ended), `project`, `outcome`, `message`, and `text`, which combines them in one
+string, as chat services expect. The address may contain a secret, so only its host is ever shown.
 """
 
 import json
@@ -29,22 +29,22 @@ EVENT = "graft.run.ended"
 FIRST_WAIT = 1.0
 """Seconds before the second of three attempts; twice as many before the third."""
 SECONDS = 10
-"""How long one may take."""
+"""Timeout of one attempt."""
 
 Outcome = Literal["finished", "unchanged", "refused", "skipped", "failed", "stopped"]
-"""refused: the new data has problems; skipped: another run works in the project."""
+"""refused: the new data has problems; skipped: another run is active in the project."""
 
 _under_way: set[Path] = set()
 
 
 @dataclass
 class News:
-    """How a run ended, filled in as it goes.
+    """How a run ended, filled in during the run.
 
     Attributes:
         project: the name of its folder.
-        outcome: in a word.
-        message: in words.
+        outcome: one word.
+        message: a description.
     """
 
     project: str
@@ -53,17 +53,17 @@ class News:
 
     @property
     def text(self) -> str:
-        """All of it in one text."""
+        """Project, outcome and message as one string."""
         return f"{self.project}: {self.outcome}. {self.message}".strip()
 
 
 @contextmanager
 def announced(root: Path, also: Callable[[News], None] = lambda _: None) -> Iterator[News]:
-    """Send how the run within the block ended; one within another is part of it, and sends nothing of its own.
+    """Send how the run in the block ended; a nested run is part of the outer one and sends nothing itself.
 
     Args:
         root: the project's folder.
-        also: is told too, of each.
+        also: called with the news as well, even for a nested run.
     """
     news, is_part = News(root.name), root in _under_way
     _under_way.add(root)
@@ -84,7 +84,7 @@ def announced(root: Path, also: Callable[[News], None] = lambda _: None) -> Iter
 
 
 def send(news: News) -> None:
-    """Post it to the webhook, if there is one; one that cannot be reached costs a warning, never the run."""
+    """Post the news to the webhook, if one is set; if it cannot be reached, log a warning and never fail the run."""
     url = os.environ.get(VARIABLE, "")
     if not url:
         return
@@ -97,12 +97,14 @@ def send(news: News) -> None:
             with attempt, urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310
                 pass
     except OSError as error:
-        logger.warning("the webhook at %s was not told: %s", urlsplit(url).hostname, getattr(error, "reason", error))
-    except (ValueError, HTTPException) as error:  # whose words may hold the address
+        logger.warning(
+            "the webhook at %s could not be notified: %s", urlsplit(url).hostname, getattr(error, "reason", error)
+        )
+    except (ValueError, HTTPException) as error:  # whose message may contain the address
         kind = type(error).__name__
         logger.warning(
-            "%s is no address that can be used (http://… or https://…), or no web server answers there "
-            "(%s); nobody was told",
+            "%s is not a valid address (http://… or https://…), or no web server answers there (%s); "
+            "no notification was sent",
             VARIABLE,
             kind,
         )

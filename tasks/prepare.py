@@ -1,6 +1,6 @@
-"""Stage `prepare`: images or texts in any layout become a few packed arrays, and a card that says what they are.
+"""Stage `prepare`: pack images or texts in any layout into a few arrays, with a data card that describes them.
 
-Run by `dvc repro prepare` or alone by `python -m tasks.prepare`, in a project's top folder. It reads data/, section
+Run by `dvc repro prepare` or directly by `python -m tasks.prepare`, in a project's top folder. It reads data/, section
 `prepare` of params.yaml, and the hash in data.dvc (which DVC does not allow as a dependency, but which changes exactly
 when data/ does), and writes build/data/.
 
@@ -35,7 +35,7 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
     """Write {source,pool,test} and card.json of a project into build/data or `output`; the same bytes every time.
 
     Raises:
-        GraftError: the data has problems; all of them. What build/data held before stays.
+        GraftError: the data has problems; lists all of them. The previous build/data is kept.
     """
     data_md5 = recorded_md5(project / "data.dvc")
     with new_folder(output or project / OUTPUT) as folder:
@@ -49,7 +49,7 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
 
             found = examine(project, settings, keeper=keeper)
         if found.faults:
-            raise GraftError(summarise(found.faults), "Mend or remove these; `graft data check` lists what is left.")
+            raise GraftError(summarise(found.faults), "Fix or remove these; `graft data check` lists what remains.")
         if settings.source == NO_SOURCE:
             found.parts["source"] = _nothing_like(found.parts["pool"])
         _choose_rows(folder, found)
@@ -59,15 +59,15 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
 
 
 def _nothing_like(pool: Part) -> Part:
-    """The source where there is none: no images or texts, of no class, in the pool's form."""
+    """An empty source for projects without one: no images or texts and no classes, in the pool's form."""
     domain = replace(pool.domain, path=NO_SOURCE, layout=NO_SOURCE, classes=[], ignored=0, validation="")
     return replace(pool.take(np.zeros(len(pool.labels), dtype=bool)), domain=domain, groups=None)
 
 
 def _choose_rows(folder: Path, found: Examined) -> None:
-    """Leave in each part's array (N, C, H, W) the images that are of it: not those that were skipped, and of a target
-    without a test split those that were not parted off."""
-    for name in reversed(PARTS):  # the test part may come out of the pool's array
+    """Keep in each part's array (N, C, H, W) only its own images: without skipped ones, and with the pool divided if
+    the target has no test split."""
+    for name in reversed(PARTS):  # the test part may come from the pool's array
         if found.parts[name].texts is not None:
             continue
         rows = found.parts[name].rows
@@ -84,7 +84,7 @@ def _choose_rows(folder: Path, found: Examined) -> None:
 
 
 def _finish(folder: Path, found: Examined, name: str, of_texts: dict[str, Any] | None) -> dict[str, Any]:
-    """Write a part's labels and classes next to its packed images or texts; its entry for the card."""
+    """Write a part's labels and classes next to its packed images or texts; returns its entry in the card."""
     part = found.parts[name]
     np.save(folder / "labels.npy", part.labels, allow_pickle=False)
     write_json(folder / "classes.json", part.domain.classes)
@@ -113,7 +113,7 @@ def _of_pictures(folder: Path, part: Part) -> dict[str, Any]:
 
 
 def main() -> None:
-    """The stage, in the current directory."""
+    """Run the stage in the current folder."""
     settings = read_section(Path("params.yaml"), "prepare", PrepareSettings)
     prepare(Path(), settings)
 

@@ -1,4 +1,4 @@
-"""Stage `pretrain`: the backbone learns the source domain, from fresh weights or given ones.
+"""Stage `pretrain`: train the backbone on the source domain, from scratch or from given weights.
 
 Reads build/data/source, build/sources/weights and section `pretrain`; writes build/pretrained.
 """
@@ -20,7 +20,7 @@ OUTPUT = Path("build/pretrained")
 
 
 def pretrain(settings: PretrainSettings) -> None:
-    """Write the source model with its curve and its metrics."""
+    """Make the source model and write it with its curve and its metrics."""
     pictures = as_read_by(WEIGHTS, load_split(SOURCE), SOURCE)
     model = source_model(settings, pictures, read_origin(WEIGHTS), "pretrain")
     with new_folder(OUTPUT) as folder:

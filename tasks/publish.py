@@ -1,6 +1,6 @@
 """Mirror the result in MLflow, then register its candidate: `python -m tasks.publish` in a project's top folder.
 
-One process does both, because importing MLflow and opening its database costs more than the work itself.
+One process does both, since importing MLflow and opening its database take longer than the work itself.
 """
 
 import sys
@@ -15,16 +15,16 @@ from tasks.tracking.record import record
 
 
 def publish(root: Path) -> Published:
-    """Record and register; the answer is also left in the project's state folder for `load_published`.
+    """Record and register; the returned value is also saved in the project's state folder for `load_published`.
 
-    Checkpoints of stages that have ended go: nobody will come back for them.
+    Checkpoints of finished stages are removed.
 
     Raises:
-        GraftError: mlflow.yaml cannot be used. A server that is away is no error but part of the answer.
+        GraftError: mlflow.yaml is not valid. An unavailable server is not an error but reported in the returned value.
     """
     recorded = record(root)
     if recorded.problem:
-        registration = Registration(problem="MLflow could not record the result; the next run tries again.")
+        registration = Registration(problem="MLflow could not record the result; the next run will try again.")
     else:
         registration = register(root)
     published = Published(recorded, registration)
@@ -35,16 +35,16 @@ def publish(root: Path) -> Published:
 
 
 def publish_news(root: Path) -> Published:
-    """As `publish`; where nothing changed since it was last done, its answer without importing MLflow.
+    """Like `publish`, but if nothing has changed since the last time, return its result without importing MLflow.
 
     Raises:
-        GraftError: mlflow.yaml cannot be used.
+        GraftError: mlflow.yaml is not valid.
     """
     return known(root) or publish(root)
 
 
 def main() -> None:
-    """Publish the project in the current folder and say what came of it."""
+    """Publish the result of the project in the current folder and print what was done."""
     try:
         published = publish(Path.cwd())
     except (GraftError, OSError) as error:

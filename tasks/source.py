@@ -1,7 +1,7 @@
-"""Stage `source`: a further source model, to be chosen among.
+"""Stage `source`: make a further source model, one of those to choose from.
 
 Reads weights/, data/ or build/data/source, and sections `prepare`, `pretrain` and `sources.NAME`; writes
-build/sources/NAME: the network, its curve and metrics, and its images where it has some of its own.
+build/sources/NAME: the network, its curve and metrics, and its images if it has its own.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tasks.stage.process import run_stage
 
 
 def source(project: Path, name: str) -> None:
-    """Pack its images, get its weights, and let them learn what `sources.NAME` says."""
+    """Pack the images of source `name`, get its weights, and train them as `sources.NAME` says."""
     data, settings = read_source(project / "params.yaml", name)
     with new_folder(project / SOURCES / name) as folder:
         pictures = _pack(project, data, folder) if data else project / SOURCE
@@ -37,7 +37,7 @@ def source(project: Path, name: str) -> None:
 
 
 def _pack(project: Path, data: PrepareSettings, folder: Path) -> Path:
-    """The images of a source as `prepare` packs them, checked against the target as the project's own are."""
+    """Pack the images of a source as `prepare` does, checked against the target like the project's own."""
     prepare(project, data, folder / "packed")
     (folder / "packed/source").rename(folder / DATA)
     shutil.rmtree(folder / "packed")

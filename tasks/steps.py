@@ -1,7 +1,7 @@
-"""The steps of the flow as Prefect tasks: a task run for every stage that has to run, named after it.
+"""The steps of the flow as Prefect tasks: one task run per stage that has to run, named after it.
 
-State that is shared between the flow and its tasks stays in this module: Prefect pickles flows and tasks by value, and
-neither locks nor running processes can be pickled.
+State shared by the flow and its tasks stays in this module: Prefect pickles flows and tasks by value, and neither locks
+nor running processes can be pickled.
 """
 
 import logging
@@ -36,25 +36,26 @@ _jobs: dict[str, Job] = {}
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
 def run_stage(name: str) -> Outcome:
-    """Bring one changed stage up to date; DVC has judged that it must run, so Prefect's own cache stays off.
+    """Bring one changed stage up to date. DVC has decided that it must run, so Prefect's own cache stays off.
 
-    Nor does Prefect retry it: the executor knows which problems pass, keeps the device meanwhile, and hears a Ctrl-C.
+    Prefect's retries are off too: the executor knows which problems are temporary, keeps the device meanwhile, and
+    reacts to Ctrl-C.
     """
     return _jobs[name]()
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def version_data(found: Survey, update: bool) -> str:
-    """Pull, make or check `data/` against `data.dvc`; the hash of the data."""
+    """Pull, render or check `data/` against `data.dvc`; returns the hash of the data."""
     with events.step("version data"):
         return found.data(update).md5
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
 def publish(root: Path) -> Published:
-    """Record the result in MLflow and put the candidate before the gate, in a warm child that has MLflow imported.
+    """Record the result in MLflow and apply the gate to the candidate, in a warm child that has MLflow imported.
 
-    News stands in Prefect's page as an artifact.
+    A new result is shown on Prefect's page as an artifact.
     """
     with events.step("register"):
         run_module("tasks.publish", root)
@@ -64,7 +65,7 @@ def publish(root: Path) -> Published:
         create_markdown_artifact(
             in_markdown(root, published),
             key=f"graft-{re.sub('[^a-z0-9]+', '-', root.name.lower()).strip('-')}",
-            description=f"What the last run of the project {root.name} that brought news came to.",
+            description=f"The latest new result of the project {root.name}.",
         )
     return published
 
@@ -78,17 +79,17 @@ class Stages:
 
     @property
     def changed(self) -> bool:
-        """Whether any of them had to run."""
+        """Whether any stage had to run."""
         return self._survey.has_work
 
     def prepare(self, update_data: bool) -> bool:
-        """Version the data, and if any stage has to run, prepare it; whether any has.
+        """Version the data, and prepare it if any stage has to run; returns whether any has.
 
-        From then on nothing of this run reads `data/`: what arrives there is for the next one. What arrives in between
-        is checked like what was there before.
+        After that nothing in this run reads `data/`: later changes are left to the next run. Changes during this step
+        are checked and versioned too.
 
         Raises:
-            GraftError: the data is refused, it changes again and again, or a knob of a strategy cannot be used.
+            GraftError: the data is refused, it keeps changing, or a strategy's knob is not valid.
         """
         for _ in range(ATTEMPTS - 1):
             try:
@@ -108,10 +109,10 @@ class Stages:
         return self.changed
 
     def check_strategies(self) -> None:
-        """Whether all can work with the data, which is prepared; a refusal must not cost a pretraining.
+        """Check that all strategies work with the prepared data, before a pretraining is spent.
 
         Raises:
-            GraftError: some cannot; all of them, with their reasons.
+            GraftError: some do not; lists all of them with the reasons.
         """
         run_module("tasks.checks.strategies", self.root)
 
@@ -128,11 +129,11 @@ class Stages:
 
 @contextmanager
 def open_project(root: str | None, jobs: int | None, devices: str, if_busy: IfBusy) -> Iterator[Stages]:
-    """The stages of the project in (or above) `root`, which is held for this run, its files checked.
+    """The stages of the project in (or above) `root`, locked for this run, with its files checked.
 
     Raises:
-        Busy: another run works in the project, and this one shall not wait.
-        GraftError: there is no project, or its files cannot be used, or there are no such devices.
+        Busy: another run is active in the project, and `if_busy` is not to wait.
+        GraftError: there is no project, its files are not valid, or the devices do not exist.
     """
     folder = find_project(Path(root) if root else None)
     prepare_environment(folder)
@@ -145,6 +146,6 @@ def open_project(root: str | None, jobs: int | None, devices: str, if_busy: IfBu
 
 
 def _emit(news: News) -> None:
-    """Make it an event of Prefect, which automations can listen to."""
+    """Emit the news as a Prefect event, which automations can react to."""
     resource = {"prefect.resource.id": f"graft.project.{news.project}", "prefect.resource.name": news.project}
     emit_event(EVENT, resource, payload={"outcome": news.outcome, "message": news.message})

@@ -1,8 +1,8 @@
-"""Stage `weights`: what pretraining begins with, in one form, wherever it comes from.
+"""Stage `weights`: the weights that pretraining starts from, in one format, whatever their origin.
 
-Reads weights/, `pretrain.weights` and `pretrain.weights_sha256`, and what these name: weights of a library or a
-registry are fetched once, and DVC keeps them from then on. Writes build/sources/weights: the network and origin.json,
-or, with `pretrain.weights: none`, the latter alone.
+Reads weights/, `pretrain.weights` and `pretrain.weights_sha256`, and the weights that these name: those of a library or
+a registry are downloaded once, and DVC keeps them from then on. Writes build/sources/weights: the network and
+origin.json, or only the latter with `pretrain.weights: none`.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ OUTPUT = Path("build/sources/weights")
 
 
 def weights(project: Path) -> None:
-    """Bring the weights of section `pretrain` into the project."""
+    """Load the weights of section `pretrain` into the project."""
     settings = read_section(project / "params.yaml", "pretrain", PretrainSettings)
     write_given(project / OUTPUT, settings.weights, settings.weights_sha256, origin(settings.weights, project))
 

@@ -1,1 +1,1 @@
-"""What each command does; uses views and the floor below."""
+"""The work of each command. Uses views and the floor below."""

@@ -23,10 +23,10 @@ FORECAST = Path("build/forecast/forecast.json")
 
 
 def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) -> None:
-    """Bring the forecast up to date and print it; `folders` hold further source models, ranked next to the others.
+    """Bring the forecast up to date and print it; `folders` hold further source models to rank with the others.
 
     Raises:
-        GraftError: the data, a model or params.yaml cannot be used.
+        GraftError: the data, a model or params.yaml is not valid.
     """
     with turn(root), survey(root, None, find_devices()) as surveyed:
         with console.status("checking the data") as shown:
@@ -38,13 +38,13 @@ def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) ->
             console.print()
     found = json.loads((root / FORECAST).read_text(encoding="utf-8"))
     if folders or _replaced(root, found):
-        with console.status("looking through the other models"):
+        with console.status("ranking the further models"):
             found = _forecast_anew(root, folders)
     console.print(forecast_view(found, _result(root)))
 
 
 def _result(root: Path) -> dict[str, Any] | None:
-    """The result of the last run, if there is one that can be read."""
+    """The result of the last run; None if there is none that can be read."""
     try:
         return read_summary(root)
     except GraftError:
@@ -56,7 +56,8 @@ def _settings(root: Path) -> ForecastSettings:
 
 
 def _replaced(root: Path, forecast: dict[str, Any]) -> bool:
-    """Whether a folder of `forecast.models`, which DVC does not watch, holds other weights than those looked at."""
+    """Whether the weights in a folder of `forecast.models`, which DVC does not track, have changed since they were
+    ranked."""
     for name, folder in _settings(root).models.items():
         file = root / folder / "model.safetensors"
         known = forecast["models"].get(name, {}).get("weights_sha256")
@@ -66,11 +67,11 @@ def _replaced(root: Path, forecast: dict[str, Any]) -> bool:
 
 
 def _forecast_anew(root: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    """The forecast with further models, made in this process and written nowhere."""
+    """The forecast with further models, computed in this process and not saved."""
     from tasks.forecast import forecast
     from tasks.stage.process import make_deterministic
 
-    if problems := [f"{folder}: no model.json there" for folder in folders if not (folder / "model.json").is_file()]:
+    if problems := [f"{folder}: contains no model.json" for folder in folders if not (folder / "model.json").is_file()]:
         raise GraftError(problems, "A source model is a folder with model.safetensors and model.json.")
     settings = _settings(root)
     names = [folder.resolve().name for folder in folders]

@@ -1,4 +1,4 @@
-"""`graft init`: the questions, and what to do next."""
+"""`graft init`: the questions, and the next steps."""
 
 import re
 import shlex
@@ -27,7 +27,7 @@ NIGHTLY = "0 2 * * *"
 
 @dataclass(frozen=True)
 class Given:
-    """What the flags say; None where one was not given."""
+    """The values of the flags; None for those not given."""
 
     name: str | None
     weights: str | None
@@ -44,26 +44,26 @@ class Given:
 
 
 def start_project(folder: Path, given: Given, console: Console, *, ask: bool) -> None:
-    """Ask what the flags leave open, if `ask`; make the project and say what to type next.
+    """Ask for what the flags leave open, if `ask`; create the project and print the next steps.
 
     Raises:
-        GraftError: the folder holds what would be replaced, or an answer cannot be used.
+        GraftError: the folder has files that would be replaced, or an answer is not valid.
     """
     refuse_what_is_there(folder)
     answers, git = settle(folder, given, ask=ask)
     made = create(folder, answers, git=git)
-    console.print(f"Made the project [bold]{answers.name}[/] in {folder.resolve()}", highlight=False)
+    console.print(f"Created the project [bold]{answers.name}[/] in {folder.resolve()}", highlight=False)
     console.print(f"  new: {', '.join(made.written)}", highlight=False)
     if made.extended:
         console.print(f"  extended: {', '.join(made.extended)}", highlight=False)
     if made.made_repository:
-        console.print("  git: an empty repository; nothing is committed yet")
+        console.print("  git: a new repository; nothing is committed yet")
     console.print(Text("\nNext, in a terminal:\n"))
     console.print(Text("\n".join(f"  {line}" for line in next_steps(folder))), soft_wrap=True)
 
 
 def settle(folder: Path, given: Given, *, ask: bool) -> tuple[Answers, bool]:
-    """The answers: those that the flags give, then those of the user, else the defaults; and whether git is wanted.
+    """The answers, from the flags, else from the user, else the defaults; and whether to initialise git.
 
     Raises:
         GraftError: a list or a setting cannot be read.
@@ -75,20 +75,20 @@ def settle(folder: Path, given: Given, *, ask: bool) -> tuple[Answers, bool]:
         answered: T = typer.prompt(question, default=default, value_proc=lambda text: _or_again(read, text))
         return answered
 
-    name = answer(given.name, "Name of the project, and of its registered model", _name(folder), str)
-    weights = answer(given.weights, "Weights to start from (none: random ones, trained on the source)", "none", str)
+    name = answer(given.name, "Name of the project and of its registered model", _name(folder), str)
+    weights = answer(given.weights, "Weights to start from (none: random weights)", "none", str)
     weights = "" if weights == "none" else weights
     backbone = answer(given.backbone, "Network", "convnet_small", str)
     image_size = answer(
         given.image_size, "Size of the images, in pixels", 224 if is_large(backbone, weights) else 32, _whole
     )
     channels = answer(given.channels, "Channels: 1 grey, 3 colour", 3, _whole)
-    flip = answer(given.flip, "Is a mirrored image still one of its class (yes, no)", "yes", _yes)
-    labels = answer(given.labels, "Labels per class to learn from", "1,5,10", _budgets)
+    flip = answer(given.flip, "Does a mirrored image keep its class (yes, no)", "yes", _yes)
+    labels = answer(given.labels, "Label budgets: labels per class to learn from", "1,5,10", _budgets)
     seeds = answer(given.seeds, "Seeds", "0,1,2", _numbers)
     strategies = answer(given.strategies, "Strategies", ",".join(STRATEGIES), _names)
-    schedule = answer(given.schedule, "Schedule as a cron line (none: by hand)", NIGHTLY, _cron)
-    git = answer(given.git, "A git repository, if the folder is in none (yes, no)", "yes", _yes)
+    schedule = answer(given.schedule, "Schedule as a cron line (none: run by hand)", NIGHTLY, _cron)
+    git = answer(given.git, "Initialise a git repository, unless the folder is inside one (yes, no)", "yes", _yes)
     return (
         Answers(
             name=name,
@@ -108,20 +108,20 @@ def settle(folder: Path, given: Given, *, ask: bool) -> tuple[Answers, bool]:
 
 
 def next_steps(folder: Path) -> list[str]:
-    """What to type after `graft init`."""
+    """The commands to type after `graft init`."""
     graft = shlex.quote(_command())
     first = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
     if (folder / "data").exists():
         return [*first, f"{graft} data check", f"{graft} run --update-data"]
     params = folder / "params.yaml"
     settings = read_section(params, "prepare", PrepareSettings) if params.exists() else PrepareSettings()
-    alone = settings.source in (NO_SOURCE, settings.target)  # both domains come in one folder, or there is no source
+    alone = settings.source in (NO_SOURCE, settings.target)  # both domains are in one folder, or there is no source
     source = [] if alone else [f"{graft} data add source PATH"]
     return [*first, *source, f"{graft} data add target PATH", f"{graft} run"]
 
 
 def _command() -> str:
-    """How this program is called from another folder."""
+    """How to call this program from another folder."""
     called = Path(sys.argv[0])
     found = shutil.which("graft")
     if called.name != "graft" or (found and Path(found).resolve() == called.resolve()):
@@ -152,7 +152,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _budgets(text: str) -> tuple[int | str, ...]:
-    """Numbers; what else may stand there is checked with params.yaml."""
+    """Numbers as numbers; other words are checked together with params.yaml."""
     return tuple(int(part) if part.isdigit() else part for part in _names(text))
 
 
@@ -164,7 +164,7 @@ def _yes(text: str | bool) -> bool:
     if isinstance(text, bool):
         return text
     if text.lower() not in ("y", "yes", "n", "no"):
-        raise GraftError(f"{text!r} is neither yes nor no")
+        raise GraftError(f"{text!r} is not valid; valid: yes, no")
     return text.lower().startswith("y")
 
 
@@ -178,7 +178,9 @@ def _cron(text: str) -> str:
         try:
             CronSchedule(cron=text)
         except ValueError:
-            raise GraftError(f"{text!r} is not a cron line, such as '{NIGHTLY}' (every night at two)") from None
+            raise GraftError(
+                f"{text!r} is not a valid cron line; an example: '{NIGHTLY}' (every night at two)"
+            ) from None
     return text
 
 
@@ -190,4 +192,4 @@ def _setting(text: str) -> Edit:
     try:
         return tuple(key.split(".")), yaml.safe_load(value)
     except yaml.YAMLError:
-        raise GraftError(f"--set {text!r}: {value!r} is not a YAML value") from None
+        raise GraftError(f"--set {text!r}: {value!r} is not a valid YAML value") from None

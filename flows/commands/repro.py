@@ -1,4 +1,4 @@
-"""`graft repro`: stages of any DVC project, in parallel. Nothing of it knows what a stage does."""
+"""`graft repro`: run the stages of any DVC project, in parallel. It knows nothing about what a stage does."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from tasks.executor.pipeline import Pipeline
 def reproduce(
     pipeline: Pipeline, console: Console, targets: Sequence[str], *, keep_going: bool = False, dry: bool = False
 ) -> None:
-    """Bring the targets up to date, or with `dry` say what that would do; that may be asked next to another run.
+    """Bring the targets up to date, or with `dry` show what would run, which is possible during another run.
 
     Raises:
         RunFailed: stages failed.

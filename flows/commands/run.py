@@ -1,4 +1,4 @@
-"""What `graft run`, `graft status` and `graft data check` do, between the command line and the floors below."""
+"""The work of `graft run`, `graft status` and `graft data check`, between the command line and the floors below."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +30,8 @@ def bring_up_to_date(
 ) -> Published:
     """Run the flow if a stage has to run; otherwise only make sure that MLflow mirrors the result.
 
-    That nothing has to run is found out before Prefect is imported or a server is started, and so is what is wrong with
-    params.yaml.
+    Whether a stage has to run, and whether params.yaml is valid, is checked before Prefect is imported or a server is
+    started.
     """
     with announced(root) as news:
         return _bring_up_to_date(root, console, news, jobs=jobs, update_data=update_data, devices=devices)
@@ -52,7 +52,7 @@ def _bring_up_to_date(
             console.print(f"Nothing to do: {data}, all {len(stages)} stages are up to date.", highlight=False)
             return publish_news(root)
 
-        start()  # imports torch and MLflow while the rest starts
+        start()  # imports torch and MLflow while the following runs
         with prefect_server(root) as answers:
             with ThreadPoolExecutor(1) as pool:
                 importing = pool.submit(_import_flow)
@@ -70,7 +70,7 @@ def _bring_up_to_date(
 
 
 def _check_labels(root: Path, found: list[StageStatus]) -> None:
-    """Where the packed data are those of today, check the label budget against them.
+    """If the packed data is up to date, check the label budgets against it.
 
     Raises:
         GraftError: a class has too few examples for the largest label budget.
@@ -80,29 +80,29 @@ def _check_labels(root: Path, found: list[StageStatus]) -> None:
 
 
 def _import_flow() -> None:
-    """Seconds, saved for later."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
+    """Import the flow, which takes seconds, in the background."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the progress display shows it
     import flows.transfer  # noqa: F401  (sets the environment before Prefect reads it)
 
 
 def in_words(data: DataVersion) -> str:
-    """The version of the data and what was done to have it, for a line of the terminal."""
+    """The version of the data and how it was put in place, as one line for the terminal."""
     said = {
         "unchanged": "data unchanged",
         "restored": "data restored from DVC's cache",
         "pulled": "data pulled from the DVC remote",
-        "made": "demo data rendered, as data.dvc names them",
-        "committed": "data put into DVC's cache",
-        "updated": f"data versioned again: {data.changes}",
+        "made": "demo data rendered, identical to data.dvc",
+        "committed": "data added to DVC's cache",
+        "updated": f"new data versioned: {data.changes}",
     }
     return f"{said[data.what]} ({data.md5[:8]})"
 
 
 def show_status(root: Path, console: Console) -> None:
-    """What a run would do with each stage, and why; stages that are up to date share a line with their group.
+    """Print what a run would do with each stage, and why; stages that are up to date share a line with their group.
 
     Raises:
-        GraftError: params.yaml, mlflow.yaml or the pipeline cannot be used.
+        GraftError: params.yaml, mlflow.yaml or the pipeline is not valid.
     """
     check_files(root)
     found = Pipeline(root).status()
@@ -122,7 +122,7 @@ def show_faults(root: Path, console: Console) -> None:
     """Check the data with the label budget of `params.yaml`.
 
     Raises:
-        GraftError: all problems that were found.
+        GraftError: lists all problems.
     """
     from tasks.data_versions.take_in import data_faults
 
@@ -130,5 +130,5 @@ def show_faults(root: Path, console: Console) -> None:
     if faults := data_faults(root):
         raise GraftError(faults)
     console.print(
-        f"No problems: {settings.source} and {settings.target} can be used, with labels enough.", highlight=False
+        f"No problems: {settings.source} and {settings.target} are valid, with enough labels.", highlight=False
     )

@@ -1,4 +1,4 @@
-"""`graft schedule`: run the flow by itself, on this machine or in a work pool."""
+"""`graft schedule`: run the flow on its schedules, on this machine or in a work pool."""
 
 import asyncio
 import itertools
@@ -24,22 +24,22 @@ from tasks.executor.processes.runner import shared_by_runs
 from tasks.settings.prefect import FILE, Deployment, Schedule, read_deployments
 
 SKIPPED = "Skipped"
-"""What the flow calls the state of a run that was left out, because another worked in the project."""
+"""State name of a run that the flow skipped because another one was active in the project."""
 PAGE = 200
-"""Runs that Prefect tells at a time."""
+"""Runs per page of Prefect's answers."""
 MOST_STARTS = 3
-"""How often a run is begun that the end of the service broke off."""
+"""How often a run is started that was interrupted when the service ended."""
 
 
 def serve(root: Path, console: Console, *, port: int = PORT) -> None:
     """Serve the deployments of `prefect.yaml` until Ctrl-C or SIGTERM.
 
-    Unless PREFECT_API_URL names a server, one is started on loopback; its database is the project's, so that its runs
-    are there again the next time. A run is a process of its own: one that fails or is killed takes nothing with it. All
-    end with the service, however that ends.
+    Unless PREFECT_API_URL names a server, one is started on loopback; its database is the project's, so that earlier
+    runs are still listed the next time. Each run is a separate process: if it fails or is killed, nothing else is
+    affected. All runs end with the service, however it ends.
 
     Raises:
-        GraftError: a file of the project cannot be used, or the server does not start.
+        GraftError: a file of the project is not valid, or the server does not start.
     """
     check_files(root)
     deployments = read_deployments(root)
@@ -55,25 +55,25 @@ def serve(root: Path, console: Console, *, port: int = PORT) -> None:
 
 
 def deploy(root: Path, console: Console) -> None:
-    """Put the deployments of `prefect.yaml` into their work pools, which are made if they are missing.
+    """Deploy the deployments of `prefect.yaml` to their work pools, which are created if missing.
 
     Raises:
-        GraftError: a file of the project cannot be used, or Prefect refuses.
+        GraftError: a file of the project is not valid, or Prefect reports an error.
     """
     check_files(root)
     pools = sorted({deployment.work_pool.name for deployment in read_deployments(root)})
     if not os.environ.get("PREFECT_API_URL"):
         raise GraftError(
-            "PREFECT_API_URL is not set, so there is no server that has work pools",
-            "Start one (prefect server start) and set PREFECT_API_URL=http://127.0.0.1:4200/api, or run `graft "
-            "schedule`, which brings its own.",
+            "PREFECT_API_URL is not set, so there is no server with work pools",
+            "Start one with `prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api, or run `graft "
+            "schedule`, which starts its own server.",
         )
     for pool in pools:
         if _prefect(root, "work-pool", "inspect", pool).returncode:
             _must(_prefect(root, "work-pool", "create", pool, "--type", "process"))
     _must(_prefect(root, "--no-prompt", "deploy", "--all"))
     for pool in pools:
-        console.print(f"Deployed to the work pool {pool}. Who works for it: prefect worker start --pool {pool}")
+        console.print(f"Deployed to the work pool {pool}. Start a worker with: prefect worker start --pool {pool}")
 
 
 def _serve(root: Path, deployments: list[Deployment], console: Console, url: str) -> None:
@@ -98,27 +98,29 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
                     entrypoint_type=EntrypointType.MODULE_PATH,
                 )
             )
-        except ValueError as error:  # of pydantic: a cron line or a time zone that is none
+        except ValueError as error:  # of pydantic: an invalid cron line or time zone
             raise GraftError(f"{FILE}: deployment {deployment.name}: {_first_line(error)}") from None
     names = ", ".join(f"transfer/{deployment.name}" for deployment in deployments)
-    console.print(f"Serving {names} at {without_password(url).removesuffix('/api')} (Ctrl-C ends it).", highlight=False)
-    console.print(f"Run one now: prefect deployment run '{names.split(', ')[0]}'", highlight=False)
-    # It must not pause what it serves when it ends: a restart would miss what was due meanwhile.
+    console.print(
+        f"Serving {names} at {without_password(url).removesuffix('/api')} (Ctrl-C stops it).", highlight=False
+    )
+    console.print(f"Run one now with: prefect deployment run '{names.split(', ')[0]}'", highlight=False)
+    # It must not pause its deployments when it ends: a restart would miss the runs that were due meanwhile.
     runner = Runner(name=f"graft {root.name}", pause_on_shutdown=False)
-    runner.handle_sigterm = _interrupt  # type: ignore[method-assign]  # its own never awaits the end of its runs
+    runner.handle_sigterm = _interrupt  # type: ignore[method-assign]  # Prefect's own handler never awaits the end of its runs
     for deployment, each in zip(deployments, made, strict=True):
         _require_ours(deployment.name, root)
-        go_on(cast(UUID, runner.add_deployment(each)))  # it is a coroutine in coroutines alone
-    os.environ[SERVICE] = str(os.getpid())  # runs end with it
+        go_on(cast(UUID, runner.add_deployment(each)))  # a coroutine only when called inside one
+    os.environ[SERVICE] = str(os.getpid())  # runs end with this process
     with shared_by_runs():
         asyncio.run(runner.start())
 
 
 def _require_ours(name: str, root: Path) -> None:
-    """Refuse to take a deployment over from another project on the same server.
+    """Refuse to replace a deployment of another project on the same server.
 
     Raises:
-        GraftError: it runs in another folder.
+        GraftError: a deployment with this name runs in another folder.
     """
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
@@ -130,16 +132,16 @@ def _require_ours(name: str, root: Path) -> None:
     theirs = found.parameters.get("root")
     if theirs not in (None, str(root)):
         raise GraftError(
-            f"{FILE}: deployment {name}: the server has one of that name already, of the project in {theirs}",
-            f"Give it another name in {FILE}.",
+            f"{FILE}: deployment {name}: the server already has one with that name, of the project in {theirs}",
+            f"Choose another name in {FILE}.",
         )
 
 
 def go_on(deployment: UUID) -> None:
-    """Settle what the service left of a deployment's runs when it ended last, however it ended.
+    """Settle a deployment's runs that were interrupted or missed when the service ended last.
 
-    Of those that it broke off and those that were missed since the last one that came to its end, the newest stands for
-    all: it runs now, and DVC skips what was done. One that was broken off too often is given up.
+    Of the runs interrupted or missed since the last finished one, the newest replaces all others: it runs now, and DVC
+    skips what was done before. A run that was interrupted too often is given up.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import DeploymentFilter
@@ -172,13 +174,13 @@ def go_on(deployment: UUID) -> None:
             due.append(run)
     for place, run in enumerate(due):
         if place:
-            said = f"The service was down; {due[0].name} stands for it."
+            said = f"The service was down; {due[0].name} runs in its place."
             client.set_flow_run_state(run.id, Cancelled(name="Missed", message=said), force=True)
         elif run.run_count < MOST_STARTS:
             said = "The service was down; it runs now."
             client.set_flow_run_state(run.id, Scheduled(message=said), force=True)
         else:
-            said = f"It was begun {run.run_count} times, and the service was ended in its midst."
+            said = f"It was started {run.run_count} times, and the service ended during each of them."
             client.set_flow_run_state(run.id, Crashed(message=said), force=True)
 
 
@@ -206,7 +208,7 @@ def _prefect(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def _must(done: "subprocess.CompletedProcess[str]") -> None:
     if done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise GraftError("Prefect refuses: " + " ".join(line.strip() for line in said[-3:]))
+        raise GraftError("Prefect reports an error: " + " ".join(line.strip() for line in said[-3:]))
 
 
 def _first_line(error: ValueError) -> str:

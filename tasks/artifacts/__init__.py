@@ -1,1 +1,1 @@
-"""What one stage leaves for the next on disk: splits, networks, tokens. Uses datasets, settings, common."""
+"""The files that one stage writes for the next: splits, networks, tokens. Uses datasets, settings, common."""

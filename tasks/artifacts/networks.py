@@ -14,8 +14,8 @@ from tasks.datasets.text.tokenizer import TOKENIZER
 
 
 def save_network(folder: Path, network: Network, tokenizer: Path | None = None) -> None:
-    """Write `model.safetensors` and `model.json` into an existing folder; of a network that reads texts also its
-    tokenizer, a copy of the file `tokenizer`."""
+    """Write `model.safetensors` and `model.json` into an existing folder; for a network that reads texts, also copy
+    its tokenizer from the file `tokenizer`."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     write_json(folder / "model.json", network.description.to_dict())
@@ -33,10 +33,14 @@ def load_network(folder: Path) -> Network:
         network = Network(load_description(folder))
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, RuntimeError, ValueError, TypeError, SafetensorError) as error:
-        raise GraftError(f"{folder}: no network that can be read: {error}") from None
+        raise GraftError(f"{folder}: not a network that can be read: {error}") from None
     return network.eval()
 
 
 def load_description(folder: Path) -> Description:
-    """The description of the network in `folder`; raises OSError if there is none."""
+    """The description of the network in `folder`.
+
+    Raises:
+        OSError: there is none.
+    """
     return Description.from_dict(json.loads((folder / "model.json").read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""A packed split in the form that any network takes: images in its size and channels, texts by its tokenizer.
+"""A packed split in the form that a given network takes: images in its size and channels, texts by its tokenizer.
 
 Legend: N images, C channels, H W height and width.
 """
@@ -17,23 +17,27 @@ from tasks.artifacts.splits import load_split
 from tasks.artifacts.tokens import tokens
 
 _GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601), as Pillow has them."""
+"""Weights of red, green and blue (ITU-R BT.601), as in Pillow."""
 
 
 @dataclass(frozen=True)
 class Packed:
-    """A packed split and the folder that it lies in."""
+    """A packed split and its folder."""
 
     folder: Path
     split: Split
 
     @classmethod
     def load(cls, folder: Path) -> "Packed":
-        """The split in `folder`; raises GraftError if there is none."""
+        """The split in `folder`.
+
+        Raises:
+            GraftError: it cannot be read.
+        """
         return cls(folder, load_split(folder))
 
     def read_by(self, description: Description, tokenizer: Path, places: Tensor) -> Tensor:
-        """What is at `places` (M,), in the form that a network takes: images in its size, texts by its tokenizer.
+        """The items at `places` (M,), in the form that a network takes: images in its size, texts by its tokenizer.
 
         Raises:
             ValueError: the network reads images and these are texts, or the reverse.
@@ -46,7 +50,7 @@ class Packed:
 
 
 def fit_pictures(images: Tensor, description: Description) -> Tensor:
-    """Images (N, C, H, W) uint8 in the channels and the size that a network takes, as `prepare` would make them."""
+    """Images (N, C, H, W) uint8 with the channels and the size that a network takes, as `prepare` would pack them."""
     if images.shape[1] > description.channels:
         grey = (images * torch.tensor(_GREY).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
         images = grey.round().to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Packed splits on disk: arrays as `.npy`, which can be mapped. Never a pickle."""
+"""Packed splits on disk: arrays as `.npy`, which can be read row by row. Never a pickle."""
 
 import json
 from pathlib import Path
@@ -16,14 +16,14 @@ from tasks.datasets.text.tokenizer import RAW, TOKENIZER, vocabulary_size
 
 
 def save_split(folder: Path, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> None:
-    """Write images (N, C, H, W) uint8 and labels (N,) into an existing folder as `.npy`, which can be mapped."""
+    """Write images (N, C, H, W) uint8 and labels (N,) as `.npy` into an existing folder."""
     np.save(folder / "images.npy", np.ascontiguousarray(images, dtype=np.uint8), allow_pickle=False)
     np.save(folder / "labels.npy", labels.astype(np.int64), allow_pickle=False)
     write_json(folder / "classes.json", classes)
 
 
 def load_texts(folder: Path) -> list[str] | None:
-    """The texts of a packed split as they were; None of one that holds images.
+    """The original texts of a packed split; None if it holds images.
 
     Raises:
         GraftError: they cannot be read.
@@ -33,15 +33,17 @@ def load_texts(folder: Path) -> list[str] | None:
     try:
         texts: list[str] = json.loads((folder / RAW).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GraftError(f"{folder}: no texts: {error}", "Run `dvc repro prepare` to make it again.") from None
+        raise GraftError(
+            f"{folder}: its texts cannot be read: {error}", "Run `dvc repro prepare` to make it again."
+        ) from None
     return texts
 
 
 def load_split(folder: Path) -> Split:
-    """Read a split as `prepare` packs it; images that are too many for memory stay where they are.
+    """Read a split that `prepare` packed; images that do not fit into memory are read from the disk when needed.
 
     Raises:
-        GraftError: a file is missing or is no such array.
+        GraftError: a file is missing or is not a valid array.
     """
     try:
         has_texts = (folder / TOKENIZER).exists()
@@ -64,10 +66,10 @@ def _load_images(path: Path) -> Images:
 
 
 def packed_input(folder: Path) -> Input:
-    """What a packed split holds, from the shape of its array alone.
+    """The kind and shape of a packed split's items, from the header of its array only.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no such file.
     """
     if (folder / TOKENIZER).exists():
         return Text(vocabulary_size(folder / TOKENIZER), NpyReader(folder / "tokens.npy").shape[1])

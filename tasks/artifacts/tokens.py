@@ -1,4 +1,4 @@
-"""Texts as a network reads them: by its own tokenizer, which travels with its weights as the normalisation of images.
+"""Texts as a network reads them: by its own tokenizer, which is stored with its weights as the normalisation is.
 
 Legend: N texts, M of them, L tokens.
 """
@@ -17,13 +17,13 @@ from tasks.datasets.text.tokenizer import TOKENIZER, encode, load_tokenizer
 
 
 def as_read_by(network: Path, split: Split, packed: Path) -> Split:
-    """The split that is packed in `packed` as the network in a folder reads it.
+    """The split packed in `packed` as the network in a folder reads it.
 
-    Images are as they were packed, and so are texts for a network without a tokenizer, or with theirs; for another
-    they are cut into tokens again, as many as that network takes.
+    Images are unchanged, and so are texts if the network has no tokenizer or the same one; for another tokenizer they
+    are encoded again, with the number of tokens that the network takes.
 
     Raises:
-        GraftError: the tokenizer, or the texts as they were, cannot be read.
+        GraftError: the tokenizer or the original texts cannot be read.
     """
     tokenizer = network / TOKENIZER
     if not (split.vocabulary and tokenizer.is_file()):
@@ -35,10 +35,10 @@ def as_read_by(network: Path, split: Split, packed: Path) -> Split:
 def tokens(
     description: Description, tokenizer: Path, split: Split, packed: Path, places: torch.Tensor | None = None
 ) -> Images:
-    """The texts of a packed split, all (N, L) or those at `places` (M,), by the tokenizer of a network.
+    """The texts of a packed split, all (N, L) or those at `places` (M,), encoded with a network's tokenizer.
 
     Raises:
-        GraftError: the tokenizer, or the texts as they were, cannot be read.
+        GraftError: the tokenizer or the original texts cannot be read.
     """
     own = tokenizer.is_file() and tokenizer.read_bytes() == (packed / TOKENIZER).read_bytes()
     if own and description.reads == split.reads:
@@ -49,6 +49,6 @@ def tokens(
 
 
 def tokenizer_of(network: Path, packed: Path) -> Path:
-    """The tokenizer of the network in a folder; that of the packed texts, where the network brings none."""
+    """The tokenizer of the network in a folder, or that of the packed texts if the network has none."""
     own = network / TOKENIZER
     return own if own.is_file() else packed / TOKENIZER

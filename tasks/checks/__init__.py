@@ -1,4 +1,4 @@
-"""What must hold before anything is trained.
+"""Checks that must pass before anything is trained.
 
 Uses source_models, artifacts, executor, trials, stage, settings, common.
 """

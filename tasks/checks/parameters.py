@@ -1,6 +1,6 @@
-"""Check all of `params.yaml` before anything runs: a typo must not cost a pretraining.
+"""Check all of `params.yaml` before anything runs, so that a typo does not cost a pretraining.
 
-`python -m tasks.checks.parameters` checks the knobs of the strategies too, for which it needs torch.
+`python -m tasks.checks.parameters` also checks the knobs of the strategies, which requires importing torch.
 """
 
 import json
@@ -37,10 +37,10 @@ SECTIONS: dict[str, Any] = {
 
 
 def check_parameters(root: Path, *, knobs: bool = False) -> None:
-    """Check every section of the project's `params.yaml`, and with `knobs` those of each strategy.
+    """Check every section of the project's `params.yaml`, and with `knobs` also the knobs of each strategy.
 
     Raises:
-        GraftError: all problems at once: file, key, value, and what would be valid.
+        GraftError: lists all problems: file, key, value and the valid choices.
     """
     look_in(root / OWN_STRATEGIES)
     content = load_yaml(root / PARAMS)
@@ -61,7 +61,7 @@ def check_parameters(root: Path, *, knobs: bool = False) -> None:
 
 
 def _source_faults(params: Path) -> list[str]:
-    """Of `use`, and of every further source."""
+    """Problems of `use` and of every entry of `sources`."""
     if faults := _faults_of(source_names, params):
         return faults
     found = [_faults_of(read_source, params, name) for name in source_names(params)]
@@ -100,10 +100,10 @@ def _strategy_faults(section: str, strategies: dict[str, dict[str, Any] | None],
 
 
 def check_label_budget(root: Path) -> None:
-    """Check the largest label budgets against what the stage `prepare` packed, if it has run.
+    """Check the largest label budgets against the images that the stage `prepare` packed, if it has run.
 
     Raises:
-        GraftError: a class has too few.
+        GraftError: a class has too few images.
     """
     if not (root / CARD).exists():
         return

@@ -1,4 +1,4 @@
-"""What is settled before a project's stages are looked at, however the run was started."""
+"""Checks and clean-up before a project's stages are examined, however the run was started."""
 
 from pathlib import Path
 
@@ -10,22 +10,22 @@ from tasks.trials.plan import read_plan, sweep
 
 
 def check_files(root: Path) -> None:
-    """Check params.yaml and mlflow.yaml: a typo must not cost a training.
+    """Check params.yaml and mlflow.yaml, so that a typo does not cost a training run.
 
-    The knobs of strategies are not checked here: that needs torch.
+    The knobs of strategies are not checked here, since that requires importing torch.
 
     Raises:
-        GraftError: one of the files cannot be used.
+        GraftError: one of the files is not valid.
     """
     check_parameters(root)
     read_mlflow_settings(root)
 
 
 def make_ready(root: Path) -> None:
-    """Check the files; put away trials that nobody asks for (DVC's cache keeps them) and checkpoints of what is done.
+    """Check the files; remove trials that are no longer in the plan (DVC's cache keeps them) and obsolete checkpoints.
 
     Raises:
-        GraftError: one of the files cannot be used.
+        GraftError: one of the files is not valid.
     """
     check_files(root)
     sweep(root / "build/trials", read_plan(root / "params.yaml"))

@@ -1,6 +1,6 @@
-"""Whether each strategy that is asked for can work with this data and this backbone: asked before anything is trained.
+"""Check, before anything is trained, that each strategy in params.yaml works with this data and this backbone.
 
-`python -m tasks.checks.strategies`, once build/data is there. The class sets are those of the card; the weights do not
+`python -m tasks.checks.strategies`, once build/data exists. The classes come from the data card; the weights do not
 matter.
 """
 
@@ -35,17 +35,17 @@ def check_suitability(root: Path) -> None:
     """Let every strategy adapt an untrained network to the target's classes.
 
     Raises:
-        GraftError: some cannot; all of them, with their reasons.
+        GraftError: some cannot; lists all of them with the reasons.
     """
     look_in(root / OWN_STRATEGIES)
     if read_use(root / PARAMS) != OWN:
-        return  # which one it will be, and what it knows, is not known yet
+        return  # which source model it will be, and its classes, is not known yet
     pretrain = read_section(root / PARAMS, "pretrain", PretrainSettings)
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
     source, target = (tuple(domains[name]["classes"]) for name in ("source", "pool"))
     try:
         network = Network(_description(root, pretrain, source, packed_input(root / DATA / "source")))
-    except Exception:  # the stage `pretrain` says best why there is no such network
+    except Exception:  # the stage `pretrain` reports best why the network cannot be built
         return
     content, read = load_yaml(root / PARAMS), packed_input(root / DATA / "pool")
     problems = []
@@ -58,11 +58,13 @@ def check_suitability(root: Path) -> None:
             except ValueError as error:
                 problems.append(f"{PARAMS}: {section}.{name}: {error}")
     if problems:
-        raise GraftError(problems, "Take these out of params.yaml, or map the source's classes: prepare.class_map.")
+        raise GraftError(
+            problems, "Remove these from params.yaml, or map the source's classes to the target's: prepare.class_map."
+        )
 
 
 def _description(root: Path, settings: PretrainSettings, source: tuple[str, ...], read: Input) -> Description:
-    """Of the network that the stage `pretrain` will make."""
+    """The description of the network that the stage `pretrain` will make."""
     origin = read_origin(root / WEIGHTS)
     if origin is None:
         return Description(settings.backbone, source).reading(read)

@@ -1,7 +1,7 @@
-"""What a run finds out before anything runs: its files, its data, and how each stage stands. Each of it once.
+"""What a run determines before any stage runs: its files, its data, and the state of each stage, each of them once.
 
-The command finds it out before Prefect is imported, and the flow goes on with that; a flow that Prefect starts finds it
-out itself.
+The command does so before Prefect is imported, and the flow reuses the result; a flow that Prefect starts does it
+itself.
 """
 
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ _under_way: dict[Path, "Survey"] = {}
 
 
 class Survey:
-    """The project of one run.
+    """The files, data and stages of one run's project.
 
     Args:
-        root: its folder, whose files are checked at once.
-        pipeline: its stages.
+        root: the project's folder, whose files are checked at once.
+        pipeline: the project's stages.
 
     Raises:
-        GraftError: one of the files cannot be used.
+        GraftError: one of the files is not valid.
     """
 
     def __init__(self, root: Path, pipeline: Pipeline) -> None:
@@ -40,17 +40,17 @@ class Survey:
         make_ready(root)
 
     def data(self, update: bool, on_line: OnLine | None = None) -> DataVersion:
-        """Put `data/` in place as `data.dvc` records it, or with `update` version what is there.
+        """Put `data/` in place as `data.dvc` records it, or with `update` version its present content.
 
         Raises:
-            GraftError: the data is refused, changed, not available, or changes all the time.
+            GraftError: the data is refused, changed, not available, or keeps changing.
         """
         if self._data is None:
             self._data = take_in(self.root, on_line) if update else version_data(self.root, on_line=on_line)
         return self._data
 
     def stages(self, *targets: str) -> list[StageStatus]:
-        """What the run is to do with each stage, by default all; the graph stays open for `Pipeline.run`.
+        """What the run has to do with each stage, by default all; the graph stays open for `Pipeline.run`.
 
         Raises:
             GraftError: the pipeline cannot be read.
@@ -69,7 +69,7 @@ class Survey:
         """Check the settings of every strategy, before anything is trained.
 
         Raises:
-            GraftError: some cannot be used; all of them.
+            GraftError: some are not valid; lists all of them.
         """
         if not self._has_checked_knobs:
             start()
@@ -77,7 +77,7 @@ class Survey:
             self._has_checked_knobs = True
 
     def again(self) -> None:
-        """Forget data and stages: data/ changed since."""
+        """Discard the state of data and stages, because data/ has changed."""
         self.close()
         self._data = self._stages = None
 
@@ -88,10 +88,10 @@ class Survey:
 
 @contextmanager
 def survey(root: Path, jobs: int | None, devices: Devices) -> Iterator[Survey]:
-    """The survey of a run in `root`, whose turn is held; within another one of this process, the same.
+    """The survey of a run in `root`, which must hold the project's lock; nested calls in a process share one.
 
     Raises:
-        GraftError: one of the project's files cannot be used.
+        GraftError: one of the project's files is not valid.
     """
     if known := _under_way.get(root):
         yield known

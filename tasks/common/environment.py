@@ -1,4 +1,4 @@
-"""Where everything that Graft starts keeps its state: inside the project, never in the home folder."""
+"""The folder for the state of everything that Graft starts: inside the project, never in the home folder."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ STATE = ".graft"
 
 
 def find_project(start: Path | None = None) -> Path:
-    """The nearest folder, upwards from `start`, that holds a `dvc.yaml`.
+    """The nearest folder, upwards from `start`, that contains a `dvc.yaml`.
 
     Raises:
         GraftError: there is none.
@@ -20,21 +20,22 @@ def find_project(start: Path | None = None) -> Path:
         if (folder / "dvc.yaml").exists():
             return folder
     raise GraftError(
-        f"{start}: no dvc.yaml here or above", "Change into a Graft project first, or start one: graft init DIR."
+        f"{start}: no dvc.yaml in this folder or above",
+        "Change into a Graft project, or create one with `graft init DIR`.",
     )
 
 
 def prepare_here() -> None:
-    """Set the defaults of the project around the current folder, if there is one."""
+    """Set the defaults of the project that contains the current folder, if there is one."""
     with contextlib.suppress(GraftError):
         prepare_environment(find_project())
 
 
 def prepare_environment(root: Path) -> None:
-    """Set defaults for all tools, before any of them is imported; what the user has set stays.
+    """Set defaults for all tools, before any of them is imported; the user's own settings are kept.
 
-    The waiting times are those that a busy machine needs (Prefect's temporary server takes up to half a minute there)
-    and that a missing MLflow server may cost (seconds instead of minutes).
+    The timeouts allow for a busy machine (where Prefect's temporary server takes up to half a minute) and limit the
+    cost of a missing MLflow server to seconds instead of minutes.
     """
     state = root / STATE
     defaults = {
@@ -54,7 +55,7 @@ def prepare_environment(root: Path) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "graft",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # what is said outside a run is for the console alone
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # messages outside a run go to the console only
         "PREFECT_CLI_PROMPT": "false",
         "TORCH_HOME": str(state / "torch"),
     }

@@ -1,4 +1,4 @@
-"""Write next to and rename, so that nobody ever sees half a file."""
+"""Atomic writes: to a temporary file in the same folder, then renamed, so that no one ever reads half a file."""
 
 import json
 import os
@@ -10,27 +10,27 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` (UTF-8) in one step."""
+    """Replace the content of `path` with `text` (UTF-8), atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         beside.write_text(text, encoding="utf-8")
         beside.replace(path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # to write into an open file fails without a name
+        error.filename = error.filename or str(path)  # an error from writing to an open file has no file name
         raise
     finally:
         beside.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Replace `path` by `content` as JSON: sorted keys, no NaN, a closing newline."""
+    """Replace the content of `path` with `content` as JSON: sorted keys, no NaN, a final newline."""
     write_text(path, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill; it becomes `path` when the block ends well, and vanishes when it does not."""
+    """A temporary folder to fill; it replaces `path` when the block succeeds, and is removed when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     shutil.rmtree(beside, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A server of another program on this machine, for as long as a command of ours needs it: MLflow's page, Prefect."""
+"""A local server of another program, kept running while a command needs it: MLflow's page, Prefect's server."""
 
 import http.client
 import os
@@ -17,30 +17,30 @@ from tasks.common.parent_death import end_with_parent
 
 PORTS_TO_TRY = 20
 START_SECONDS = 120
-"""A busy machine takes up to half a minute."""
+"""Time allowed for starting; a busy machine takes up to half a minute."""
 STOP_SECONDS = 3
-"""How long it may take to end by itself. Where nobody reaps orphans (some containers) all of it is waited."""
+"""Time allowed for stopping. All of it is waited where orphan processes are never reaped (some containers)."""
 
 Say = Callable[[str], None]
 
 
 def announce(text: str) -> None:
-    """Print a line at once, also where the output is no terminal."""
+    """Print a line immediately, even if the output is not a terminal."""
     print(text, flush=True)
 
 
 @dataclass(frozen=True)
 class LocalServer:
-    """How a server is started, and how it is known to be up.
+    """How a server is started, and how to find out that it is up.
 
     Attributes:
-        name: as people call it.
-        command: starts it, in the foreground.
-        environment: of its process, next to ours; None removes a variable.
+        name: for messages.
+        command: starts it in the foreground.
+        environment: variables of its process, in addition to ours; None removes a variable.
         host: where it listens.
         port: where it listens.
         health: path of a page that answers with 200 once it is up.
-        log: file that takes its output.
+        log: file for its output.
     """
 
     name: str
@@ -59,10 +59,10 @@ class LocalServer:
 
 @contextmanager
 def running(server: LocalServer, say: Say = announce) -> Iterator["subprocess.Popen[bytes]"]:
-    """The process of a server that answers; stopped at the end, with all that it started.
+    """The process of a server that answers; stopped at the end, with all processes that it started.
 
     Raises:
-        GraftError: it does not start; with the end of its log.
+        GraftError: it does not start; shows the end of its log.
     """
     with started(server) as process:
         wait_until_it_answers(server, process, say)
@@ -71,15 +71,15 @@ def running(server: LocalServer, say: Say = announce) -> Iterator["subprocess.Po
 
 @contextmanager
 def started(server: LocalServer) -> Iterator["subprocess.Popen[bytes]"]:
-    """The process of a server that has been started, and may not answer yet; stopped at the end.
+    """The process of a server that was started but may not answer yet; stopped at the end.
 
-    Call it in the main thread: Linux ends the server when the thread that started it ends.
+    Call it in the main thread: Linux stops the server when the thread that started it ends.
     """
     server.log.parent.mkdir(parents=True, exist_ok=True)
     given = {**os.environ, **server.environment}
     environment = {name: value for name, value in given.items() if value is not None}
     with server.log.open("wb") as log, interrupted_by_sigterm():
-        # In a session of its own: Ctrl-C reaches us alone, and the whole group can be stopped.
+        # In its own session: Ctrl-C reaches only us, and the whole process group can be stopped.
         process = subprocess.Popen(
             list(server.command),
             env=environment,
@@ -98,7 +98,7 @@ def free_port(host: str, first: int, where: str, way_out: str) -> int:
     """`first`, or the next port that is free.
 
     Raises:
-        GraftError: none of the next ones is free, or the host is not this machine; `where` it was asked for.
+        GraftError: none of the next ports is free, or the host is not this machine; `where` names the setting.
     """
     problem = ""
     for port in range(first, min(first + PORTS_TO_TRY, 65536)):
@@ -114,7 +114,7 @@ def free_port(host: str, first: int, where: str, way_out: str) -> int:
 
 
 def answers(host: str, port: int, path: str) -> bool:
-    """Whether something there answers for that page with 200."""
+    """Whether a server there answers with 200 for that path."""
     connection = http.client.HTTPConnection(reachable(host), port, timeout=5)
     try:
         connection.request("GET", path)
@@ -132,7 +132,7 @@ def reachable(host: str) -> str:
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does, so that the server is stopped too. Python allows it in the main thread only."""
+    """Handle SIGTERM like Ctrl-C, so that the server is stopped too. Python allows this in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -148,10 +148,10 @@ def interrupted_by_sigterm() -> Iterator[None]:
 
 
 def wait_until_it_answers(server: LocalServer, process: "subprocess.Popen[bytes]", say: Say = announce) -> None:
-    """Return once it does, telling now and then how long that takes.
+    """Return once the server answers, reporting from time to time how long it takes.
 
     Raises:
-        GraftError: it does not start; with the end of its log.
+        GraftError: it does not start; shows the end of its log.
     """
     started = time.monotonic()
     said = 0.0
@@ -167,7 +167,7 @@ def wait_until_it_answers(server: LocalServer, process: "subprocess.Popen[bytes]
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """End the server and its workers: asked first, killed if they take long or the user presses Ctrl-C again."""
+    """Stop the server and its workers with SIGTERM; kill them after a while, or if the user presses Ctrl-C again."""
     deadline = time.monotonic() + STOP_SECONDS
     try:
         _signal_group(process, signal.SIGTERM)
@@ -179,8 +179,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _signal_group(process: "subprocess.Popen[bytes]", kind: int) -> bool:
-    """Send a signal (0: none) to all processes of the server; whether there are any."""
-    process.poll()  # a process that has ended counts until it is waited for
+    """Send a signal (0: none) to all processes of the server; returns whether there are any."""
+    process.poll()  # an ended process still counts until it is waited for
     try:
         os.killpg(process.pid, kind)
     except ProcessLookupError:

@@ -1,7 +1,7 @@
-"""`.npy` files larger than memory: read and filled row by row.
+"""`.npy` files larger than memory: read and written row by row.
 
-They are not mapped: Linux counts all that it takes in around a row, up to 2 MB, as memory of the process, so that a few
-hundred rows drawn at random are as much as the file. And a full disk, met through a map, is a signal and no error.
+They are not memory-mapped: Linux reads up to 2 MB around each row and counts it as memory of the process, so that a few
+hundred random rows cost as much as the file. And with a map, a full disk raises a signal instead of an error.
 """
 
 import math
@@ -13,23 +13,23 @@ from numpy.typing import DTypeLike
 
 
 class NpyReader:
-    """The array in a `.npy` file; rows of it are read when they are asked for, by several threads if they like.
+    """The array in a `.npy` file; rows are read on demand, from several threads if needed.
 
     Raises:
-        OSError, ValueError: there is no such file, or it holds no such array.
+        OSError, ValueError: the file cannot be read, or is not such an array.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         if np.lib.format.read_magic(self._file) != (1, 0):
-            raise ValueError(f"{path.name} is of another version of the format")
+            raise ValueError(f"{path.name} has another version of the .npy format than 1.0")
         self.shape, fortran, self.dtype = np.lib.format.read_array_header_1_0(self._file)
         self._start, self._row = self._file.tell(), math.prod(self.shape[1:]) * self.dtype.itemsize
         if fortran or self.dtype.hasobject or not self.shape:
-            raise ValueError(f"{path.name} holds no rows of numbers")
+            raise ValueError(f"{path.name} does not contain rows of numbers")
         size, needed = path.stat().st_size, self._start + self.shape[0] * self._row
         if size != needed:
-            raise ValueError(f"{path.name} has {size:,} bytes, and its shape {self.shape} needs {needed:,}")
+            raise ValueError(f"{path.name} has {size:,} bytes, but its shape {self.shape} needs {needed:,}")
 
     def __len__(self) -> int:
         return int(self.shape[0])
@@ -46,16 +46,16 @@ class NpyReader:
     def _fill(self, part: memoryview, place: int) -> None:
         while part:
             if not (done := os.preadv(self._file.fileno(), [part], place)):
-                raise OSError(f"{self._file.name} has become shorter")
+                raise OSError(f"{self._file.name} was truncated while it was read")
             part, place = part[done:], place + done
 
 
 class NpyWriter:
-    """A new `.npy` file, filled in any order, from several threads; a full disk is an error here, and not a signal.
+    """A new `.npy` file, written in any order, from several threads; a full disk raises an error, not a signal.
 
     Args:
-        path: where it is to be.
-        shape: of the array; a row is what the first index chooses.
+        path: the new file.
+        shape: of the array; the first index selects a row.
         dtype: of its values.
     """
 
@@ -70,7 +70,7 @@ class NpyWriter:
         self._file.flush()
 
     def write(self, place: int, rows: np.ndarray) -> None:
-        """Put rows, one or several, in from `place` on."""
+        """Write one or several rows, starting at row `place`."""
         rest = np.ascontiguousarray(rows, dtype=self._dtype).data.cast("B")
         offset = self._start + place * self._row
         while rest:

@@ -1,15 +1,15 @@
-"""The files of a project as Graft ships them: those of its own checkout, which a wheel carries along as data."""
+"""The project files that Graft ships: those of its own checkout, which a wheel contains as data."""
 
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The folder that holds the packages: the checkout, or where a wheel was installed."""
+"""The folder that contains the packages: the checkout, or where the wheel was installed."""
 _IN_A_WHEEL = ROOT / "tasks" / "common" / "shipped_files"
 
 
 @cache
 def shipped_text(name: str) -> str:
-    """The text of a file, such as `params.yaml`."""
+    """The text of a shipped file, such as `params.yaml`."""
     folder = _IN_A_WHEEL if _IN_A_WHEEL.is_dir() else ROOT
     return (folder / name).read_text(encoding="utf-8")

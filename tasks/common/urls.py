@@ -1,16 +1,16 @@
-"""Addresses of servers: their parts, and how they may be shown."""
+"""Addresses of servers: their parts, and a form that is safe to show."""
 
 from urllib.parse import SplitResult, urlsplit
 
 
 def without_password(uri: str) -> str:
-    """An address as it may be shown."""
+    """The address with its password hidden."""
     password = split_address(uri).password
     return uri.replace(f":{password}@", ":…@") if password else uri
 
 
 def split_address(uri: str) -> SplitResult:
-    """The parts of an address; none of what is no address."""
+    """The parts of an address; all empty if it is not valid."""
     try:
         return urlsplit(uri)
     except ValueError:

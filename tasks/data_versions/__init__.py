@@ -1,4 +1,4 @@
-"""`data/` against `data.dvc`: fetched, checked, added, imported, watched.
+"""`data/` and its record `data.dvc`: fetch, check, add, import, watch.
 
 Uses datasets, trials, executor, settings, common.
 """

@@ -1,6 +1,6 @@
-"""`graft data add`: take a folder, a file or a torchvision data set into `data/`, if it has no problem, and version it.
+"""`graft data add`: copy a folder, a file or a torchvision data set into `data/`, if it is valid, and version it.
 
-It is fetched into a folder next to and checked there, so that nobody ever sees half of it in `data/`.
+It is first copied into a staging folder and checked there, so that `data/` never holds half of it.
 """
 
 import shutil
@@ -26,28 +26,28 @@ from tasks.settings.yaml_sections import read_section
 Role = Literal["source", "target"]
 STAGING = Path(STATE) / "adding"
 DOWNLOADS = Path(STATE) / "torchvision"
-"""Where torchvision's files go, unless it is told otherwise; they may be removed once a set is added."""
+"""Default folder of torchvision's downloads; they may be removed once a set is added."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a look at the data gave."""
+    """The result of a check: settings, a preview of each part, and classes with too few labels."""
 
     settings: PrepareSettings
     parts: dict[str, PartLook]
-    """By name: source, pool, test; those that are there."""
+    """By name: source, pool, test; those that exist."""
     short_of_labels: list[str]
     """Classes that have fewer images than the label budgets of params.yaml ask for."""
 
 
 def add(root: Path, role: Role, origin: str, *, downloads: Path | None = None, on_line: OnLine) -> Card:
-    """Copy `origin` to where params.yaml says that the domain lies, check it, and version `data/` with DVC.
+    """Copy `origin` to the domain's folder in params.yaml, check it, and version `data/` with DVC.
 
-    `origin` is a folder, a file, or `torchvision:NAME`; `downloads` is where torchvision looks for its files first.
+    `origin` is a folder, a file, or `torchvision:NAME`; `downloads` is the folder of torchvision's own files.
 
     Raises:
-        GraftError: it is not available, has problems (all of them), or something is there already. data/ is then as
-        before.
+        GraftError: it is not available, has problems (lists all of them), or the domain's folder is not empty. data/
+            is then unchanged.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     place = Path(getattr(settings, role))
@@ -61,7 +61,7 @@ def add(root: Path, role: Role, origin: str, *, downloads: Path | None = None, o
         else:
             on_line(f"copying {origin}")
             copy_in(Path(origin), staging / place)
-        on_line("checking it")
+        on_line("checking the data")
         card = _card(root, settings, {role: staging})
         on_line("versioning data/")
         _put_in_place(root, staging / place, root / place)
@@ -69,7 +69,7 @@ def add(root: Path, role: Role, origin: str, *, downloads: Path | None = None, o
 
 
 def card_of(root: Path) -> Card:
-    """A look at the data that is there.
+    """Check the data in the project.
 
     Raises:
         GraftError: it has problems, or there is none.
@@ -79,16 +79,16 @@ def card_of(root: Path) -> Card:
     if not card.parts:
         raise GraftError(
             f"there is no data: neither {settings.source} nor {settings.target} is in {root}",
-            "Add some: graft data add source PATH, graft data add target PATH.",
+            "Add data with `graft data add source PATH` and `graft data add target PATH`.",
         )
     return card
 
 
 def _card(root: Path, settings: PrepareSettings, new: dict[Role, Path]) -> Card:
-    """A look at the new domains and at those that were there.
+    """Check the new domains together with the existing ones.
 
     Raises:
-        GraftError: problems; all of them.
+        GraftError: the data has problems; lists all of them.
     """
     roles: tuple[Role, ...] = ("source", "target")
     roots = [*new.values(), root]
@@ -104,7 +104,7 @@ def _card(root: Path, settings: PrepareSettings, new: dict[Role, Path]) -> Card:
 
 
 def _way_out(found: Examined, new: dict[Role, Path]) -> str:
-    what = "Nothing was added: fix" if new else "Mend"
+    what = "Nothing was added: fix" if new else "Fix"
     unreadable = any(fault.kind == "image" for fault in found.faults)
     return f"{what} these{', or leave them out with prepare.on_error: skip in params.yaml' if unreadable else ''}."
 
@@ -113,11 +113,11 @@ def _require_place(root: Path, role: Role, place: Path) -> None:
     if place.parts[:1] != (DATA,) or ".." in place.parts or len(place.parts) < 2:
         raise GraftError(f"params.yaml: prepare.{role}: {str(place)!r} is not a folder inside data/")
     if (root / POINTER).exists() and is_import(root):
-        raise GraftError(f"{POINTER} imports data/ from elsewhere", "Add it where data/ comes from.")
+        raise GraftError(f"{POINTER} imports data/ from elsewhere", "Add the data at the origin that it names.")
 
 
 def _require_no_edits(root: Path, place: Path, on_line: OnLine) -> None:
-    """Have data/ as data.dvc says, but for what was removed to make room: other edits would be versioned along."""
+    """Require data/ to match data.dvc, except for files removed to make room: other edits would be versioned too."""
     if not (root / POINTER).exists():
         return
     status = data_status(root)
@@ -130,14 +130,14 @@ def _require_no_edits(root: Path, place: Path, on_line: OnLine) -> None:
 def _require_room(root: Path, place: Path) -> None:
     if (root / place).exists() and (not (root / place).is_dir() or any((root / place).iterdir())):
         raise GraftError(
-            f"{place} is there already",
+            f"{place} exists already",
             f"To replace it, remove it first: rm -r {place} (DVC's cache keeps the version that {POINTER} records).",
         )
 
 
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    """A folder like the project's, for the new domain alone; it does not outlive the block."""
+    """A temporary folder laid out like the project's, for the new domain only."""
     folder = root / STAGING
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
     try:
@@ -147,7 +147,7 @@ def _staging(root: Path) -> Iterator[Path]:
 
 
 def _put_in_place(root: Path, new: Path, place: Path) -> None:
-    """Move the new domain into data/ and version it; if that fails, take both back."""
+    """Move the new domain into data/ and version it; if that fails, undo both."""
     pointer = (root / POINTER).read_text(encoding="utf-8") if (root / POINTER).exists() else None
     had_data = (root / DATA).exists()
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,9 @@ def _put_in_place(root: Path, new: Path, place: Path) -> None:
     shutil.move(new, place)
     try:
         if not commit(root, present_md5(root)):
-            raise RestlessError(f"someone writes to {root / DATA} while data is added there", "Run again.")
+            raise RestlessError(
+                f"{root / DATA} changed while data was added to it", "Run again when no other process writes to it."
+            )
     except BaseException:
         shutil.rmtree(place if had_data else root / DATA, ignore_errors=True)
         if pointer is None:

@@ -1,4 +1,4 @@
-"""Copy what a user gives into a domain's folder."""
+"""Copy a user's folder or file into a domain's folder."""
 
 import shutil
 from pathlib import Path
@@ -13,8 +13,8 @@ def copy_in(origin: Path, target: Path) -> None:
     An array file that is not named after a split becomes the training split.
 
     Raises:
-        GraftError: there is nothing to copy, it holds the project itself, links in it lead round in a circle, or a file
-            cannot be read or written.
+        GraftError: the origin does not exist, contains the project itself or circular links, or a file cannot be read
+            or written.
     """
     try:
         _copy_in(origin.expanduser(), target)
@@ -25,9 +25,9 @@ def copy_in(origin: Path, target: Path) -> None:
 
 def _copy_in(origin: Path, target: Path) -> None:
     if not _exists(origin):
-        raise GraftError(f"{origin}: there is no such file or folder")
+        raise GraftError(f"{origin}: no such file or folder")
     if target.resolve().is_relative_to(origin.resolve()):
-        raise GraftError(f"{origin} holds this project itself", "Name the folder of the data alone.")
+        raise GraftError(f"{origin} contains this project itself", "Name a folder that contains only the data.")
     if origin.is_dir():
         _copy_folder(origin, target, (origin.resolve(),))
         return
@@ -43,18 +43,18 @@ def _copy_folder(origin: Path, target: Path, above: tuple[Path, ...]) -> None:
         if hidden(entry.name):
             continue
         if not _exists(entry):
-            raise GraftError(f"{entry}: a link to {entry.readlink()}, which does not exist or leads back to itself")
+            raise GraftError(f"{entry}: a link to {entry.readlink()}, which does not exist or points back to the link")
         if not entry.is_dir():
             _require_file(entry)
             shutil.copy2(entry, target / entry.name)
         elif entry.resolve() in above:
-            raise GraftError(f"{entry}: a link to a folder that it lies in")
+            raise GraftError(f"{entry}: a link to a folder that contains it")
         else:
             _copy_folder(entry, target / entry.name, (*above, entry.resolve()))
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is something at the end of all links."""
+    """Whether the path exists after following all links."""
     try:
         path.resolve(strict=True)
     except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):  # of a link to itself; of a null byte
@@ -63,6 +63,6 @@ def _exists(path: Path) -> bool:
 
 
 def _require_file(path: Path) -> None:
-    """To copy a device or a pipe might never end."""
+    """Refuse devices and pipes: copying one might never end."""
     if not path.is_file():
         raise GraftError(f"{path}: neither a file nor a folder")

@@ -1,6 +1,6 @@
-"""What DVC is asked about `data/` and `data.dvc`, through the public methods of its `Repo` and its stages.
+"""Queries and commands to DVC for `data/` and `data.dvc`, through the public methods of its `Repo` and its stages.
 
-What follows from the answers is decided in `tasks/data_versions/version.py`.
+`tasks/data_versions/version.py` decides what to do with the answers.
 """
 
 import hashlib
@@ -38,17 +38,17 @@ class Changes:
             for kind, names in (("added", self.added), ("removed", self.removed), ("modified", self.modified))
             if names
         ]
-        return ", ".join(parts) or "which files, DVC cannot say: its list of them is not in the cache"
+        return ", ".join(parts) or "DVC cannot say which files, since their list is not in its cache"
 
 
 NO_CHANGES = Changes()
 
 
 def compare(root: Path) -> Literal["unchanged", "not in cache"] | Changes:
-    """How data/ differs from data.dvc, both of which are there.
+    """How data/ differs from data.dvc; both must exist.
 
     Raises:
-        GraftError: data.dvc cannot be read, this is no DVC project, or DVC is busy.
+        GraftError: data.dvc cannot be read, this is not a DVC project, or DVC is busy.
     """
     from tasks.executor.dvc.dvc_large_folders import untouched_folders
 
@@ -57,11 +57,11 @@ def compare(root: Path) -> Literal["unchanged", "not in cache"] | Changes:
         with untouched_folders([stage]):
             if not stage.status():
                 return "unchanged"
-        # That status says "not in cache" of changed data too; this one tells the two apart.
+        # That status also says "not in cache" for changed data; this one distinguishes the two.
         if not _is_of_data(repo.data_status()["uncommitted"]):
             return "not in cache"
         status = repo.data_status(granular=True)
-    if f"{DATA}/" in status["not_in_cache"]:  # nor is the list of the files that were recorded
+    if f"{DATA}/" in status["not_in_cache"]:  # the list of recorded files is missing, too
         return NO_CHANGES
     found = status["uncommitted"]
     renamed = found.get("renamed", [])
@@ -73,15 +73,15 @@ def compare(root: Path) -> Literal["unchanged", "not in cache"] | Changes:
 
 
 def present_md5(root: Path) -> str:
-    """DVC's hash of data/ as it is; files that DVC knows are not read again."""
+    """DVC's hash of the current data/; files that DVC knows are not read again."""
     with _repository(root) as repo:
         return str(_entry(repo, root).outs[0].get_hash().value)
 
 
 def commit(root: Path, md5: str) -> bool:
-    """What `dvc add data` does, if data/ has that hash and keeps it meanwhile; whether it has.
+    """Do what `dvc add data` does if data/ has the hash `md5` and keeps it meanwhile; returns whether it did.
 
-    DVC's own command records whatever lies there when it looks, which someone may have changed since it was checked.
+    DVC's own command records whatever data/ holds at that moment, which may have changed since it was checked.
     """
     from dvc.exceptions import CacheLinkError
 
@@ -93,37 +93,37 @@ def commit(root: Path, md5: str) -> bool:
         repo.check_graph(stages=[stage])
         if out.get_hash().value != md5:
             return False
-        with suppress(CacheLinkError):  # it is in the cache, and its files here stay copies
+        with suppress(CacheLinkError):  # the data is in the cache; the files here stay copies
             stage.add_outs()
         if {out.hash_info.value, out.get_hash().value} != {md5}:
             return False
         if changed := DvcFiles(Path(repo.tmp_dir)).enter(stage, 0):
-            repo.scm_context.track_file(str(changed))  # staged if the project asks for it (core.autostage)
+            repo.scm_context.track_file(str(changed))  # staged if the project sets core.autostage
     return True
 
 
 def is_import(root: Path) -> bool:
-    """Whether data/ comes from elsewhere: `dvc import` and `dvc import-url` say so in data.dvc."""
+    """Whether data/ is imported (`dvc import` or `dvc import-url`), according to data.dvc."""
     with _repository(root) as repo:
         (stage,) = repo.stage.load_file(str(root / POINTER))
         return bool(stage.is_import)
 
 
 def update_import(root: Path) -> None:
-    """What `dvc update data.dvc` does: fetch what the origin of data/ holds now, if it is not what data.dvc records.
+    """Do what `dvc update data.dvc` does: fetch what the origin of data/ holds now, if data.dvc does not record it.
 
     Raises:
-        GraftError: the origin cannot be reached or does not have it.
+        GraftError: the origin cannot be reached or does not have the data.
     """
     with _repository(root) as repo:
         repo.update([str(root / POINTER)])
 
 
 def origin_now(root: Path) -> dict[str, Any]:
-    """What `dvc update data.dvc` would record of the origin of data/, as it is now; nothing is fetched.
+    """What `dvc update data.dvc` would record about the origin of data/ now; nothing is fetched.
 
     Raises:
-        GraftError: the origin cannot be reached or does not have it.
+        GraftError: the origin cannot be reached or does not have the data.
     """
     with _repository(root) as repo:
         (dep,) = _entry(repo, root).deps
@@ -133,17 +133,17 @@ def origin_now(root: Path) -> dict[str, Any]:
 
 
 def default_remote(root: Path) -> str | None:
-    """The name of the remote that data is pulled from, if one is set."""
+    """The name of the default remote, if one is set."""
     with _repository(root) as repo:
         name = repo.config["core"].get("remote")
         return str(name) if name else None
 
 
 def restore(root: Path) -> None:
-    """Put data/ back from the cache.
+    """Restore data/ from the cache.
 
     Raises:
-        GraftError: files are missing or damaged there; their names.
+        GraftError: files are missing or damaged there; lists them.
     """
     with _repository(root) as repo, _naming_what_is_missing("DVC's cache", repo):
         repo.checkout(targets=[str(root / POINTER)])
@@ -151,12 +151,12 @@ def restore(root: Path) -> None:
 
 
 def pull(root: Path, remote: str) -> bool:
-    """Put data/ back from the remote; whether anything had to be fetched that was not in the cache.
+    """Restore data/ from the remote; returns whether anything was fetched that was not in the cache.
 
     Raises:
-        GraftError: files are missing or damaged there; their names.
+        GraftError: files are missing or damaged there; lists them.
     """
-    # Without `verify` DVC takes whatever bytes the remote has under a hash, and calls them up to date.
+    # Without `verify` DVC accepts whatever bytes the remote has under a hash, and calls them up to date.
     with _repository(root, {"remote": {remote: {"verify": True}}}) as repo:
         url = str(repo.config["remote"][remote]["url"])
         with _naming_what_is_missing(f"the DVC remote {remote!r} ({without_password(url)})", repo, url):
@@ -166,7 +166,7 @@ def pull(root: Path, remote: str) -> bool:
 
 
 def folder_from_cache(root: Path, md5: str, target: Path) -> None:
-    """Copy a folder that some stage once made out of DVC's cache, by its hash, into `target`, which does not exist.
+    """Copy a folder that a stage once made from DVC's cache, by its hash, into `target`, which must not exist.
 
     Raises:
         GraftError: the cache does not hold all of it.
@@ -181,7 +181,7 @@ def folder_from_cache(root: Path, md5: str, target: Path) -> None:
 
 
 def changes_between(root: Path, before: str, after: str) -> Changes:
-    """The files in which two recorded versions of data/ differ; none are named if the cache does not list both."""
+    """The files that differ between two recorded versions of data/; NO_CHANGES if the cache does not list both."""
     with _repository(root) as repo:
         try:
             old, new = _listed(repo, before), _listed(repo, after)
@@ -196,13 +196,13 @@ def _in_data(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _listed(repo: Any, md5: str) -> dict[str, str]:
-    """The files of a folder in DVC's cache with their hashes."""
+    """The files of a folder in DVC's cache, by name, with their hashes."""
     listing = Path(repo.cache.local.oid_to_path(md5))
     return {file["relpath"]: file["md5"] for file in json.loads(listing.read_text(encoding="utf-8"))}
 
 
 def directory_md5(folder: Path) -> str:
-    """DVC's hash of a folder (md5 over the sorted list of its files' md5 and names), found without DVC's cache."""
+    """DVC's hash of a folder (md5 over the sorted list of its files' md5 and names), computed without DVC."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     listing = [{"md5": _md5_of_file(folder / name), "relpath": name} for name in names]
     return hashlib.md5(json.dumps(listing).encode(), usedforsecurity=False).hexdigest() + ".dir"
@@ -214,9 +214,9 @@ def _md5_of_file(path: Path) -> str:
 
 
 def _require_whole(root: Path, repo: Any) -> None:
-    """Compare what came out of the cache with its hashes: DVC itself trusts whatever bytes lie there read-only.
+    """Verify the hashes of what came from the cache: DVC itself trusts every read-only file there.
 
-    Damaged files are taken out of the cache, so that they can be pulled or rendered again.
+    Damaged files are removed from the cache, so that they can be pulled or rendered again.
     """
     listed = _listed(repo, recorded_md5(root / POINTER))
     recorded = {f"{DATA}/{name}": md5 for name, md5 in listed.items()}
@@ -227,12 +227,12 @@ def _require_whole(root: Path, repo: Any) -> None:
         shutil.rmtree(root / DATA)
         raise GraftError(
             f"DVC's cache holds damaged files for {POINTER}: {_first(damaged)}; they were removed from it",
-            "Run it again to have them pulled or rendered again.",
+            "Run again to pull or render them again.",
         )
 
 
 def _is_of_data(changes: dict[str, list[Any]]) -> bool:
-    """Whether DVC's changes, not looking into folders, are of data/ (of those that it cannot judge it says nothing)."""
+    """Whether DVC's changes, listed per folder, include data/ (DVC leaves out what it cannot judge)."""
     return any(f"{DATA}/" in names for names in changes.values())
 
 
@@ -246,7 +246,7 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _entry(repo: Any, root: Path) -> Any:
-    """What data.dvc says, or will say, as DVC's own object."""
+    """The stage in data.dvc as DVC's own object; a new one if data.dvc does not exist yet."""
     from dvc.repo.add import get_or_create_stage
 
     return get_or_create_stage(repo, str(root / DATA)).stage
@@ -254,7 +254,7 @@ def _entry(repo: Any, root: Path) -> Any:
 
 @contextmanager
 def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[Any]:
-    """DVC's own object of this project, quiet; its errors become ours."""
+    """DVC's `Repo` of this project, with logging off; its errors are raised as GraftError."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo
     from dvc.repo.open_repo import clean_repos
@@ -265,7 +265,7 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
     of_dvc = logging.getLogger("dvc")
     level = of_dvc.level
     try:
-        of_dvc.setLevel(logging.CRITICAL)  # no progress bars; what it would print is in the error
+        of_dvc.setLevel(logging.CRITICAL)  # no progress bars; what it would print is in the error, too
         repo = Repo(str(root), config=config)
         try:
             with ExitStack() as held:
@@ -274,20 +274,20 @@ def _repository(root: Path, config: dict[str, Any] | None = None) -> Iterator[An
                 yield repo
         finally:
             repo.close()
-            clean_repos()  # copies of the repositories that data is imported from, in the folder for temporary files
+            clean_repos()  # temporary clones of repositories that data is imported from
     except ImportError as error:
         raise GraftError(
-            f"{POINTER}: DVC has no driver for its remote: {error}", "Install it, such as pip install 'dvc[s3]'."
+            f"{POINTER}: DVC has no driver for its remote: {error}", "Install it, for example: pip install 'dvc[s3]'."
         ) from None
     except (DvcException, OSError) as error:
-        hint = of_the_disk(error) or "`dvc status data.dvc` and `dvc doctor` tell more."
+        hint = of_the_disk(error) or "`dvc status data.dvc` and `dvc doctor` show more."
         raise GraftError(f"{POINTER}: {error}", hint) from None
     finally:
         of_dvc.setLevel(level)
 
 
 def _answers(url: str) -> bool:
-    """Whether someone listens where a remote lies; of one without a host in its address nobody can tell."""
+    """Whether a remote's host accepts connections; True if its address has no host to try."""
     parts = split_address(url)
     port = parts.port or {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}.get(parts.scheme)
     if not parts.hostname or port is None:
@@ -301,17 +301,18 @@ def _answers(url: str) -> bool:
 
 @contextmanager
 def _naming_what_is_missing(place: str, repo: Any, url: str = "") -> Iterator[None]:
-    """When the cache or the remote cannot give data/, name the files that it lacks or has wrong."""
+    """When the cache or the remote cannot provide data/, raise an error that names the missing or damaged files."""
     from dvc.exceptions import DvcException
 
     try:
         yield
     except DvcException:
         if not _answers(url):
-            raise AwayError(f"{place} does not answer", "Run again when it does; nothing was changed.") from None
+            raise AwayError(f"{place} does not answer", "Nothing was changed; run again when it does.") from None
         missing = _files(repo.data_status(granular=True)["not_in_cache"])
         raise GraftError(
-            f"{place} cannot give the data that {POINTER} records: {_first(missing) or DATA + '/'} missing or damaged",
-            "Push it again from a checkout that has it (`dvc push`); `dvc remote list` shows the remotes, and"
+            f"{place} does not have the data that {POINTER} records: "
+            f"{_first(missing) or DATA + '/'} missing or damaged",
+            "Push it again from a checkout that has it (`dvc push`). `dvc remote list` shows the remotes, and"
             " `dvc remote add -d NAME URL` sets the one to pull from.",
         ) from None

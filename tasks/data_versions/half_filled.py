@@ -1,6 +1,6 @@
-"""That `data/` is being filled by Graft: a note for whoever comes after, should it be killed meanwhile.
+"""A note on disk that Graft is filling `data/`, so that the next process can recover if this one is killed.
 
-DVC fills `data/` in place. Half of it would look like data from which files were removed, and be versioned as such.
+DVC fills `data/` in place. Half-filled, it would look like data with files removed, and be versioned as such.
 """
 
 import shutil
@@ -13,16 +13,16 @@ from tasks.common.files import write_text
 from tasks.data_versions.dvc_data import DATA, POINTER
 
 NOTE = Path(STATE) / "data.filling"
-"""Holds data.dvc as it was before."""
+"""Holds the previous data.dvc."""
 HALF = Path(STATE) / "data.half"
-"""Where a half-filled data/ is put, until the next one: someone may have laid something of theirs into it."""
+"""Where a half-filled data/ is kept, until the next one: someone may have put their own files into it."""
 
 
 @contextmanager
 def filling(root: Path) -> Iterator[None]:
-    """Note that data/, and maybe data.dvc, are being changed; if that fails, both are taken back to what was before.
+    """Note that data/, and maybe data.dvc, are being changed; if that fails, undo both.
 
-    What was before is what data.dvc said; data/ itself is then not there, and has to be fetched.
+    The previous data.dvc is then back; data/ itself is gone, and has to be fetched again.
     """
     if not (root / NOTE).exists():
         (root / NOTE).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def filling(root: Path) -> Iterator[None]:
 
 
 def take_back(root: Path) -> bool:
-    """Undo what a process that was ended had begun; whether there was anything."""
+    """Undo what a killed process left half-filled; returns whether there was anything to undo."""
     note = root / NOTE
     if not note.exists():
         return False

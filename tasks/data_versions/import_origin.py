@@ -1,8 +1,9 @@
-"""Where an imported `data/` comes from, and what that holds now.
+"""The origin of an imported `data/`, and its current state.
 
-It is asked every minute, so for no more than a commit, or for what DVC knows files at an address by (ETag, size,
-version). DVC is asked in a process of its own, `python -m tasks.data_versions.import_origin`: whoever asks all day
-stays small."""
+It is asked every minute, so only for a commit, or for what DVC identifies files at an address by (ETag, size, version).
+DVC is asked in a separate process, `python -m tasks.data_versions.import_origin`, so that a long-lived caller stays
+small.
+"""
 
 import json
 import os
@@ -18,11 +19,11 @@ from tasks.data_versions.dvc_data import POINTER, origin_now
 from tasks.settings.yaml_sections import load_yaml
 
 PATIENCE = 300.0
-"""Seconds that an answer may take."""
+"""Seconds to wait for an answer."""
 
 
 def local_origin(root: Path) -> Path | None:
-    """The file or folder of this machine that data/ is imported from, if it is one that can be looked at as it lies."""
+    """The local file or folder that data/ is imported from; None if it is imported from elsewhere or not at all."""
     path = _entry(root).get("path")
     if "repo" in _entry(root) or not isinstance(path, str) or not (root / path).exists():
         return None
@@ -30,10 +31,10 @@ def local_origin(root: Path) -> Path | None:
 
 
 def remote_state(root: Path) -> str:
-    """What the repository or address that data/ is imported from holds now; empty if it is imported from neither.
+    """The current state of the repository or address that data/ is imported from; empty if it is neither.
 
     Raises:
-        AwayError: it cannot be asked now.
+        AwayError: it does not answer.
     """
     entry = _entry(root)
     if isinstance(repo := entry.get("repo"), dict):
@@ -66,11 +67,11 @@ def _answer(root: Path, asked: str, *command: str) -> str:
     else:
         return done.stdout
     shown = without_password(asked)
-    raise AwayError(f"data's origin {shown} cannot be asked: {said.replace(asked, shown)}")
+    raise AwayError(f"the origin of data/, {shown}, cannot be reached: {said.replace(asked, shown)}")
 
 
 def _entry(root: Path) -> dict[str, Any]:
-    """What data.dvc says of the origin; empty if it names none."""
+    """The entry of the origin in data.dvc; empty if there is none."""
     try:
         deps = load_yaml(root / POINTER).get("deps")
     except GraftError:

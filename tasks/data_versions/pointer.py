@@ -1,4 +1,4 @@
-"""What `data.dvc` records."""
+"""The content of `data.dvc`."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ def recorded_md5(pointer: Path) -> str:
     """The hash of the data that a `.dvc` file records.
 
     Raises:
-        GraftError: there is no such file, or it records none.
+        GraftError: the file does not exist or records no hash.
     """
     outs = load_yaml(pointer).get("outs")
     md5 = outs[0].get("md5") if isinstance(outs, list) and outs and isinstance(outs[0], dict) else None
     if not isinstance(md5, str):
-        raise GraftError(f"{pointer}: records no data: outs[0].md5 is missing", "`dvc add data` writes it again.")
+        raise GraftError(f"{pointer}: records no data: outs[0].md5 is missing", "Write it again with `dvc add data`.")
     return md5

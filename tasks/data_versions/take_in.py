@@ -1,7 +1,7 @@
-"""New data: what was put into `data/`, or what its origin holds now. It is versioned if the check finds no problem.
+"""Version new data: what was put into `data/`, or what its origin holds now. It must pass the check.
 
-The origin of an imported `data/` (`dvc import`, `dvc import-url`) is a folder, a bucket or another repository; data.dvc
-says which.
+The origin of an imported `data/` (`dvc import`, `dvc import-url`) is a folder, a bucket or another repository, named in
+data.dvc.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ from tasks.trials.plan import read_plan
 
 
 def take_in(root: Path, on_line: OnLine | None = None) -> DataVersion:
-    """Version new data, if there is any; `on_line` gets a line before each thing that takes time.
+    """Version new data, if there is any; `on_line` receives a line before each step that takes time.
 
     Raises:
-        DataRefused: it has problems, all of which are named.
+        DataRefused: it has problems; lists all of them.
         GraftError: there is no data, or DVC cannot read, fetch or write it.
     """
     say = on_line or (lambda _line: None)
@@ -36,16 +36,16 @@ def refuse_faults(root: Path, what_became: str) -> None:
     """Check `data/` with the label budget of `params.yaml`.
 
     Raises:
-        DataRefused: it has problems; ends with `what_became` of it.
+        DataRefused: it has problems; the hint starts with `what_became`, the state of data/ now.
     """
     if faults := data_faults(root):
         raise DataRefused(
-            ["the new data is refused:", *faults], f"{what_became} `graft data check` tells all problems."
+            ["the new data is refused:", *faults], f"{what_became} `graft data check` lists all problems."
         )
 
 
 def data_faults(root: Path) -> list[str]:
-    """All that is wrong with `data/`, a line a problem.
+    """All problems of `data/`, one per line.
 
     Raises:
         GraftError: params.yaml cannot be used.
@@ -55,7 +55,7 @@ def data_faults(root: Path) -> list[str]:
 
 
 def label_budget(root: Path) -> Budget:
-    """The labels that the trials of `params.yaml` draw from the target.
+    """The labels that the trials in `params.yaml` draw from the target.
 
     Raises:
         GraftError: params.yaml cannot be used.
@@ -71,28 +71,28 @@ def _fetch_news(root: Path) -> None:
         update_import(root)
     except GraftError as error:
         raise AwayError(
-            [f"data's origin is not available: {problem}" for problem in error.problems], error.hint
+            [f"the origin of data/ is not available: {problem}" for problem in error.problems], error.hint
         ) from error
 
 
 def _update(root: Path, say: OnLine) -> DataVersion:
-    """Fetch what the origin holds now; invalid data goes and what was there comes back."""
+    """Fetch what the origin holds now; if it is invalid, restore the previous data."""
     if not (root / "data").exists():
         version_data(root, on_line=say)
     elif isinstance(changed := compare(root), Changes):
         raise GraftError(
-            f"data/ is imported, and was edited here: {changed}",
-            "Put it back (`dvc checkout data.dvc`), and edit it where it comes from; data.dvc says where.",
+            f"data/ is imported, but was edited here: {changed}",
+            "Restore it with `dvc checkout data.dvc`, and edit it at its origin, which data.dvc names.",
         )
     before = recorded(root)
     try:
         with filling(root):
-            say("asking data's origin for news")
+            say("checking the origin of data/ for changes")
             _fetch_news(root)
             if recorded(root) != before:
                 say("checking the new data")
-                refuse_faults(root, "What was there before is back.")
-    except BaseException:  # DVC drops what was there before it looks whether there is anything to take its place
+                refuse_faults(root, "The previous data was restored.")
+    except BaseException:  # DVC removes the previous data before it checks whether there is new data to replace it
         version_data(root)
         raise
     after = recorded(root)

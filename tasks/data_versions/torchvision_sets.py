@@ -1,6 +1,6 @@
-"""Data sets by their names in torchvision: downloaded by it, and written in a layout that the project reads.
+"""torchvision's data sets by name: downloaded by torchvision, and written in a layout that the project reads.
 
-Images of one size go into arrays (NPZ), others into JPEG files of nearly no loss in SPLIT/CLASS/.
+Images of one size are written as arrays (NPZ), others as high-quality JPEG files in SPLIT/CLASS/.
 """
 
 import inspect
@@ -20,13 +20,13 @@ from tasks.settings.yaml_sections import suggest
 PREFIX = "torchvision:"
 TRAIN, TEST = "train", "test"
 MOST_BYTES = MOST_ARRAY
-"""Of a split's images, for arrays: larger ones are not read again."""
+"""Largest array of a split's images: a larger one could not be read again."""
 QUALITY = 95
 _NO_SETS = {"ImageFolder", "DatasetFolder", "VisionDataset"}
 
 
 class _UnlikeError(Exception):
-    """Images of several sizes, or too many, for an array."""
+    """The images have several sizes, or are too many, for one array."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class _Split:
 
 
 def names() -> list[str]:
-    """The data sets that may be asked for."""
+    """The names of the supported data sets."""
     from torchvision import datasets
 
     kinds = {name: getattr(datasets, name) for name in datasets.__all__}
@@ -54,11 +54,11 @@ def write(name: str, folder: Path, root: Path, on_line: OnLine) -> None:
     """Write the data set `name` into the new `folder`; torchvision keeps its own files in `root`.
 
     Raises:
-        GraftError: there is none of that name, it cannot be downloaded, or it has no images with one class each.
+        GraftError: the name is unknown, the set cannot be downloaded, or it has no images with one class each.
     """
     if name not in names():
         raise GraftError(f"{PREFIX}{name}: torchvision has no such data set; {suggest(name, names())}")
-    on_line(f"having torchvision fetch {name}")
+    on_line(f"downloading {name} with torchvision")
     root.mkdir(parents=True, exist_ok=True)
     splits = _open(name, root)
     on_line(f"writing {', '.join(f'{len(split.pictures):,} ({key})' for key, split in splits.items())} images")
@@ -85,7 +85,7 @@ def _open(name: str, root: Path) -> dict[str, _Split]:
 
 
 def _choices(known: Any) -> dict[str, dict[str, Any]]:
-    """How a data set is asked for its training split, and for its test split if it has any."""
+    """The arguments that select a data set's training split, and its test split if it has one."""
     if "train" in known:
         return {TRAIN: {"train": True}, TEST: {"train": False}}
     if "split" in known and isinstance(first := known["split"].default, str):
@@ -101,17 +101,17 @@ def _construct(name: str, kind: Any, given: dict[str, Any]) -> Any:
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a mirror that fails raises RuntimeError
         raise AwayError(
             f"{PREFIX}{name} is not available: {_short(error)}",
-            f"Run it again with a network, or put torchvision's own files into {given.get('root')} yourself.",
+            f"Run again with network access, or put torchvision's own files into {given.get('root')} yourself.",
         ) from None
-    except Exception as error:  # whatever a damaged file makes its reader raise
+    except Exception as error:  # damaged files make their readers raise nearly anything
         raise GraftError(
-            f"{PREFIX}{name} cannot be read, so truncated or damaged: {_short(error)}",
-            f"Remove its files from {given.get('root')}, then run it again.",
+            f"{PREFIX}{name} cannot be read; its files are probably truncated or damaged: {_short(error)}",
+            f"Remove its files from {given.get('root')}, then run again.",
         ) from None
 
 
 def _classes(name: str, found: Any) -> list[str]:
-    """The classes' names; where torchvision has none, their numbers."""
+    """The class names; the numbers where torchvision has no names."""
     named = getattr(found, "classes", None)
     if isinstance(named, list | tuple) and named and all(isinstance(one, str) for one in named):
         return [one.replace("/", "-") for one in named]
@@ -123,7 +123,7 @@ def _pairs(name: str, found: Any) -> Iterator[tuple[Image.Image, int]]:
     """Every image with its label.
 
     Raises:
-        GraftError: it has something else.
+        GraftError: an item is not an image with one class.
     """
     for index in range(len(found)):
         try:
@@ -132,7 +132,8 @@ def _pairs(name: str, found: Any) -> Iterator[tuple[Image.Image, int]]:
         except (TypeError, ValueError):
             raise GraftError(f"{PREFIX}{name} has no images with one class each") from None
         if not isinstance(picture, Image.Image):
-            raise GraftError(f"{PREFIX}{name} has no images but {type(picture).__name__}s")
+            kind = type(picture).__name__
+            raise GraftError(f"{PREFIX}{name} has no images with one class each: its items are of type {kind}")
         yield picture, label
 
 

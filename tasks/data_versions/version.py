@@ -1,6 +1,6 @@
-"""The flow's first step: is `data/` what `data.dvc` says? Fetch it, make it, or say what changed.
+"""The flow's first step: compare `data/` with `data.dvc`, then fetch it, render it, or report what changed.
 
-The demo is known by its hash: `meta.demo` in data.dvc repeats the hash of the demo's data, so a data.dvc that was
+The demo is identified by its hash: `meta.demo` in data.dvc repeats the hash of the demo's data, so a data.dvc that was
 updated to other data (even by `dvc add` itself, which keeps `meta`) no longer counts as the demo.
 """
 
@@ -34,47 +34,47 @@ from tasks.settings.yaml_sections import load_yaml
 DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
 
 ATTEMPTS = 5
-"""How often data/ is looked at that is changed meanwhile."""
+"""How often versioning is tried while data/ keeps changing."""
 
 OnLine = Callable[[str], None]
 
 
-class DataRefused(GraftError):  # noqa: N818  (named for what is read in a log)
-    """New data that has problems; what data.dvc records stays as it was."""
+class DataRefused(GraftError):  # noqa: N818  (named as it should read in a log)
+    """New data has problems; data.dvc is unchanged."""
 
 
 class RestlessError(GraftError):
-    """Someone writes to data/ all the time."""
+    """Another process keeps writing to data/."""
 
     ends_with = PASSING_FAULT
 
 
 @dataclass(frozen=True)
 class DataStatus:
-    """How data/ stands to data.dvc."""
+    """How data/ compares with data.dvc."""
 
     state: Literal["unchanged", "not in cache", "changed", "missing", "unversioned"]
-    """unversioned: data/ is there and data.dvc is not; missing: data/ is not there."""
+    """unversioned: data/ exists without data.dvc; missing: data/ does not exist."""
     changes: Changes = NO_CHANGES
 
 
 @dataclass(frozen=True)
 class DataVersion:
-    """The version of the data that a run uses, and what was done to have it in place."""
+    """The version of the data that a run uses, and how it was put in place."""
 
     md5: str
-    """The hash in data.dvc: that of a whole folder, so it ends in `.dir`."""
+    """The hash in data.dvc; it ends in `.dir`, since it is that of a folder."""
     what: Literal["unchanged", "restored", "pulled", "made", "committed", "updated"]
     """restored: from the cache; pulled: from the remote; made: the demo was rendered; committed: it was the recorded
-    data but not in the cache; updated: new data was versioned because that was asked."""
+    data but not in the cache; updated: new data was versioned."""
     changes: Changes = NO_CHANGES
 
 
 def data_status(root: Path) -> DataStatus:
-    """Compare data/ with data.dvc and change nothing.
+    """Compare data/ with data.dvc without changing anything.
 
     Raises:
-        GraftError: data.dvc cannot be read, this is no DVC project, or DVC is busy.
+        GraftError: data.dvc cannot be read, this is not a DVC project, or DVC is busy.
     """
     here, recorded = (root / DATA).exists(), (root / POINTER).exists()
     if not (here and recorded):
@@ -88,25 +88,27 @@ def version_data(
 ) -> DataVersion:
     """Put the data that data.dvc records in place, or with `update` record the data that is in place.
 
-    `on_line` gets a line before each thing that takes time. `check` is called before new data is recorded, and may
-    refuse it by an error. What changes after its look is checked too before it is recorded.
+    `on_line` receives a line before each step that takes time. `check` is called before new data is recorded, and may
+    refuse it by raising an error. If data/ changes after the check, it is checked again before it is recorded.
 
     Raises:
-        GraftError: data/ changed and `update` is false; there is no data; the cache or the remote cannot give it; the
-            demo rendered here differs from the recorded one; or data/ does not come to rest.
+        GraftError: data/ changed and `update` is false; there is no data; the cache or the remote does not have it; the
+            demo rendered here differs from the recorded one; or data/ keeps changing.
     """
     say = on_line or (lambda _line: None)
     if take_back(root):
-        say(f"data/ was left half-filled by a run that was killed (now in {HALF}); it is fetched again")
+        say(f"a killed run left data/ half-filled (moved to {HALF}); fetching it again")
     for _ in range(ATTEMPTS):
         if found := _version(root, update, say, check):
             return found
-        say("data/ changed meanwhile: once more")
-    raise RestlessError("data/ changes while it is looked at, again and again", "Run again when nobody writes to it.")
+        say("data/ changed meanwhile; trying again")
+    raise RestlessError(
+        f"data/ changed during each of {ATTEMPTS} attempts to version it", "Run again when no process writes to it."
+    )
 
 
 def _version(root: Path, update: bool, say: OnLine, check: Callable[[], None]) -> DataVersion | None:
-    """`version_data` once; None if data/ changed after it was looked at. Nothing is recorded then."""
+    """One attempt of `version_data`; None if data/ changed meanwhile, in which case nothing is recorded."""
     status = data_status(root)
     if status.state == "missing":
         return DataVersion(recorded(root), _fetch(root, say))
@@ -126,10 +128,10 @@ def _version(root: Path, update: bool, say: OnLine, check: Callable[[], None]) -
 
 
 def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
-    """Have the demo in a project without data: render it, version it, and mark data.dvc as the demo's.
+    """Put the demo into a project without data: render it, version it, and mark data.dvc as the demo's.
 
     Raises:
-        GraftError: the project has other data, or the recorded demo is not available (see `version_data`).
+        GraftError: the project has other data, or the recorded demo cannot be restored (see `version_data`).
     """
     from tasks.datasets.demo.digits import make_demo
 
@@ -144,20 +146,22 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
     make_demo(root / DATA, on_line)
     md5 = present_md5(root)
     if not commit(root, md5):
-        raise RestlessError(f"someone writes to {root / DATA} while the demo is made there", "Run again.")
+        raise RestlessError(
+            f"{root / DATA} changed while the demo was written to it", "Run again when no other process writes to it."
+        )
     write_text(root / POINTER, (root / POINTER).read_text(encoding="utf-8") + f"meta:\n  demo: {md5}\n")
     return DataVersion(md5, "made")
 
 
 def _explain(status: DataStatus) -> tuple[str, str]:
     if status.state == "unversioned":
-        return "data/ is not versioned: there is no data.dvc", "`graft run --update-data` versions it."
-    ways_out = "`graft run --update-data` versions it as it is; `dvc checkout data.dvc` puts the recorded data back."
-    return f"data/ is not what data.dvc records: {status.changes}", ways_out
+        return "data/ is not versioned: there is no data.dvc", "Version it with `graft run --update-data`."
+    ways_out = "`graft run --update-data` versions it as it is; `dvc checkout data.dvc` restores the recorded data."
+    return f"data/ differs from what data.dvc records: {status.changes}", ways_out
 
 
 def _fetch(root: Path, say: OnLine) -> Literal["restored", "pulled", "made"]:
-    """data/ is not there: from the remote, from the cache, or rendered."""
+    """Put the missing data/ in place: from the remote, from the cache, or by rendering the demo."""
     expected = recorded(root)
     if remote := default_remote(root):
         say(f"pulling data/ from the DVC remote {remote!r}")
@@ -181,7 +185,7 @@ def _is_demo(root: Path) -> bool:
 
 
 def _make_demo(root: Path, expected: str, say: OnLine) -> None:
-    """Render the demo next to data/; only if it is the recorded one it becomes data/ and goes into the cache."""
+    """Render the demo next to data/; it becomes data/ and enters the cache only if it is the recorded one."""
     from tasks.datasets.demo.digits import make_demo
 
     beside = root / f".{DATA}.demo"
@@ -194,8 +198,8 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
                 f"the demo data rendered here has the hash {made}, but {POINTER} records {expected}; "
                 f"made with Python {platform.python_version()}, {versions}. Nothing was kept.",
                 "Install the locked versions (requirements.lock), or pull the data from a DVC remote"
-                f" (`dvc remote add -d NAME URL`). To go on with what is rendered here: remove {POINTER}, then"
-                " `graft data demo`.",
+                f" (`dvc remote add -d NAME URL`). To use the demo rendered here instead, remove {POINTER}"
+                " and run `graft data demo`.",
             )
         beside.rename(root / DATA)
     finally:
@@ -212,6 +216,7 @@ def recorded(root: Path) -> str:
     if not (root / POINTER).exists():
         raise GraftError(
             f"there is no data: neither {DATA}/ nor {POINTER} is in {root}",
-            f"`graft data demo` makes the demo's; or put your own into {DATA}/, then `graft run --update-data`.",
+            f"Render the demo with `graft data demo`, or put your own data into {DATA}/ and run"
+            " `graft run --update-data`.",
         )
     return recorded_md5(root / POINTER)

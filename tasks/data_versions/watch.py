@@ -1,9 +1,9 @@
-"""`graft watch`: look at the data again and again, and run what new data makes necessary.
+"""`graft watch`: check the data periodically, and run what new data makes necessary.
 
-A look costs the names, sizes and times of the files, and of an import from elsewhere one question to its origin, so it
-can be taken every minute; what really changed, DVC finds out in the run. Files that are still being written are waited
-for. Each run is a process of its own: the one that watches stays as small as it began. Next to it waits the server that
-runs attach to (`tasks.executor.processes.shared_server`), so that they need not import the libraries.
+A check reads the names, sizes and times of the files and, for an import, sends one request to its origin, so it can be
+made every minute; what really changed, DVC finds out in the run. Files that are still being written are waited for.
+Each run is a process of its own, so that the watching process stays small.
+The libraries are imported once, by a server that the runs attach to (`tasks.executor.processes.shared_server`).
 """
 
 import hashlib
@@ -26,18 +26,18 @@ from tasks.executor.processes.runner import shared_by_runs
 
 RUN = (sys.executable, "-m", "flows.cli", "run", "--update-data")
 LONGEST_WAIT = 3600.0
-"""Seconds between two attempts, however often a run has failed for what may pass."""
+"""Longest delay in seconds before a run that failed for a temporary reason is tried again."""
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class Watch:
-    """Decides when a run is due. Times are in seconds, of any clock that only goes forward.
+    """Decides when a run is due. Times are in seconds of a monotonic clock.
 
     Attributes:
-        every: between two looks.
-        settle: how long nothing may have changed before a run is due.
+        every: seconds between two checks.
+        settle: seconds without a change before a run is due.
     """
 
     every: float
@@ -49,16 +49,16 @@ class Watch:
     _not_before: float = 0.0
 
     def is_due(self, fingerprint: str, now: float) -> bool:
-        """Whether what a look found calls for a run; what the first look finds does, once it has settled."""
+        """Whether the state found by a check needs a run; the first state found does, once it has settled."""
         if fingerprint != self._seen:
             self._seen, self._since = fingerprint, now
         return fingerprint != self._handled and now - self._since >= self.settle and now >= self._not_before
 
     def ran(self, before: str, after: str, now: float, exit_code: int) -> None:
-        """A run has ended, that found the data as `before` and left it as `after`.
+        """Record the end of a run that found the data as `before` and left it as `after`.
 
-        What changed while it worked is looked at by another run, unless the data was refused: news of an import is put
-        back then. After a problem that may pass it is due again, ever later.
+        A change during the run needs another run, unless the data was refused, since a refused import is restored to
+        its previous state. After a temporary failure the run is due again, with increasing delays.
         """
         if exit_code in (0, PERMANENT_FAULT):
             self._handled = after if exit_code else before
@@ -70,12 +70,12 @@ class Watch:
 
 
 class Look:
-    """Looks at all that the data of the project in `root` comes from: `data/`, `data.dvc`, and the origin of an import.
+    """Checks all that the data of the project in `root` comes from: `data/`, `data.dvc`, the origin of an import.
 
     Args:
         root: the project's folder.
-        say: is told when an origin that is not on this machine cannot be asked, and when it can be again.
-        every: seconds after which such an origin is asked again.
+        say: receives a line when a remote origin stops answering, and when it answers again.
+        every: seconds between two requests to such an origin.
     """
 
     def __init__(self, root: Path, say: Say, every: float = 0.0) -> None:
@@ -83,9 +83,9 @@ class Look:
         self._remote, self._problem, self._asked = "", "", -math.inf
 
     def fingerprint(self) -> str:
-        """A hash of names, sizes and times of files, and of what an origin elsewhere said when it was last asked.
+        """A hash of the names, sizes and times of files, and of a remote origin's latest answer.
 
-        Of data.dvc it is what it says: DVC writes it again whenever an import is asked for news.
+        For data.dvc its content counts, not its time: DVC rewrites it whenever an import is checked for changes.
         """
         hasher = hashlib.sha256(self._ask().encode())
         with suppress(FileNotFoundError):
@@ -104,27 +104,27 @@ class Look:
         except AwayError as error:
             problem = str(error)
         if problem != self._problem:
-            self._say(problem or "data's origin answers again")
+            self._say(problem or "the origin of data/ answers again")
         self._problem = problem
         return self._remote
 
 
 def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
-    """Run whenever the data has changed, until Ctrl-C or SIGTERM, which end a run that is under way."""
+    """Run whenever the data has changed, until Ctrl-C or SIGTERM, which also end a run in progress."""
     watched, look = Watch(every, settle), Look(root, say, every)
     with interrupted_by_sigterm(), suppress(KeyboardInterrupt), shared_by_runs():
         while True:
             found = look.fingerprint()
             if watched.is_due(found, time.monotonic()):
-                say("looking for new data")
+                say("checking for new data")
                 code = _run(root)
                 watched.ran(found, look.fingerprint(), time.monotonic(), code)
-                say("watching" if code in (0, PERMANENT_FAULT) else "it will be tried again")
+                say("watching" if code in (0, PERMANENT_FAULT) else "the run failed and will be tried again")
             time.sleep(min(every, settle) or every)
 
 
 def _run(root: Path) -> int:
-    """Run in a process of its own, which stops when this one is killed; its exit code."""
+    """Run in a separate process, which stops when this one is killed; returns its exit code."""
     process = subprocess.Popen(RUN, cwd=root, preexec_fn=end_with_parent)
     try:
         return process.wait()
@@ -139,7 +139,7 @@ def _run(root: Path) -> int:
 
 
 def _files(place: Path) -> Iterator[tuple[str, int, int]]:
-    """Path, size and time of every file at or below `place`; those that vanish meanwhile are left out."""
+    """Path, size and time of every file at or below `place`; files that are removed meanwhile are left out."""
     if place.is_file():
         with suppress(FileNotFoundError):
             found = place.stat()

@@ -1,1 +1,1 @@
-"""Raw data of any form, recognised, checked and read as arrays. Uses settings and common."""
+"""Raw data in any supported layout: recognised, checked and read as arrays. Uses settings and common."""

@@ -1,4 +1,4 @@
-"""The data card: what a run's data is, in numbers and in a contact sheet.
+"""The data card: numbers and a contact sheet that describe a run's data.
 
 Legend: N images, C channels, H W height and width, K classes.
 """
@@ -12,7 +12,7 @@ import numpy as np
 from tasks.common.npy import NpyReader
 
 _CHUNK = 1 << 22
-"""Values that are counted at a time; NumPy takes eight bytes for each."""
+"""Values counted at a time; NumPy uses eight bytes for each."""
 
 
 def build_card(data_md5: str, source: dict[str, Any], pool: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def describe_part(
 
     Returns:
         n; image_size, the median raw [h, w], with image_size_min and _max; channels, as packed; classes, name to
-        count; duplicates, how many images repeat an earlier one; mean and std of each channel in [0, 1].
+        count; duplicates, the number of images that repeat an earlier one; mean and std per channel in [0, 1].
     """
     counts = np.bincount(labels, minlength=len(classes))
     mean, std = _channel_statistics(images)
@@ -63,7 +63,7 @@ def describe_part(
 
 
 def _channel_statistics(images: np.ndarray | NpyReader) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, from a histogram in integers: the same on every machine."""
+    """Mean and standard deviation per channel, from a histogram in integers: the same on every machine."""
     histograms = np.zeros((images.shape[1], 256), dtype=np.int64)
     rows = max(1, _CHUNK // math.prod(images.shape[1:]))
     for start in range(0, len(images), rows):
@@ -81,15 +81,15 @@ def _channel_statistics(images: np.ndarray | NpyReader) -> tuple[list[float], li
 
 
 def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], per_class: int = 10) -> np.ndarray:
-    """A row of images for each class: (H, W) uint8 for grey images, (H, W, 3) for colour.
+    """One row of images per class: (H, W) uint8 for grey images, (H, W, 3) for colour.
 
-    The images of a class are taken evenly from all of it, so the same ones every time. A grey line parts them.
+    The images are sampled evenly from each class, so they are the same every time. Grey lines separate them.
 
     Args:
         images: (N, C, h, w) uint8.
         labels: (N,) index into `classes`.
         classes: names of the K classes, top to bottom.
-        per_class: images in a row; the rest of the row stays empty if a class has fewer.
+        per_class: images per row; the rest of the row stays empty if a class has fewer.
     """
     channels, height, width = images.shape[1:]
     sheet = np.full((channels, len(classes) * (height + 1) + 1, per_class * (width + 1) + 1), 128, dtype=np.uint8)
@@ -101,7 +101,7 @@ def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 
 
 def shown_of_class(labels: np.ndarray, label: int, most: int = 10) -> np.ndarray:
-    """Which images of a class, by labels (N,), its row of a contact sheet shows: taken evenly from all of them."""
+    """Indices of the images that a class's row of the contact sheet shows, sampled evenly; `labels` is (N,)."""
     members = np.flatnonzero(labels == label)
     shown = min(most, len(members))
     return members[np.arange(shown) * len(members) // max(1, shown)]

@@ -1,6 +1,6 @@
-"""All that is wrong with the data, found in one pass: every image or text is read once, every problem is told.
+"""Checks the data in one pass: every image or text is read once, every problem is reported.
 
-The prepare stage takes the decoded images from the same pass; `graft data check` only looks.
+The prepare stage uses the images decoded in this pass; `graft data check` only reports.
 """
 
 import os
@@ -27,44 +27,45 @@ from tasks.datasets.text.digest import text_digest
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 
 SHOWN = 20
-"""Problems of a kind that are listed; the rest are counted."""
+"""Problems listed per kind; the rest are counted."""
 _CHUNK = 64
 
 Keep = Callable[[int, Image.Image], None]
-"""Takes the image of an index; called from several threads, once for each index."""
+"""Receives an index and its image; called from several threads, once per index."""
 
 Keeper = Callable[[str, int], Keep]
-"""Asked, before a part of so many images is decoded, for the function that takes them."""
+"""Called with a part's name and its number of images before they are decoded; returns the function that receives
+them."""
 
 
 class Budget(NamedTuple):
-    """Labels that trials draw from the target's training pool, for each class."""
+    """Labels that trials draw from the target's training pool, per class."""
 
     labels_per_class: int
-    """The largest number that is asked for; 0 where only `all` is."""
+    """The largest number of `label_budgets`; 0 if they hold only `all`."""
     validation_per_class: int
     of_all: float | None = None
-    """The share that `all` holds out for validation; None where it is not asked for."""
+    """The share that `all` holds out for validation; None if `label_budgets` does not hold `all`."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is known of a part's images or texts: source (the source's), pool (the target's for training), or test."""
+    """The images or texts of one part: source, pool (the target's training images) or test (the target's)."""
 
     domain: Domain
     names: list[str]
     labels: np.ndarray
     """(N,) int64, an index into the domain's classes."""
     digests: list[bytes]
-    """Of each image's pixels or each text's words; empty for one that cannot be read."""
+    """One per image (of its pixels) or text (of its words); empty if it cannot be read."""
     sizes: np.ndarray
-    """(N, 2) height and width of each image before it is resized; (N, 1) characters of each text."""
+    """(N, 2) height and width of each image before resizing; (N, 1) number of characters of each text."""
     rows: np.ndarray
-    """(N,) the place of each among the images that were decoded with it, the `index` that `Keep` was given."""
+    """(N,) the position of each in the split it was decoded from: the `index` that `Keep` received."""
     groups: list[str] | None
-    """What each belongs to, if that was asked for."""
+    """The group of each, if a group column is set."""
     texts: list[str] | None = None
-    """The texts, if it holds any."""
+    """The texts; None for images."""
 
     def take(self, chosen: np.ndarray) -> "Part":
         """The images where `chosen` (N,) bool is true."""
@@ -83,19 +84,19 @@ class Part:
 
 @dataclass
 class Examined:
-    """What a look at all images gave."""
+    """What the pass over all images or texts found."""
 
     parts: dict[str, Part] = field(default_factory=dict)
     """By name: source, pool, test; those that could be opened."""
     has_made_test: bool = False
-    """Whether the target came without a test split, so that a share of its images became the test part."""
+    """Whether the target has no test split of its own, so that a share of its images became the test part."""
     faults: list[Fault] = field(default_factory=list)
     skipped: dict[str, list[Fault]] = field(default_factory=dict)
-    """By what was decoded together (source, pool, test): images that cannot be read and were to be left out."""
+    """By part (source, pool, test): unreadable images or texts that are left out, as `on_error: skip` asks."""
 
 
 def check_data(project: Path, settings: PrepareSettings, budget: Budget | None = None) -> list[Fault]:
-    """Every problem of the data: layouts, images, classes, leaks, and too few labels for `budget` (None: not asked).
+    """Every problem of the data: layouts, images, classes, leaks, too few labels for `budget` (None: not checked).
 
     Raises:
         GraftError: `settings` name folders outside the project's data folder.
@@ -104,7 +105,7 @@ def check_data(project: Path, settings: PrepareSettings, budget: Budget | None =
 
 
 def summarise(faults: list[Fault]) -> list[str]:
-    """A line a problem, problems of a kind together; of each kind the first 20 and how many more there are."""
+    """One line per problem, grouped by kind; the first 20 of each kind and the number of the others."""
     lines: list[str] = []
     for kind, group in groupby(sorted(faults, key=lambda fault: fault.kind), key=lambda fault: fault.kind):
         same = list(group)
@@ -123,8 +124,8 @@ def examine(
 ) -> Examined:
     """Open both domains, decode every image, find every problem.
 
-    `places` says of a domain (source, target) in which folder its path lies, if that is not the project's; None: it is
-    not there yet, which is then no problem.
+    `places` gives the folder that a domain's path (source, target) is relative to, where it is not the project's;
+    None: the domain does not exist yet, which is then not a problem.
 
     Raises:
         GraftError: `settings` name folders outside the project's data folder.
@@ -142,7 +143,7 @@ def examine(
 
 
 def raw_test_pictures(project: Path, settings: PrepareSettings) -> Iterator[Image.Image]:
-    """The images of the test part as they were before they were packed, in packed order.
+    """The images of the test part as they were before packing, in packed order.
 
     Raises:
         GraftError: the data has problems.
@@ -198,7 +199,7 @@ def _open(project: Path, settings: PrepareSettings, places: Mapping[str, Path | 
 
 
 def _is_one_table(place: Path, settings: PrepareSettings) -> bool:
-    """Whether both domains are rows of one table, so that a group of one is the same in the other."""
+    """Whether both domains are rows of one table, so that a group's name means the same in both."""
     return _in_one_folder(settings) and not (place / settings.source / settings.source_domain).is_dir()
 
 
@@ -229,7 +230,10 @@ def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
             problems.append(f"params.yaml: prepare.{key}: {value!r} is not a folder inside data/, such as 'data/{key}'")
     domains = ((settings.source, settings.source_domain), (settings.target, settings.target_domain))
     if not problems and len({(PurePosixPath(path), domain) for path, domain in domains}) == 1:
-        problems.append(f"params.yaml: prepare.source and prepare.target are both {settings.source!r}")
+        problems.append(
+            f"params.yaml: prepare.source and prepare.target are both {settings.source!r}; name two folders, or one "
+            "folder with a different source_domain and target_domain"
+        )
     if problems:
         raise GraftError(problems)
 
@@ -243,7 +247,7 @@ def _read(
 
 
 def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
-    """Look at every text; what is wrong with those that cannot be used."""
+    """Read every text; the problems are those of texts that cannot be used."""
     sizes = np.array([[len(text)] for text in split.texts], dtype=np.int64).reshape(-1, 1)
     digests, faults = [b""] * len(split), []
     for index in range(len(split)):
@@ -256,7 +260,7 @@ def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
 
 
 def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
-    """Decode every image, in threads (Pillow decodes outside Python's lock); give each to `keep`, or tell why not."""
+    """Decode every image in threads (Pillow releases the GIL) and pass it to `keep`, or report why it cannot be."""
     n = len(pictures)
     sizes, rows = np.zeros((n, 2), dtype=np.int64), np.arange(n)
     part = Part(domain, pictures.names, pictures.labels, [b""] * n, sizes, rows, pictures.groups)
@@ -279,7 +283,7 @@ def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tu
 
 
 def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
-    """For each image the first one that it may not be parted from: equal ones, and those of its group."""
+    """For each image the first image that must stay in the same split: an equal one, or one of its group."""
     count, first = len(digests), dict[bytes | str, int]()
     pairs = [
         (place, first.setdefault(key, place))
@@ -298,8 +302,8 @@ def hold_out(
 ) -> np.ndarray:
     """Which images (N,) bool become the test split: `fraction` of each class, drawn by `seed` from all not `barred`.
 
-    Images of one leader (see `together`) stay together, so that the split makes no leak; they count as of the class
-    of the first. A class keeps at least one of them on either side if it can.
+    Images with one leader (see `together`) stay together, so that the split causes no leak; they count for the class
+    of the leader. Each class keeps at least one leader on either side where possible.
     """
     random = np.random.RandomState(seed)
     firsts = np.unique(leaders)
@@ -315,21 +319,21 @@ def hold_out(
 def _class_faults(name: str, part: Part) -> Iterator[Fault]:
     where, classes = f"{part.domain.path} ({name})", part.domain.classes
     if len(classes) < 2:
-        yield Fault("class", where, f"at least 2 classes are needed, there are {len(classes)}: {classes}")
+        yield Fault("class", where, f"at least 2 classes are needed, found {len(classes)}: {classes}")
     for label in np.flatnonzero(np.bincount(part.labels, minlength=len(classes)) == 0):
         problem = f"class {classes[label]!r} is empty: it has no {part.domain.things[:-1]} in the {name} split"
         yield Fault("class", where, problem)
 
 
 def _groups_of_source(found: Examined, settings: PrepareSettings) -> set[str]:
-    """Groups of the source, where they may be the target's: named by one column of one folder."""
+    """Groups of the source that the target may share: both come from one group column of one folder."""
     is_one = _in_one_folder(settings) and settings.source_group_column in ("", settings.target_group_column)
     source = found.parts.get("source")
     return set(source.groups or ()) if source and is_one else set()
 
 
 def _leaks(parts: dict[str, Part], of_source: set[str]) -> Iterator[Fault]:
-    """The same image or text among those that train, of either domain, and those that test; or the same group."""
+    """Images, texts or groups of the test split that are among the training data of either domain, too."""
     if "test" not in parts:
         return
     of_pool = set(parts["pool"].groups or ()) if "pool" in parts else set()
@@ -363,12 +367,16 @@ def _budget_faults(parts: dict[str, Part], budget: Budget | None) -> Iterator[Fa
             yield Fault(
                 "budget",
                 where,
-                f"class {name!r} has {count} labels, but the largest of label_budgets,"
-                f" {learn} + finetune.validation_per_class {choose} need {learn + choose}"
-                + ("" if of_all else "; `all` takes what is there"),
+                f"class {name!r} has {count} labels, but needs {learn + choose}: {learn} for the largest of"
+                f" label_budgets and {choose} for finetune.validation_per_class; lower one of them"
+                + ("" if of_all else ", or use the label budget `all`, which takes what is there"),
             )
         elif count < 2 and of_all:
-            yield Fault("budget", where, f"class {name!r} has one label; `all` learns from one, chooses by another")
+            yield Fault(
+                "budget",
+                where,
+                f"class {name!r} has one label; the label budget `all` needs two: one for training, one for validation",
+            )
         else:
             enough[name] = count
     if of_all and (fault := nesting_fault(enough, learn, of_all)):

@@ -1,4 +1,4 @@
-"""Which class of the source is which of the target, where the two call it otherwise."""
+"""The class map: which source class is which target class, where their names differ."""
 
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -13,10 +13,10 @@ KEY = "params.yaml: prepare.class_map"
 
 
 def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]:
-    """The mapping SOURCE: TARGET as it stands in params.yaml, or in the table that stands there.
+    """The mapping SOURCE: TARGET of params.yaml, or of the table that it names.
 
     Raises:
-        GraftError: the table lies outside data/, cannot be read, or names a class of the source twice.
+        GraftError: the table is outside data/, cannot be read, or lists a source class twice.
     """
     if not isinstance(given, str):
         return given
@@ -26,11 +26,11 @@ def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]
     try:
         headings, rows = read_table(path)
         if not {"source", "target"} <= set(headings):
-            raise GraftError(f"line 1: needs the columns source and target; there are {', '.join(headings)}")
+            raise GraftError(f"line 1: needs the columns source and target; found {', '.join(headings)}")
         found: dict[str, str] = {}
         for row in rows:
             if row.cells["source"] in found:
-                raise GraftError(f"line {row.line}: class {row.cells['source']!r} is there twice")
+                raise GraftError(f"line {row.line}: class {row.cells['source']!r} is listed twice")
             found[row.cells["source"]] = row.cells["target"]
     except GraftError as error:
         raise GraftError([f"{KEY}: {given}: {problem}" for problem in error.problems]) from None
@@ -38,7 +38,7 @@ def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]
 
 
 def rename_classes(source: Domain, names: dict[str, str], target_classes: list[str]) -> None:
-    """Call the source's classes by the target's names; several may become one. What does not exist is a problem."""
+    """Rename the source's classes to the target's; several may become one. An unknown name is a problem."""
     if not source.classes or not target_classes:
         return  # one of the two could not be opened, which is a problem already
     for name in sorted(names.keys() - set(source.classes)):

@@ -1,4 +1,4 @@
-"""Texts in packed form: as tokens, with the tokenizer that made them, and as they were.
+"""Packed texts: their tokens, the tokenizer that made them, and the original texts.
 
 Legend: N texts, L tokens, K classes.
 """
@@ -23,11 +23,11 @@ _EXAMPLES = 3
 
 
 def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSettings) -> dict[str, dict[str, Any]]:
-    """Write tokens, tokenizer and texts of every part that holds texts into its folder below `folder`; what the card
-    says of them, by part.
+    """Write the tokens, the tokenizer and the texts of every part of texts into `folder`/PART; returns the data card's
+    entry per part.
 
-    All have one tokenizer. It learns from the target's training texts, and from the source's, as a network that is
-    carried over from them has to know their tokens; never from a text that tests.
+    All parts share one tokenizer. It is trained on the target's training texts and on the source's, since a network
+    that is transferred has to know the tokens of both; never on a test text.
     """
     learned = [text for name in ("pool", "source") if name in parts for text in parts[name].texts or ()]
     if not learned:
@@ -54,8 +54,8 @@ def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSetting
 
 
 def _describe(part: Part, counts: np.ndarray, vocabulary: int, settings: PrepareSettings) -> dict[str, Any]:
-    """n; classes, name to count; tokens and characters of a text [least, median, most]; how many were cut, and the
-    length; the vocabulary and what its tokens are; duplicates, how many texts repeat an earlier one; examples by class.
+    """n; classes, name to count; tokens and characters per text [least, median, most]; cut, how many were cut to
+    `length`; the vocabulary and the kind of its tokens; duplicates, how many repeat an earlier text; examples by class.
     """
     classes = part.domain.classes
     of_class = np.bincount(part.labels, minlength=len(classes))
@@ -79,7 +79,7 @@ def _range(values: Sequence[int]) -> list[int]:
 
 
 def examples(texts: Sequence[str], labels: np.ndarray, label: int, most: int = _EXAMPLES) -> list[str]:
-    """A few texts of a class, taken evenly from all of them, the long ones cut."""
+    """A few texts of a class, sampled evenly, the long ones shortened."""
     members = np.flatnonzero(labels == label)
     shown = min(most, len(members))
     return [shortened(texts[members[k * len(members) // shown]]) for k in range(shown)]

@@ -1,4 +1,4 @@
-"""One image: decode it, make it grey or colour, resize it. Whatever is wrong with it is one kind of error."""
+"""One image: decode it, make it grey or colour, resize it. Every problem with it raises UnreadableError."""
 
 import hashlib
 import threading
@@ -23,14 +23,14 @@ class UnreadableError(Exception):
 
 
 def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
-    """Decode a file of one of `FORMATS`, upright (EXIF), as grey (1 channel) or RGB (3); the first frame of several.
+    """Decode a file in one of `FORMATS`, rotated as EXIF says, as grey (1 channel) or RGB (3); the first frame only.
 
     Raises:
         UnreadableError: not an image, truncated, damaged, too large, or of a kind without a clear 8-bit meaning.
     """
     try:
         if isinstance(file, Path) and file.exists() and not file.is_file():
-            raise UnreadableError("not a file but a pipe, a device or a folder")
+            raise UnreadableError("not a regular file: a pipe, a device or a folder")
         with Image.open(file, formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > MOST_PIXELS:
@@ -47,14 +47,14 @@ def read_picture(file: Path | BinaryIO, channels: int) -> Image.Image:
     except UnidentifiedImageError:
         raise UnreadableError(f"not an image ({', '.join(FORMATS)})") from None
     except Exception as error:  # damaged files make Pillow's readers raise nearly anything
-        raise UnreadableError(f"cannot be decoded, so truncated or damaged: {error}") from None
+        raise UnreadableError(f"cannot be decoded; it is probably truncated or damaged: {error}") from None
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:
-    """As grey (1) or RGB (3) with 8 bits; transparent parts become white, 16-bit grey is scaled.
+    """Convert to 8-bit grey (1) or RGB (3); transparent parts become white, 16-bit grey is scaled.
 
     Raises:
-        UnreadableError: the values are floats or go beyond 16 bits.
+        UnreadableError: the values are floats or exceed 16 bits.
     """
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int32)
@@ -73,7 +73,7 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _is_negative(image: Image.Image) -> bool:
-    """Whether 0 means white: Pillow knows that of TIFF files with 8 bits alone."""
+    """Whether 0 means white: Pillow handles that for 8-bit TIFF files only."""
     tags = getattr(image, "tag_v2", {})
     return image.mode.startswith("I;16") and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
@@ -91,5 +91,5 @@ def fit(image: Image.Image, size: int) -> np.ndarray:
 
 
 def digest(image: Image.Image) -> bytes:
-    """16 bytes that are equal for equal pixels alone, whatever the file's format, name or date."""
+    """16 bytes that depend on the pixels only, not on the file's format, name or date."""
     return hashlib.blake2b(image.tobytes(), digest_size=16, key=f"{image.mode}{image.size}".encode()).digest()

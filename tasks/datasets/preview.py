@@ -1,4 +1,4 @@
-"""What a data card in the terminal tells, from one look at the raw data: counts, sizes, duplicates, some examples.
+"""What the data card in the terminal shows, from one pass over the raw data: counts, sizes, duplicates, examples.
 
 Legend: N images, C channels, H W height and width, K classes.
 """
@@ -19,12 +19,12 @@ from tasks.datasets.pictures import fit
 from tasks.settings.prepare import PrepareSettings
 
 SHEETS = Path(".graft/cards")
-"""Where contact sheets are written, a PNG for each part."""
+"""Where contact sheets are written, one PNG per part."""
 PER_CLASS = 10
 LARGEST = 96
-"""Pixels of an image on a contact sheet."""
+"""Width and height of an image on a contact sheet, in pixels, at most."""
 MOST_CLASSES = 50
-"""Classes on a contact sheet."""
+"""Classes on a contact sheet, at most."""
 
 Size = tuple[int, int]
 """Width and height."""
@@ -32,58 +32,58 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class PictureLook:
-    """What the images of a part are like."""
+    """Sizes, colour and examples of a part's images."""
 
     sizes: tuple[Size, Size, Size]
-    """The smallest, the median and the largest, each of widths and heights by themselves."""
+    """The smallest, the median and the largest, widths and heights taken separately."""
     has_colour: bool
-    """Whether any image of the contact sheet has."""
+    """Whether any image of the contact sheet is in colour."""
     pictures: np.ndarray
-    """(M, C, H, W) uint8: some of each class, as they will be packed but at most `LARGEST` pixels wide."""
+    """(M, C, H, W) uint8: examples of each class, as they will be packed but at most `LARGEST` pixels wide."""
     labels: np.ndarray
     """(M,) index into the part's classes."""
 
 
 @dataclass(frozen=True)
 class TextLook:
-    """What the texts of a part are like."""
+    """Lengths and examples of a part's texts."""
 
     characters: tuple[int, int, int]
-    """Of the shortest, the median and the longest."""
+    """Number of characters of the shortest, the median and the longest text."""
     examples: dict[str, list[str]]
-    """Some of each class, on a line each."""
+    """A few texts per class, each on one line."""
 
 
 @dataclass(frozen=True)
 class PartLook:
-    """One part of the data: the source, the target's pool to learn from, or its test part."""
+    """One part of the data: the source, the target's training pool, or its test part."""
 
     path: str
     layout: str
     split: Literal["all", "given", "held out"]
     classes: dict[str, int]
-    """How many images or texts each class has."""
+    """Number of images or texts per class."""
     duplicates: int
     """Images or texts that repeat an earlier one."""
     ignored: int
-    """Files of the domain that are nobody's data."""
+    """Files of the domain that are not data."""
     skipped: int
-    """Images or texts that cannot be read and are left out."""
+    """Images or texts that are left out because they cannot be read."""
     content: PictureLook | TextLook
 
     @property
     def n(self) -> int:
-        """How many images or texts it has."""
+        """Number of images or texts."""
         return sum(self.classes.values())
 
 
 def look(found: Examined, settings: PrepareSettings) -> dict[str, PartLook]:
-    """Each part of data without problems, by name: source, pool, test; those that are there."""
+    """A preview of each part found (source, pool, test), by name; the data must have no problems."""
     return {name: _look_at(found, name, part, settings) for name, part in found.parts.items()}
 
 
 def save_sheets(root: Path, parts: dict[str, PartLook]) -> list[Path]:
-    """Write the contact sheet of each part that has images next to the project's state; the paths of the files."""
+    """Write the contact sheet of each part of images into .graft/cards; returns the paths of the files."""
     paths = []
     for name, part in parts.items():
         if isinstance(part.content, PictureLook):
@@ -133,7 +133,7 @@ def _at_pictures(part: Part, split: Pictures, settings: PrepareSettings) -> Pict
 
 
 def _some_of_each(labels: np.ndarray, classes: int) -> Iterator[int]:
-    """Places of up to `PER_CLASS` images of each class, taken evenly from all of it."""
+    """Indices of up to `PER_CLASS` images per class, sampled evenly."""
     for label in range(min(classes, MOST_CLASSES)):
         members = np.flatnonzero(labels == label)
         shown = min(PER_CLASS, len(members))

@@ -1,1 +1,1 @@
-"""The files that `graft init` writes. Uses checks, source_models, settings, stage, common."""
+"""What `graft init` writes: the files of a new project. Uses checks, source_models, settings, stage, common."""

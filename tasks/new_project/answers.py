@@ -1,4 +1,4 @@
-"""What `graft init` asks: the answers, and what they mean for the project's files."""
+"""The answers to the questions of `graft init`, and the edits to the project's files that follow from them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,27 +9,27 @@ from tasks.trials.plan import BASELINE
 
 Path_ = tuple[str | int, ...]
 Edit = tuple[Path_, Any]
-"""A key of a YAML file, and the value that it gets."""
+"""A key of a YAML file, and its new value."""
 
 STRATEGIES = ("scratch", "linear_probe", "fine_tune", "gradual_unfreeze", "mixed_training")
 TEXT, TRANSFORMER = "text_", "transformer_"
 SMALL = ("convnet_", TEXT, TRANSFORMER)
-"""How the names of the small networks of ours begin; others, and weights, are for photos."""
+"""Prefixes of the names of Graft's own small networks; all others, and given weights, are for photos."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """A project as its user wants it."""
+    """The user's choices for a new project."""
 
     name: str
-    """Of the registered model and of MLflow's experiment."""
+    """Name of the registered model and of MLflow's experiment."""
     backbone: str = "convnet_small"
     weights: str = ""
-    """What to start from instead of random weights; empty: nothing."""
+    """Pretrained weights to start from; empty: random weights."""
     image_size: int = 32
     channels: int = 3
     flip: bool = True
-    """Whether a mirrored image is still one of its class."""
+    """Whether a mirrored image keeps its class."""
     labels: tuple[int | str, ...] = (1, 5, 10)
     """Label budgets."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -41,12 +41,12 @@ class Answers:
 
 
 def is_large(backbone: str, weights: str) -> bool:
-    """Whether the network is one for photos of some hundred pixels."""
+    """Whether the network is made for photos of a few hundred pixels."""
     return bool(weights) or not backbone.startswith(SMALL)
 
 
 def parameter_edits(answers: Answers) -> Iterator[Edit]:
-    """What becomes of the shipped params.yaml, which is that of the demo."""
+    """The edits to the shipped params.yaml, which is the demo's."""
     yield ("seeds",), list(answers.seeds)
     yield ("label_budgets",), list(answers.labels)
     by_section = _by_section(answers.strategies)
@@ -62,8 +62,9 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 
 def _training(answers: Answers) -> Iterator[Edit]:
-    """Augmentation for images of any kind (the demo's is for digits), none for texts alone. Large networks get a
-    smaller budget, transformers learn in smaller steps, and both have threads for the stages that nothing runs beside.
+    """Training settings by kind of network. The augmentation suits any images (the demo's is for digits); texts have
+    none. Large networks get a smaller budget, transformers a smaller learning rate, and both get two threads for the
+    stages that run alone.
     """
     if answers.backbone.startswith(TEXT):
         for section in ("pretrain", "finetune"):

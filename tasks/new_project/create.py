@@ -1,4 +1,4 @@
-"""Write a new project's files into a folder, which may be a git repository with files of its own."""
+"""Write a new project's files into a folder, which may be a git repository with other files."""
 
 import shutil
 import subprocess
@@ -20,30 +20,30 @@ from tasks.stage.code import FILE as CODE
 from tasks.stage.code import current
 
 PACKAGES = ("flows", "graft", "tasks")
-"""Graft's own: a folder or file of such a name in a project would be imported in its place."""
+"""Graft's packages: a folder or file with one of these names in a project would be imported instead."""
 MADE = ("params.yaml", "dvc.yaml", CODE, "mlflow.yaml", "prefect.yaml")
 RESULTS = ("dvc.lock", "build", "reports/index.html", "reports/metrics.json")
-"""What the stages write."""
+"""Files and folders that the stages write."""
 
 
 @dataclass(frozen=True)
 class Created:
-    """What was done to the folder."""
+    """What `create` changed in the folder."""
 
     written: tuple[str, ...]
-    """Files that are new."""
+    """New files."""
     extended: tuple[str, ...]
-    """Files that were there and got further lines."""
+    """Existing files to which lines were added."""
     made_repository: bool
-    """Whether it became a git repository."""
+    """Whether a git repository was initialised."""
 
 
 def create(folder: Path, answers: Answers, *, git: bool) -> Created:
-    """Make `folder` a project; with `git` it becomes a repository, if it is in none.
+    """Make `folder` a project; with `git` also a git repository, if it is not inside one.
 
     Raises:
-        GraftError: something is there that a project's files would replace or hide, or an answer cannot be used.
-            Nothing is written then.
+        GraftError: existing files would be replaced or hide Graft's own code, or an answer is not valid. Nothing is
+            written then.
     """
     refuse_what_is_there(folder)
     files = project_files(answers)
@@ -71,22 +71,22 @@ def create(folder: Path, answers: Answers, *, git: bool) -> Created:
 
 
 def refuse_what_is_there(folder: Path) -> None:
-    """Refuse a folder in which a project's files would replace or hide others.
+    """Refuse a folder whose files a project would replace, or would hide Graft's own code.
 
     Raises:
-        GraftError: all that is in the way.
+        GraftError: lists all conflicting files.
     """
     problems = []
     if folder.exists() and not folder.is_dir():
         problems.append(f"{folder} is a file")
     there = [name for name in (*MADE, *RESULTS) if (folder / name).exists()]
     if there:
-        problems.append(f"{folder} has {', '.join(there)} already, which would be replaced")
+        problems.append(f"{folder} already has {', '.join(there)}, which would be replaced")
     hiding = [name for package in PACKAGES for name in (package, f"{package}.py") if (folder / name).exists()]
     if hiding:
-        problems.append(f"{folder} has {', '.join(hiding)}, which Python would take for Graft's own code")
+        problems.append(f"{folder} has {', '.join(hiding)}, which Python would import instead of Graft's own code")
     if problems:
-        raise GraftError(problems, "Make the project in another folder, which may lie in this one.")
+        raise GraftError(problems, "Create the project in another folder, which may be inside this one.")
 
 
 def _check(files: dict[str, str]) -> None:
@@ -111,7 +111,7 @@ def _text(path: Path) -> str:
 
 
 def _take_back(folder: Path, files: list[str], old: dict[str, str], *, existed: bool) -> None:
-    """After a failure: nothing of the project stays."""
+    """Undo everything after a failure."""
     if not existed:
         shutil.rmtree(folder, ignore_errors=True)
         return
@@ -123,7 +123,7 @@ def _take_back(folder: Path, files: list[str], old: dict[str, str], *, existed: 
 
 
 def _in_repository(folder: Path) -> bool:
-    """Whether a folder, which may not exist yet, is or will be in a git repository."""
+    """Whether a folder, which may not exist yet, is inside a git repository."""
     nearest = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
     try:
         return _git(nearest, "rev-parse", "--is-inside-work-tree") == "true"
@@ -135,7 +135,7 @@ def _git(folder: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
     except FileNotFoundError:
-        raise GraftError("there is no git here", "Install it, or leave it: --no-git.") from None
+        raise GraftError("git is not installed", "Install it, or create the project without it: --no-git.") from None
     except subprocess.CalledProcessError as error:
         raise GraftError(f"git {' '.join(arguments)}: {error.stderr.strip()}") from None
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""The text of every file of a new project."""
+"""The content of every file of a new project."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,16 +11,16 @@ from tasks.new_project.answers import Answers, Edit, parameter_edits
 from tasks.new_project.edit_yaml import with_value
 
 IGNORED = ("/data", "/build", "/reports/index.html", "/.graft/", "/.venv/", "__pycache__/", ".*.part")
-"""What git leaves to DVC, or to nobody."""
+"""What git ignores, because DVC versions it or because it is temporary."""
 DVC_IGNORED = (".graft", ".venv", ".*.part")
 FLOW = "flows.transfer.transfer"
-"""Where Prefect finds the flow: in the installed package, and not in a file of the project."""
+"""Where Prefect finds the flow: in the installed package, not in a file of the project."""
 NOTE_ON_WEIGHTS = "weights/README.md"
-"""The folder has to be there: the stage `weights` depends on it."""
+"""The folder must exist, since the stage `weights` depends on it."""
 
 
 def project_files(answers: Answers) -> dict[str, str]:
-    """The files of a project that are its own, by name.
+    """The files of a new project by name, except DVC's configuration and ignore files.
 
     Raises:
         GraftError: a setting or a strategy does not exist.
@@ -43,7 +43,7 @@ def config(*, has_git: bool) -> str:
 
 
 def extended(text: str, lines: Iterable[str]) -> str:
-    """An ignore file with those of `lines` that it lacks."""
+    """The text of an ignore file with the missing ones of `lines` appended."""
     missing = [line for line in lines if line not in text.splitlines()]
     if not missing:
         return text
@@ -69,5 +69,5 @@ def _edited(name: str, edits: Iterable[Edit]) -> str:
         try:
             text = with_value(text, path, value)
         except KeyError:
-            raise GraftError(f"{name}: there is no place for {'.'.join(map(str, path))}") from None
+            raise GraftError(f"{name}: the shipped file has no key {'.'.join(map(str, path))} to set") from None
     return text

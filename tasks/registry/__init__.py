@@ -1,4 +1,4 @@
-"""The gate, the champion, and the model that is served.
+"""The promotion gate, the champion, and the served model.
 
 Uses tracking, results, artifacts, stage, settings, common.
 """

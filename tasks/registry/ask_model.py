@@ -1,8 +1,8 @@
-"""Let a registered model answer for a folder of images, or a file of texts, in a process of its own.
+"""Run a registered model on a folder of images or a file of texts, in a separate process.
 
     python -P tasks/registry/ask_model.py models:/NAME/VERSION FOLDER_OR_FILE ANSWERS.json
 
-Nothing of this project is imported here: the model brings its own code, and that is what must answer.
+Nothing of this project is imported here, since the model brings its own code, and that is what must be measured.
 """
 
 import json
@@ -14,8 +14,8 @@ import pandas as pd  # type: ignore[import-untyped]
 
 
 def answer(model_uri: str, asked: Path) -> dict[str, list[float]]:
-    """Probabilities by class: a value for each image of the folder, in the order of their names, or for each text of
-    the JSON file."""
+    """Probabilities by class: one value per image of the folder, in the order of their names, or per text of the JSON
+    file."""
     if asked.is_dir():
         rows = pd.DataFrame({"picture": [path.read_bytes() for path in sorted(asked.iterdir())]})
     else:

@@ -1,7 +1,7 @@
-"""The present champion's score on the present test set: as recorded, or measured now if the test set is another.
+"""The champion's score on the current test set: the recorded one, or measured now if the test set has changed.
 
-Where the test split was drawn again from the same data, the champion may have learned from images that test it now.
-That can only make it harder to replace.
+If the test split was drawn again from the same data, the champion may have been trained on images that are now in the
+test set. That can only make it harder to replace.
 """
 
 import json
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
-SCRIPT = Path(__file__).with_name("model_answers.py")
+SCRIPT = Path(__file__).with_name("ask_model.py")
 SECONDS = 600
-"""How long a champion may take to answer for the test set."""
+"""Time limit for the champion's predictions on the test set."""
 
 
 def scores_tag(test_md5: str) -> str:
-    """The tag of a version that holds its scores on the test set of that hash."""
+    """The tag of a version with its scores on the test set with that hash."""
     return f"graft.scores.{test_md5}"
 
 
 def standing(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome, metric: str) -> Standing:
-    """The champion's score; a new measurement is kept as a tag, so it is taken once for a test set."""
+    """The champion's score; a new measurement is stored as a tag, so it is made once per test set."""
     version = str(champion.version)
     recorded = json.loads(champion.tags.get(scores_tag(outcome.test_md5), "{}"))
     if metric in recorded:
@@ -46,10 +46,10 @@ def standing(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome,
 
 
 def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome) -> dict[str, float]:
-    """Let the champion answer for the raw test images or texts and score it as the evaluation scores trials.
+    """Run the champion on the raw test images or texts and score it as the evaluation scores trials.
 
     Raises:
-        GraftError: they are not there, or it cannot be loaded, takes none of them, or knows other classes.
+        GraftError: the raw data is missing, or the champion cannot be loaded, fails, or has other classes.
     """
     import torch
 
@@ -61,20 +61,20 @@ def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome)
     test = load_split(outcome.root / TEST_DATA)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asked = outcome.root / TEST_DATA / RAW  # texts are kept as they were; images come from the raw data
+        asked = outcome.root / TEST_DATA / RAW  # the original texts are packed; images come from the raw data
         if not test.vocabulary:
             asked = folder / "images"
             asked.mkdir()
             write_test_pictures(outcome.root, asked)
         answers = _answers(client.tracking_uri, champion, asked, folder / "answers.json")
     if set(answers) != set(test.classes):
-        raise GraftError(f"it knows the classes {sorted(answers)}, the test set has {sorted(test.classes)}")
+        raise GraftError(f"it has the classes {sorted(answers)}, but the test set has {sorted(test.classes)}")
     scores = score(torch.tensor([answers[label] for label in test.classes]).T, test.labels)
     return {metric: round(getattr(scores, metric), 4) for metric in get_args(Metric)}
 
 
 def _answers(uri: str, champion: "ModelVersion", asked: Path, target: Path) -> dict[str, list[float]]:
-    """What the champion says of the images or texts in `asked`: probabilities by class, a value for each."""
+    """The champion's predictions for the images or texts in `asked`: probabilities by class, one value per item."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_REGISTRY_URI": uri}
     environment.pop("PYTHONPATH", None)  # its own code comes with the model
     model = f"models:/{champion.name}/{champion.version}"
@@ -85,6 +85,6 @@ def _answers(uri: str, champion: "ModelVersion", asked: Path, target: Path) -> d
         raise GraftError(f"it did not answer within {SECONDS // 60} minutes") from None
     except subprocess.CalledProcessError as error:
         last_line = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        raise GraftError(f"it could not answer: {last_line[:300]}") from None
+        raise GraftError(f"it failed: {last_line[:300]}") from None
     answers: dict[str, list[float]] = json.loads(target.read_text(encoding="utf-8"))
     return answers

@@ -1,8 +1,8 @@
-"""Drift: what new data does to the champion, and how far the new target lies from the one that it learned from.
+"""Drift: the champion's score on new data, and the distance between the new target and the one it was trained on.
 
-It is told where the champion of before this run was made from other data than this result: its score on the new test
-set, next to the one it had on its own and next to the challenger's, and the domain gap between its label pool and the
-new one. The old pool comes out of DVC's cache; where `dvc gc` has removed it, the gap is left out and said to be.
+It is reported if the champion before this run was made from other data than this result: its score on the new test set,
+compared with its score on its own and with the challenger's, and the domain gap between its label pool and the new one.
+The old pool comes from DVC's cache; if `dvc gc` has removed it, the report says that the gap is unknown.
 """
 
 import json
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 DRIFT = Path(".graft/mlflow/drift.json")
 DATA_MD5, TEST_MD5, POOL_MD5 = "dvc.data_md5", "graft.test_md5", "graft.pool_md5"
-"""Tags of a version: hashes of the raw data that it was made from, of its test set and of its label pool."""
+"""Tags of a version: the hashes of its raw data, of its test set and of its label pool."""
 
 MOST = 2000
-"""Images or texts of each pool that are compared."""
+"""Images or texts per pool that are compared, at most."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Drift:
     champion: str
     """Its version."""
     metric: str
-    """In which it is scored: the gate's."""
+    """The metric of the scores: the gate's."""
     then: float | None
-    """Its score on the test set of its own data; None if that was never kept."""
+    """Its score on the test set of its own data; None if that was not recorded."""
     now: float | None
-    """On the new test set; None if it could not be scored there."""
+    """Its score on the new test set; None if it could not be scored there."""
     challenger: float
-    """The candidate's, on the new test set."""
+    """The candidate's score on the new test set."""
     gap: dict[str, Any] | None = None
-    """Between its label pool and the new one, as `graft.measures.domain_gap.DomainGap` has it."""
+    """The fields of `graft.measures.domain_gap.DomainGap` between its label pool and the new one."""
     why_no_gap: str = ""
 
     def __str__(self) -> str:
@@ -62,7 +62,7 @@ class Drift:
         return f"{scores} The gap between old and new target is {gap_size(self.gap)}: {told} (by chance: 50 %)."
 
     def points(self) -> dict[str, float]:
-        """Its numbers by the names that MLflow shows them under."""
+        """The scores and the gap under their names in MLflow."""
         found = {f"drift/champion_{self.metric}": self.now, f"drift/champion_{self.metric}_before": self.then}
         found |= {f"drift/challenger_{self.metric}": self.challenger}
         found |= {f"drift/gap_{name}": value for name, value in (self.gap or {}).items()}
@@ -70,7 +70,7 @@ class Drift:
 
 
 def find_drift(champion: "ModelVersion", outcome: Outcome, metric: str, score: Standing) -> Drift | None:
-    """The drift, if the champion was made from other data than `outcome`; measured once for both."""
+    """The drift, if the champion was made from other data than `outcome`; measured once per pair."""
     tags = champion.tags
     if tags.get(DATA_MD5) == outcome.data_md5:
         return None
@@ -85,7 +85,7 @@ def find_drift(champion: "ModelVersion", outcome: Outcome, metric: str, score: S
 
 
 def _load(root: Path, of: dict[str, str]) -> Drift | None:
-    """What was measured for this before."""
+    """An earlier measurement for the same champion and result."""
     try:
         content = json.loads((root / DRIFT).read_text(encoding="utf-8"))
         return Drift(**content["drift"]) if content["of"] == of else None
@@ -94,9 +94,9 @@ def _load(root: Path, of: dict[str, str]) -> Drift | None:
 
 
 def _gap(outcome: Outcome, pool_md5: str) -> tuple[dict[str, Any] | None, str]:
-    """The domain gap between the champion's label pool and that of `outcome`; or None and why."""
+    """The domain gap between the champion's label pool and that of `outcome`; or None and the reason."""
     if not pool_md5:
-        return None, "the champion's version does not say what it learned from"
+        return None, "the champion's version does not record its label pool"
     import torch
 
     from graft.measures.domain_gap import domain_gap

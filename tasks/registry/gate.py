@@ -1,4 +1,4 @@
-"""The gate: may a candidate become the champion? Plain values in, a decision with its reason out."""
+"""The promotion gate: decides whether a candidate becomes the champion. Plain values in, a decision with reason out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from tasks.tracking.run_note import interval
 
 REFERENCES = {
     "scratch": "scratch is the baseline that transfer is measured against; it transfers nothing",
-    "source_only": "source_only shows what the source network does untouched; nothing was transferred to the target",
+    "source_only": "source_only is the unchanged source network; nothing was transferred to the target",
 }
-"""Strategies that are there for comparison and are never promoted, with the reason."""
+"""Strategies that serve for comparison only and are never promoted, with the reason."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A version and its score on the present test set."""
+    """A version and its score on the current test set."""
 
     version: str
     score: float | None = None
@@ -25,7 +25,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What the gate must know of a candidate."""
+    """What the gate needs to know about a candidate."""
 
     version: str
     strategy: str
@@ -34,11 +34,11 @@ class Candidate:
     """Its gain over scratch: mean, low and high end of the interval."""
     score: float
     seeds: int = 3
-    """How many its verdict comes from."""
+    """Number of seeds behind its verdict."""
     was_champion: bool = False
     """Whether it was champion before."""
     promoted_because: str = ""
-    """What was said when it was promoted."""
+    """The reason recorded when it was promoted."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Decision:
 
 
 def decide(candidate: Candidate, champion: Standing | None, gate: Promotion) -> Decision:
-    """Apply the gate. `champion` is None if there is none; it may be the candidate itself."""
+    """Apply the gate. `champion` is None if there is none, and may be the candidate itself."""
     objection = _objection(candidate, gate)
     if champion and champion.version == candidate.version:
-        warning = f" By now, though: {objection}." if objection else ""
-        return Decision(True, f"It is the champion already: {candidate.promoted_because}{warning}")
+        warning = f" It would not be promoted now: {objection}." if objection else ""
+        return Decision(True, f"It is already the champion: {candidate.promoted_because}{warning}")
     if objection:
         return Decision(False, f"{objection}.")
     if champion is None:
@@ -62,14 +62,14 @@ def decide(candidate: Candidate, champion: Standing | None, gate: Promotion) -> 
     if candidate.was_champion:
         return Decision(
             False,
-            f"it was champion before and version {champion.version} was put in its place; "
-            "give it the alias by hand to bring it back.",
+            f"it was champion before and was replaced by version {champion.version}; "
+            "set the alias by hand to bring it back.",
         )
     return _compare(candidate, champion, gate)
 
 
 def _objection(candidate: Candidate, gate: Promotion) -> str:
-    """Why the candidate cannot be champion, whoever is champion now; empty if nothing speaks against it."""
+    """Why the candidate cannot be champion, regardless of the current one; empty if there is no objection."""
     if candidate.strategy in REFERENCES:
         return REFERENCES[candidate.strategy]
     accepted = ("positive",) if gate.require == "positive" else ("positive", "no evidence")
@@ -83,14 +83,16 @@ def _objection(candidate: Candidate, gate: Promotion) -> str:
 
 def _compare(candidate: Candidate, champion: Standing, gate: Promotion) -> Decision:
     if champion.score is None:
-        return Decision(False, f"champion version {champion.version} cannot be scored here: {champion.problem}")
+        return Decision(
+            False, f"champion version {champion.version} cannot be scored on this test set: {champion.problem}"
+        )
     scores = (
         f"{gate.metric} {candidate.score:.4f} against {champion.score:.4f} of champion version {champion.version} "
         "on the same test set"
     )
     if candidate.score > champion.score + gate.margin:
         return Decision(True, f"{_shown(candidate)}; {scores}.")
-    needed = f" (more by over {gate.margin:g} is required)" if gate.margin else ""
+    needed = f" (a lead of more than {gate.margin:g} is required)" if gate.margin else ""
     return Decision(False, f"not better: {scores}{needed}.")
 
 
@@ -99,4 +101,4 @@ def _shown(candidate: Candidate) -> str:
 
 
 def _gain(candidate: Candidate) -> str:
-    return f"gain over scratch {interval(candidate.gain, sign='+')}" if candidate.gain else "no gain is known"
+    return f"gain over scratch {interval(candidate.gain, sign='+')}" if candidate.gain else "its gain is not known"

@@ -1,14 +1,14 @@
-"""The only column of a registered model's input, by what its network reads."""
+"""The input column of a registered model, by the kind of its network."""
 
 from collections.abc import Mapping
 from typing import Any
 
 PICTURE = "picture"
-"""A PNG or JPEG file in each row (base64 over REST)."""
+"""One PNG or JPEG file per row (base64 over REST)."""
 TEXT = "text"
-"""A string in each row."""
+"""One string per row."""
 
 
 def column_of(description: Mapping[str, Any]) -> str:
-    """The column that a network of this description (model.json) is asked with."""
+    """The input column of a network with this description (model.json)."""
     return TEXT if description.get("vocabulary") else PICTURE

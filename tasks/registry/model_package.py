@@ -1,4 +1,4 @@
-"""Log a trial's network to MLflow as a model that stands alone: its code, weights, signature and requirements."""
+"""Log a trial's network to MLflow as a self-contained model: code, weights, signature and requirements."""
 
 import io
 import shutil
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 MODEL = ROOT / "tasks" / "registry" / "served_model.py"
-"""What MLflow runs to answer."""
+"""The file that MLflow runs to serve the model."""
 PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "tokenizers", "torch", "torchvision")
 
 
 def logged_model(client: "MlflowClient", run: "Run", trial: Trial) -> str:
-    """The id of the model that belongs to a trial's run: the one that is there, or a new one."""
+    """The id of the model of a trial's run: the existing one, or a new one."""
     for model in client.search_logged_models([run.info.experiment_id], f"tags.`{KEY}` = '{trial.key}'"):
         if model.status.name == "READY" and model.source_run_id == run.info.run_id:
             return str(model.model_id)
@@ -64,13 +64,13 @@ def _log(client: "MlflowClient", run: "Run", trial: Trial) -> str:
 
 
 def requirements(backbone: str) -> list[str]:
-    """Exact versions of what a model with that backbone needs, without the mark of a local build such as +cpu."""
+    """The exact package versions that a model with that backbone needs, without local suffixes such as +cpu."""
     needed = [*PACKAGES, *(["timm"] if "timm:" in backbone else [])]
     return [f"{name}=={version(name).partition('+')[0]}" for name in needed]
 
 
 def _files(trial: Trial) -> dict[str, Path]:
-    """What the model is made of: weights, description, and of one that reads texts its tokenizer."""
+    """The model's files: weights, description, and the tokenizer of a model that reads texts."""
     files = {"weights": trial.folder / "model.safetensors", "description": trial.folder / "model.json"}
     return files | ({"tokenizer": trial.folder / TOKENIZER} if column_of(trial.description) == TEXT else {})
 
@@ -94,7 +94,7 @@ def _signature(description: dict[str, Any]) -> "ModelSignature":
 
 
 def _example(description: dict[str, Any]) -> Any:
-    """A blank image, or a text: the example shows the form of a request, and nothing of anybody's data."""
+    """A blank image, or a sample text: the example shows the form of a request without using real data."""
     import pandas as pd  # type: ignore[import-untyped]
     from PIL import Image
 
@@ -106,7 +106,7 @@ def _example(description: dict[str, Any]) -> Any:
 
 
 def _code(folder: Path) -> list[str]:
-    """Copy the code that the model needs, and no more, into `folder`; `graft` goes with it as a whole."""
+    """Copy the code that the model needs into `folder`: all of `graft`, and only the used files of `tasks`."""
     shutil.copytree(ROOT / "graft", folder / "graft", ignore=shutil.ignore_patterns("__pycache__"))
     used = {path for path in closure(MODEL) - {MODEL} if path.is_relative_to(ROOT / "tasks")}
     packages = {room / "__init__.py" for path in used for room in path.parents if room.is_relative_to(ROOT / "tasks")}

@@ -1,4 +1,4 @@
-"""The target's test images as they were before they were packed: for models that want another size."""
+"""The target's raw test images, before packing: for models that take another image size."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def write_test_pictures(root: Path, folder: Path) -> None:
     """Write the test images of the project in `root` as PNG files into `folder`; sorted, they are in packed order.
 
     Raises:
-        GraftError: the raw data is not there, or is not what build/data was packed from.
+        GraftError: the raw data is missing, or build/data was packed from other data.
     """
     settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
     packed, count = load_split(root / TEST_DATA).images, 0
@@ -30,4 +30,4 @@ def write_test_pictures(root: Path, folder: Path) -> None:
 
 
 def _other_data(settings: PrepareSettings) -> GraftError:
-    return GraftError(f"{settings.target} is not what {TEST_DATA} was packed from", "Run `graft run` once more.")
+    return GraftError(f"{settings.target} has changed since {TEST_DATA} was packed from it", "Run `graft run` again.")

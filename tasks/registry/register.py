@@ -1,8 +1,8 @@
-"""Register the candidate, and make it the champion if the gate lets it pass.
+"""Register the candidate, and make it the champion if it passes the gate.
 
-The same candidate on the same test set is registered once. Aliases have no compare-and-swap in MLflow, so everything
-is read and written under a lock of the project; between machines that share a server there is none: let one of
-them register. MLflow keeps no history of promotions either, so each version carries its own as tags.
+The same candidate on the same test set is registered once. MLflow's aliases have no compare-and-swap, so everything is
+read and written under a lock of the project. Machines that share a server have no common lock: let only one of them
+register. MLflow keeps no history of promotions either, so each version has its own in tags.
 """
 
 import json
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REASON = "graft.reason"
 HISTORY = "graft.history."
-"""Start of the tags that hold a version's history: graft.history.001, graft.history.002, …"""
+"""Prefix of the tags with a version's history: graft.history.001, graft.history.002, …"""
 PROMOTED = f"promoted to {CHAMPION}"
 
 
 def register(root: Path) -> Registration:
-    """Register the candidate of the project in `root`, unless it is registered, and apply the gate.
+    """Register the candidate of the project in `root`, unless it is registered already, and apply the gate.
 
-    A server that cannot be reached is reported in the answer and never raised.
+    Problems with the server are reported in the returned value and never raised.
 
     Raises:
-        GraftError: mlflow.yaml cannot be used.
+        GraftError: mlflow.yaml is not valid.
     """
     settings = read_mlflow_settings(root)
     try:
@@ -84,12 +84,12 @@ def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome
 
 
 def _resolved(gate: Promotion, outcome: Outcome) -> Promotion:
-    """The gate with the name of a metric in it."""
+    """The gate with `lead` replaced by the name of the metric."""
     return replace(gate, metric=cast(Metric, outcome.metric)) if gate.metric == "lead" else gate
 
 
 def _show_drift(client: "MlflowClient", experiment_id: str, outcome: Outcome, drift: Drift) -> None:
-    """Add the drift to the run of the whole result, if it is not there."""
+    """Add the drift to the run of the whole result, if it is missing there."""
     run = RunStore(client, experiment_id).finished(outcome.key)
     if run and not drift.points().keys() <= run.data.metrics.keys():
         for name, value in drift.points().items():
@@ -106,7 +106,7 @@ def _run_of_candidate(client: "MlflowClient", settings: MlflowSettings, outcome:
 
 
 def _versions(client: "MlflowClient", name: str, outcome: Outcome) -> list["ModelVersion"]:
-    """The candidate's version, if it is registered; doubles go, which a request makes that had to be sent again."""
+    """The candidate's version, if it is registered; removes duplicates, which a repeated request can create."""
     condition = (
         f"name = '{name}' and tags.`{KEY}` = '{outcome.candidate.key}' and tags.`{TEST_MD5}` = '{outcome.test_md5}'"
     )
@@ -144,13 +144,13 @@ def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "R
 
 
 def _holder(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | None":
-    """The version that has an alias; None if there is none."""
+    """The version with this alias; None if there is none."""
     version = client.get_registered_model(name).aliases.get(alias)
     return client.get_model_version(name, str(version)) if version is not None else None
 
 
 def _keep_scores(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
-    """Note what the version reached on the test set, and by which metric it was chosen: both may be evaluated again."""
+    """Record the version's test scores and the metric it was chosen by; a later evaluation may change both."""
     scores = json.dumps(outcome.candidate.test, sort_keys=True)
     for tag, value in {scores_tag(outcome.test_md5): scores, LEAD: outcome.metric}.items():
         if version.tags.get(tag) != value:
@@ -183,7 +183,7 @@ def _apply(
     champion: "ModelVersion | None",
     run: "Run",
 ) -> None:
-    """Set aliases and tags where they are not yet as decided, and note what changed."""
+    """Set the aliases and tags that differ from the decision, and record what changed."""
     name, number = version.name, str(version.version)
     aliases = {alias: str(holder) for alias, holder in client.get_registered_model(name).aliases.items()}
     if aliases.get(CHAMPION) == number:
@@ -194,7 +194,7 @@ def _apply(
             _note(client, champion, f"replaced by version {number}", run)
     elif (aliases.get(CHALLENGER), version.tags.get(REASON)) == (number, decision.reason):
         return
-    # The alias comes last: whoever finds it finds the reason too, and what was ended before it is done again.
+    # The alias comes last: a version with the alias also has its reason, and an interrupted run is done again.
     event = PROMOTED if decision.promote else f"refused, {CHALLENGER}"
     _note(client, version, f"{event}: {decision.reason}", run)
     client.set_model_version_tag(name, number, REASON, decision.reason)
@@ -204,7 +204,7 @@ def _apply(
 
 
 def _note(client: "MlflowClient", version: "ModelVersion", event: str, run: "Run") -> None:
-    """Add to a version's history: when, what, why, and from which run; unless it is what was noted last."""
+    """Add time, event, reason and run to a version's history, unless that event is its latest entry."""
     when = datetime.now(UTC).isoformat(timespec="seconds")
     history = _history(version)
     if history and f" {event} (run " in history[max(history)]:

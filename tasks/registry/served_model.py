@@ -1,7 +1,7 @@
-"""The registered model: bytes of images or texts in, label, confidence and probabilities out.
+"""The registered model: image files or texts in; label, confidence and probabilities out.
 
-MLflow keeps this file itself ("models from code") next to the weights as safetensors, their description as JSON and the
-tokenizer of a model that reads texts, so no pickle is needed to load it. Images and texts go through the same
+MLflow stores this file itself ("models from code") next to the weights as safetensors, their description as JSON and
+the tokenizer of a model that reads texts, so no pickle is needed to load it. Images and texts go through the same
 functions as when the data was prepared.
 """
 
@@ -28,16 +28,16 @@ class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
     """A network that takes images of any size and mode, or texts of any length."""
 
     def load_context(self, context: Any) -> None:
-        """Rebuild the network, and its tokenizer if it has one, from the files that were registered."""
+        """Load the network, and its tokenizer if it has one, from the registered files."""
         self.network = load_network(Path(context.artifacts["weights"]).parent)
         path = context.artifacts.get("tokenizer")
         self.tokenizer = load_tokenizer(Path(path)) if path else None
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
-        """Columns label, confidence (the label's probability) and probabilities (by class), a row an image or text.
+        """The columns label, confidence (the label's probability) and probabilities (by class), one row per item.
 
         Raises:
-            GraftError: rows that hold no image that can be read, or no text; all of them.
+            GraftError: rows without a readable image or without a text; lists all of them.
         """
         description = self.network.description
         if self.tokenizer is None:
@@ -57,7 +57,7 @@ class Classifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
 
 def _pictures(contents: Iterable[bytes], description: Description) -> np.ndarray:
-    """Files of images as (N, C, H, W) uint8."""
+    """Decode image files to (N, C, H, W) uint8."""
     pictures, problems = [], []
     for row, content in enumerate(contents):
         try:

@@ -1,1 +1,1 @@
-"""The four YAML files of a project as frozen dataclasses. Uses common."""
+"""The project's YAML files as frozen dataclasses. Uses common."""

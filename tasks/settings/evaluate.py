@@ -10,16 +10,16 @@ from graft.settings import Count, Metric, Seed
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """What strategies are compared by, and the intervals of the comparison."""
+    """The metric of the comparison, and its intervals."""
 
     metric: Literal["auto", Metric] = "auto"
-    """The metric that leads: gains, ranks, verdicts and the candidate's choice are in it. `auto` takes accuracy where
-    the classes of the test part are about equally frequent, and balanced accuracy where they are not."""
+    """The lead metric: gains, ranks, verdicts and the choice of the candidate are based on it. `auto` is accuracy if
+    the classes of the test part are about equally frequent, and balanced accuracy if they are not."""
     confidence: Annotated[float, Gt(0.5), Lt(1.0)] = 0.95
-    """Of every interval."""
+    """Confidence level of every interval."""
     resamples: Annotated[int, Ge(1000)] = 10_000
-    """Of the paired bootstrap; fewer than a thousand leave its percentiles to chance."""
+    """Resamples of the paired bootstrap; with fewer than a thousand its percentiles are not reliable."""
     seed: Seed = 0
-    """Of the bootstrap, and of the dots and the start of the embedding."""
+    """Seed of the bootstrap, and of the embedding's points and its initialisation."""
     threads: Count = 1
-    """CPU threads of the stage; with another number the last bits of the predictions differ."""
+    """CPU threads of the stage; another number changes the last bits of the predictions."""

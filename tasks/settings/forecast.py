@@ -1,4 +1,4 @@
-"""Section `forecast` of `params.yaml`: what is looked at before a trial is paid for."""
+"""Section `forecast` of `params.yaml`: what is measured before any trial is run."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from graft.settings import Count, Seed
 
 OWN = "pretrained"
-"""The project's own source model among the others; the user may call none of them so."""
+"""The name of the project's own source model, which no other source model may have."""
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,15 @@ class ForecastSettings:
     """The forecast of the domain gap and of the gain."""
 
     models: dict[str, str] = field(default_factory=dict)
-    """Further source models to rank next to the pretrained one: a name, and a folder of the project with the
-    `model.safetensors` and `model.json` of a network. DVC does not watch these folders."""
+    """Further source models to rank alongside the pretrained one: a name, and a folder of the project with the
+    `model.safetensors` and `model.json` of a network. DVC does not track these folders."""
     images: Annotated[int, Ge(10), Le(5000)] = 500
-    """Images of each domain, at most, that the gap is measured on."""
+    """Maximum number of images per domain on which the gap is measured."""
     permutations: Annotated[int, Ge(99)] = 199
-    """Of the permutation test of the MMD; its p-value is never below 1 / (permutations + 1)."""
+    """Permutations of the MMD test; its p-value is never below 1 / (permutations + 1)."""
     untrained: Count = 5
-    """Bodies like the source model's that have learned nothing; its scores are compared with their mean."""
+    """Number of untrained bodies with the source model's architecture; its scores are compared with their mean."""
     seed: Seed = 0
-    """Of the examples that the gap is measured on, of the permutations and of the untrained bodies."""
+    """Seed of the examples on which the gap is measured, of the permutations and of the untrained bodies."""
     threads: Count = 1
     """CPU threads of the stage."""

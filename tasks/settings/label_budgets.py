@@ -15,7 +15,7 @@ def _read(value: object) -> Labels:
         return ALL
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    # The kind of problem is that of a number, so that text which holds one gets the same advice as elsewhere.
+    # The error type is that of a number, so that a number given as text gets the same advice as elsewhere.
     raise PydanticCustomError("int_type", "expected a number of labels per class, 1 or more, or the word `all`")
 
 
@@ -24,7 +24,7 @@ LabelBudget = Annotated[Any, PlainValidator(_read)]
 
 
 def read_label_budgets(params: Path) -> tuple[Labels, ...]:
-    """The label budgets that `params.yaml` asks for, ascending; `all` is the largest.
+    """The label budgets in `params.yaml`, ascending; `all` is the largest.
 
     Raises:
         GraftError: the section is missing or malformed.

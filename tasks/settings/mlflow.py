@@ -1,6 +1,6 @@
-"""Read `mlflow.yaml`: which server, which experiment, which registered model, what a champion must show.
+"""Read `mlflow.yaml`: the server, the experiment, the registered model and the promotion gate.
 
-Neither MLflow nor torch is imported here, so a bad file is found out at once.
+Neither MLflow nor torch is imported here, so an invalid file is reported at once.
 """
 
 import os
@@ -34,18 +34,19 @@ class Tracking:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a candidate must show before it becomes the champion."""
+    """The requirements that a candidate must meet to become the champion."""
 
     require: Literal["positive", "not_negative"] = "positive"
     metric: Literal["lead", Metric] = "lead"
-    """What champions are compared by; `lead` is the metric that leads the comparison of strategies."""
+    """The metric by which candidate and champion are compared; `lead` is the lead metric of the comparison of
+    strategies."""
     margin: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
     seeds: Annotated[int, Ge(1)] = 3
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Under which name models are registered, and the gate."""
+    """The name under which models are registered, and the gate."""
 
     model: Name = "graft"
     promotion: Promotion = field(default_factory=Promotion)
@@ -61,7 +62,7 @@ class Ui:
 
 @dataclass(frozen=True)
 class MlflowSettings:
-    """All of `mlflow.yaml`, with the environment laid over it; locations are absolute."""
+    """All of `mlflow.yaml`, overridden by the environment; locations are absolute."""
 
     tracking: Tracking = field(default_factory=Tracking)
     registry: Registry = field(default_factory=Registry)
@@ -69,7 +70,7 @@ class MlflowSettings:
 
     @property
     def remote(self) -> bool:
-        """Whether an MLflow server holds the runs, rather than a database that we open ourselves."""
+        """Whether the runs are on an MLflow server, not in a database that Graft opens itself."""
         return self.tracking.uri.startswith(("http://", "https://"))
 
 
@@ -89,10 +90,10 @@ VARIABLES = {
 
 
 def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = None) -> MlflowSettings:
-    """The settings of the project in `root`; `environment` is the process's own unless given.
+    """The settings of the project in `root`; `environment` defaults to the process's own.
 
     Raises:
-        GraftError: unknown keys, values that do not fit, or a password in the file; all of them at once.
+        GraftError: unknown keys, invalid values, or a password in the file; lists all of them.
     """
     environment = os.environ if environment is None else environment
     problems: list[str] = []
@@ -106,12 +107,12 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
     values["tracking"]["uri"] = _absolute_uri(root, values["tracking"]["uri"])
     values["tracking"]["artifacts"] = _absolute_location(root, values["tracking"]["artifacts"])
     if problems := [*_undecodable(values["tracking"])]:
-        raise GraftError(problems, "Move the project, or set another place.")
+        raise GraftError(problems, "Move the project, or set another location.")
     return cast(MlflowSettings, parse(values, MlflowSettings, where=FILE))
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
-    """What the file says, defaults filled in; its problems are added to `problems`."""
+    """The values of the file, with defaults filled in; its problems are added to `problems`."""
     content = load_yaml(path)
     sections = get_type_hints(MlflowSettings)
     unknown = sorted(str(key) for key in content.keys() - sections)
@@ -154,26 +155,26 @@ def _override(values: dict[str, Any], key: str, value: object) -> None:
 
 
 def _secrets(uri: str) -> list[str]:
-    """A password in a file that is in git is everybody's."""
+    """Refuse a password: the file is in git."""
     if not split_address(uri).password:
         return []
     return [
-        f"{FILE}: tracking.uri: holds a password; take it out and give the whole address in the "
-        "environment as MLFLOW_TRACKING_URI, or the password alone as MLFLOW_TRACKING_PASSWORD"
+        f"{FILE}: tracking.uri: contains a password; remove it and set the whole address in the environment variable "
+        "MLFLOW_TRACKING_URI, or only the password in MLFLOW_TRACKING_PASSWORD"
     ]
 
 
 def _bad_uri(uri: str) -> list[str]:
     where = f"{FILE}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
     if split_address(uri).scheme.partition("+")[0] not in SCHEMES:
-        return [f"{where}: valid: sqlite:///FILE, or an address of {', '.join(SCHEMES[1:])}"]
+        return [f"{where} is not valid; valid: sqlite:///FILE, or an address starting with {', '.join(SCHEMES[1:])}"]
     if uri.startswith("sqlite:") and uri.removeprefix("sqlite://").strip("/") in ("", ":memory:"):
-        return [f"{where}: name a file, such as sqlite:///.graft/mlflow/mlflow.db"]
+        return [f"{where} names no file; use one such as sqlite:///.graft/mlflow/mlflow.db"]
     return []
 
 
 def _undecodable(tracking: Mapping[str, str]) -> Iterator[str]:
-    """MLflow decodes %20 in paths, and would write its files into another folder than it reads them from."""
+    """Refuse % in paths: MLflow decodes %20, and would write files into another folder than it reads them from."""
     for key in ("uri", "artifacts"):
         place = tracking[key]
         if "%" in place and place.startswith(("sqlite:", "/")):
@@ -183,7 +184,10 @@ def _undecodable(tracking: Mapping[str, str]) -> Iterator[str]:
 def _bad_model(name: str) -> list[str]:
     if name.strip() and not set(name) & set("/:'\""):
         return []
-    return [f"{FILE}: registry.model (or GRAFT_MODEL): {name!r}: a name without / : ' and \"; it is part of an address"]
+    return [
+        f"{FILE}: registry.model (or GRAFT_MODEL): {name!r} is not a valid name: it must not be empty or contain / : ' "
+        'or "'
+    ]
 
 
 def _absolute_uri(root: Path, uri: str) -> str:

@@ -1,6 +1,6 @@
-"""Read `prefect.yaml`: which deployments there are, when they run, with which parameters. Prefect is not imported here.
+"""Read `prefect.yaml`: the deployments, their schedules and parameters. Prefect is not imported here.
 
-Prefect reads the same file (`prefect deploy`), and knows more keys; those are left to it.
+Prefect reads the same file (`prefect deploy`) and has further keys, which are ignored here.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Schedule:
 
     @property
     def kinds(self) -> list[str]:
-        """Which of the three are given."""
+        """Those of the three that are given."""
         return [name for name in ("cron", "interval", "rrule") if getattr(self, name) is not None]
 
 
@@ -58,7 +58,7 @@ def read_deployments(root: Path) -> list[Deployment]:
     """The deployments of the project in `root`.
 
     Raises:
-        GraftError: there are none, or values do not fit; all of them.
+        GraftError: there are none, or values are not valid; lists all problems.
     """
     given = load_yaml(root / FILE).get("deployments")
     if not isinstance(given, list) or not given:
@@ -78,7 +78,7 @@ def read_deployments(root: Path) -> list[Deployment]:
 
 
 def _ours(entry: object) -> object:
-    """An entry without the keys that are Prefect's alone."""
+    """An entry without the keys that only Prefect uses."""
     if not isinstance(entry, dict):
         return entry
     known = {name: value for name, value in entry.items() if name in Deployment.__dataclass_fields__}

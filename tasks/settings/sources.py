@@ -1,4 +1,4 @@
-"""Sections `sources` and `use` of `params.yaml`: further source models, and which one the trials begin with."""
+"""Sections `sources` and `use` of `params.yaml`: further source models, and the one that the trials start from."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -14,9 +14,9 @@ BEST = "best"
 """Let the forecast choose."""
 _TAKEN = (OWN, BEST, "weights")
 _OF_DATA = tuple(field.name for field in fields(PrepareSettings) if field.name.startswith("source"))
-"""Keys of section `prepare` that a source may have of its own."""
+"""Keys of section `prepare` that a further source may set."""
 _OWN = ("weights", "weights_sha256", "learn")
-"""Keys of section `pretrain` that are those of its own model alone."""
+"""Keys of section `pretrain` that a further source does not inherit."""
 _INHERITED = tuple(field.name for field in fields(PretrainSettings) if field.name not in _OWN)
 
 
@@ -24,14 +24,14 @@ def source_names(params: Path) -> list[str]:
     """The further sources, by name.
 
     Raises:
-        GraftError: a name is taken or no word.
+        GraftError: a name is taken or has characters that are not allowed.
     """
     sources = parse(load_yaml(params).get("sources") or {}, dict[str, dict[str, Any]], where=f"{params.name}: sources")
     problems = [
         f"{params.name}: sources.{name}: the name is taken; choose another" for name in sources if name in _TAKEN
     ]
     problems += [
-        f"{params.name}: sources.{name}: letters, digits, '-' and '_' alone make a name"
+        f"{params.name}: sources.{name}: a name may only have letters, digits, '-' and '_'"
         for name in sources
         if not name.replace("-", "").replace("_", "").isalnum()
     ]
@@ -41,12 +41,12 @@ def source_names(params: Path) -> list[str]:
 
 
 def read_source(params: Path, name: str) -> tuple[PrepareSettings | None, PretrainSettings]:
-    """How the images of a source are packed, None where it has none of its own; and how its model is made.
+    """How the images of a source are packed, None if it has none of its own; and how its model is made.
 
-    What `sources.NAME` does not say is as in `prepare` and `pretrain`.
+    Keys that `sources.NAME` does not set have the values of `prepare` and `pretrain`.
 
     Raises:
-        GraftError: unknown keys, or values that do not fit; all of them.
+        GraftError: unknown keys or invalid values; lists all of them.
     """
     content, where = load_yaml(params), f"{params.name}: sources.{name}"
     given: dict[str, Any] = content["sources"][name]
@@ -72,12 +72,12 @@ def read_source(params: Path, name: str) -> tuple[PrepareSettings | None, Pretra
 
 
 def read_use(params: Path) -> str:
-    """Which source model the trials begin with: `pretrained`, `best`, or the name of a further one.
+    """The source model that the trials start from: `pretrained`, `best`, or the name of a further one.
 
     Raises:
-        GraftError: there is none of that name.
+        GraftError: there is no source model with that name.
     """
     use, valid = load_yaml(params).get("use", OWN), [OWN, BEST, *source_names(params)]
     if use not in valid:
-        raise GraftError(f"{params.name}: use: there is no source model {use!r}; {suggest(str(use), valid)}")
+        raise GraftError(f"{params.name}: use: unknown source model {use!r}; {suggest(str(use), valid)}")
     return str(use)

@@ -1,4 +1,4 @@
-"""What a strategy's file says, read without importing it: to import torch would take seconds."""
+"""Facts about a strategy, read from its file without importing it, since importing torch takes seconds."""
 
 import ast
 import contextlib
@@ -11,7 +11,7 @@ GRAFT = Path(__file__).resolve().parents[2] / "graft"
 
 
 def needs_labels(name: str) -> bool | None:
-    """Whether a strategy learns from the target's labels; None if its file does not tell (its import will say why)."""
+    """Whether a strategy learns from the target's labels; None if that cannot be read (importing it will show why)."""
     kind = "".join(word.capitalize() for word in name.split("_"))
     try:
         return _needs_labels(strategy_file(name), kind)
@@ -20,7 +20,7 @@ def needs_labels(name: str) -> bool | None:
 
 
 def _parse(text: str) -> ast.Module:
-    """The file's syntax tree. CPython 3.11 counts its depth wrongly where two threads parse at once (gh-106905)."""
+    """The file's syntax tree. CPython 3.11 counts its depth wrongly when two threads parse at once (gh-106905)."""
     for _ in range(_ATTEMPTS - 1):
         with contextlib.suppress(SystemError):
             return ast.parse(text)
@@ -28,7 +28,7 @@ def _parse(text: str) -> ast.Module:
 
 
 def _needs_labels(path: Path, kind: str) -> bool | None:
-    """What class `kind` in a file says, or else the first of its bases that is found in a file of `graft`."""
+    """The value of `uses_labels` in class `kind` of a file, or else in its first base class in a file of `graft`."""
     tree = _parse(path.read_text(encoding="utf-8"))
     origins = {
         alias.asname or alias.name: GRAFT.parent / f"{node.module.replace('.', '/')}.py"

@@ -10,16 +10,16 @@ from graft.settings import Positive
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """How often each trial is trained to find its learning rate and its strategy's main knob."""
+    """The search of each trial for its learning rate and its strategy's main knob."""
 
     trials: Annotated[int, Ge(0)] = 0
-    """Trainings a trial; the first takes the settings as they are given. 0: no search."""
+    """Trainings per trial; the first uses the given settings. 0: no search."""
     lowest_rate: Positive = 0.1
-    """Lowest learning rate that is tried, as a multiple of `finetune.training.learning_rate`."""
+    """Lowest learning rate to try, as a multiple of `finetune.training.learning_rate`."""
     highest_rate: Positive = 10.0
-    """Highest learning rate that is tried, as a multiple of the same."""
+    """Highest learning rate to try, as a multiple of the same."""
 
     def __post_init__(self) -> None:
-        """Refuse a range that is none."""
+        """Refuse an empty range."""
         if self.lowest_rate >= self.highest_rate:
-            raise ValueError(f"lowest_rate ({self.lowest_rate}) has to be below highest_rate ({self.highest_rate})")
+            raise ValueError(f"lowest_rate ({self.lowest_rate}) must be below highest_rate ({self.highest_rate})")

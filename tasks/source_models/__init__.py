@@ -1,4 +1,4 @@
-"""Where a source model comes from: found, loaded, trained, compared.
+"""Source models: found, loaded, trained and compared.
 
 Uses tracking (client), artifacts, trials, stage, settings, common.
 """

@@ -1,4 +1,4 @@
-"""Source models: where they lie, and what they make of the target's images or texts.
+"""The source models to rank: their folders, and their outputs for the target's images or texts.
 
 Legend: N images, C channels, H W height and width, D features, S source classes.
 """
@@ -18,12 +18,12 @@ from tasks.settings.sources import source_names
 from tasks.source_models.in_use import PRETRAINED, SOURCES
 
 _GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601), as Pillow has them."""
+"""Weights of red, green and blue (ITU-R BT.601), as in Pillow."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Images or texts of the pool as a network sees them, from one forward pass.
+    """A network's outputs for images or texts of the pool, from one forward pass.
 
     Attributes:
         places: (N,) in the pool, ascending.
@@ -36,7 +36,7 @@ class Seen:
     probabilities: Tensor
 
     def at(self, values: Tensor, places: Tensor) -> Tensor:
-        """The rows of `values` (N, …) that belong to some places in the pool."""
+        """The rows of `values` (N, …) for the given places in the pool."""
         return values[torch.searchsorted(self.places, places)]
 
 
@@ -44,7 +44,7 @@ def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
     """The folders of the pretrained network, of the models of `sources` and of `forecast.models`, by name.
 
     Raises:
-        GraftError: a name is taken, or a folder lies outside the project or holds no model; all of them.
+        GraftError: a name is taken, or a folder is outside the project or contains no model; lists all of them.
     """
     problems, own = [], [OWN, *source_names(project / "params.yaml")]
     for name, folder in settings.models.items():
@@ -52,9 +52,9 @@ def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
         if name in own:
             problems.append(f"{where}: {name!r} is the project's own model; choose another name")
         if not (project / folder).resolve().is_relative_to(project.resolve()):
-            problems.append(f"{where}: {folder!r} lies outside the project")
+            problems.append(f"{where}: {folder!r} is outside the project")
         elif not (project / folder / "model.json").is_file():
-            problems.append(f"{where}: {folder!r} holds no model.json")
+            problems.append(f"{where}: {folder!r} contains no model.json")
     if problems:
         raise GraftError(problems)
     made = {name: project / (PRETRAINED if name == OWN else SOURCES / name) for name in own}
@@ -62,7 +62,7 @@ def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
 
 
 def look(network: Network, pool: Packed, places: Tensor, tokenizer: Path) -> Seen:
-    """The images or texts at `places` (M,) in the pool through a network, each once."""
+    """Run the images or texts at `places` (M,) in the pool through a network, each once."""
     places = places.unique()
     network.to(choose_device())
     size = at_a_time(pool.read_by(network.description, tokenizer, places[:1]))

@@ -1,4 +1,4 @@
-"""Where given weights come from, by the form of their name."""
+"""Find the origin of given weights from the form of their name."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from tasks.source_models.given_network import Given
 
 
 def origin(weights: str, project: Path) -> Callable[[], Given]:
-    """What gets them when it is called."""
+    """A function that loads the weights when it is called."""
     if weights.startswith(TORCHVISION):
         return lambda: from_torchvision(weights)
     if weights.startswith(TIMM):

@@ -1,4 +1,4 @@
-"""Weights in a file of the folder weights/, and what stands next to it: architecture, normalisation, classes."""
+"""Weights in a file in weights/, described by a file next to it: architecture, normalisation, classes."""
 
 import pickle
 from collections.abc import Iterable
@@ -21,36 +21,36 @@ from tasks.source_models.from_library import numbered
 from tasks.source_models.given_network import Given, as_saved, network_of
 
 FOLDER = "weights"
-"""What DVC watches for the stage: a file from anywhere else could change unnoticed."""
+"""The folder that DVC tracks for the stage: a file from anywhere else could change unnoticed."""
 _BESIDE = (".yaml", ".json")
 _EXAMPLE = (
-    "State it there: `backbone: torchvision:resnet18`, `image_size: 224`, `mean: [0.485, 0.456, 0.406]`, "
-    "`std: [0.229, 0.224, 0.225]`, and `classes:` if their names matter."
+    "Write that file, for example with `backbone: torchvision:resnet18`, `image_size: 224`, `mean: [0.485, 0.456, "
+    "0.406]`, `std: [0.229, 0.224, 0.225]`, and `classes:` if the class names matter."
 )
 
 
 MOST_PIXELS, MOST = 1024, 255.0
-"""Of a side; and of a mean or a standard deviation, so that infinities and what is no number are refused."""
+"""Largest side; and largest mean or standard deviation, so that infinite values and NaN are refused."""
 
 
 @dataclass(frozen=True)
 class Stated:
-    """What a description next to a file of weights says; the same for `.yaml` and `.json`."""
+    """The description next to a file of weights; the same keys in `.yaml` and `.json`."""
 
     backbone: str
-    """A name that `graft.networks.backbones` knows."""
+    """A name known to `graft.networks.backbones`."""
     image_size: Annotated[int, Ge(8), Le(MOST_PIXELS)]
     """Pixels."""
     mean: Annotated[list[Annotated[float, Ge(-MOST), Le(MOST)]], MinLen(1)]
-    """Of each channel (or one for all) of an image in [0, 1]."""
+    """Per channel (or one for all) of images in [0, 1]."""
     std: Annotated[list[Annotated[float, Gt(0.0), Le(MOST)]], MinLen(1)]
-    """Of each channel (or one for all) of an image in [0, 1]."""
+    """Per channel (or one for all) of images in [0, 1]."""
     channels: Literal[1, 3] = 3
     """1 grey, 3 colour."""
     classes: list[str] | None = None
-    """Names, in the order of the head's outputs; numbers if not given."""
+    """Class names in the order of the head's outputs; numbers if not given."""
     prefix: str = ""
-    """What stands before the names of those weights that are meant."""
+    """Use only the weights whose names start with this prefix, which is removed."""
 
 
 LITE0 = Stated(
@@ -59,14 +59,14 @@ LITE0 = Stated(
     list(efficientnet_lite.MEAN),
     list(efficientnet_lite.STD),
 )
-"""The published weights of EfficientNet-Lite0 are known by their names and need no description."""
+"""The published weights of EfficientNet-Lite0 are recognised by their names and need no description."""
 
 
 def from_file(weights: str, project: Path) -> Given:
-    """A folder that Graft wrote (`model.safetensors`, `model.json`), or a file with its description next to it.
+    """Load a folder that Graft wrote (`model.safetensors`, `model.json`), or a file with its description next to it.
 
     Raises:
-        GraftError: it lies elsewhere, cannot be read, or does not fit what is stated.
+        GraftError: it is outside weights/, cannot be read, or does not match its description.
     """
     path = _inside(weights, project)
     if path.is_dir():
@@ -74,11 +74,11 @@ def from_file(weights: str, project: Path) -> Given:
     try:
         state = unwrap(_read(path))
     except ValueError as error:
-        raise GraftError(f"{weights}: {error}", "Expected is a state dict: names of weights, and tensors.") from None
+        raise GraftError(f"{weights}: {error}", "Expected a state dict: names of weights, and tensors.") from None
     stated = _stated(path, weights, state)
     state = without_prefix(state, stated.prefix)
     if not state:
-        raise GraftError(f"{weights}: no weight's name begins with the prefix {stated.prefix!r}")
+        raise GraftError(f"{weights}: no weight's name starts with the prefix {stated.prefix!r}")
     try:
         named = in_our_names(stated.backbone, state)
     except ValueError as error:
@@ -98,20 +98,20 @@ def _inside(weights: str, project: Path) -> Path:
     folder, path = (project / FOLDER).resolve(), (project / weights).resolve()
     if not path.is_relative_to(folder):
         raise GraftError(
-            f"params.yaml: weights: {weights!r} is no file in {FOLDER}/",
-            f"Copy it into {FOLDER}/, which DVC watches for this stage. Other valid forms: none, torchvision:NAME, "
+            f"params.yaml: weights: {weights!r} is not a file in {FOLDER}/",
+            f"Copy it into {FOLDER}/, which DVC tracks for this stage. Other valid forms: none, torchvision:NAME, "
             "timm:NAME, models:/NAME@ALIAS.",
         )
     if not path.exists():
         there = sorted(
             str(p.relative_to(folder.parent)) for p in folder.rglob("*") if p.suffix in (".pth", ".pt", ".safetensors")
         )
-        raise GraftError(f"params.yaml: weights: there is no {weights}; there are: {', '.join(there) or 'none'}")
+        raise GraftError(f"params.yaml: weights: {weights} not found; found: {', '.join(there) or 'none'}")
     return path
 
 
 def _read(path: Path) -> object:
-    """Whatever the file holds; never a pickle that could run code.
+    """The content of the file; a pickle that could run code is refused.
 
     Raises:
         GraftError: it cannot be read.
@@ -122,14 +122,14 @@ def _read(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise GraftError(f"{path.name}: not a safetensors file, or damaged: {error}") from None
-    except Exception as error:  # what a damaged pickle raises cannot be told in advance
+    except Exception as error:  # a damaged pickle can raise anything
         if isinstance(error, pickle.UnpicklingError) and "Unsupported global" in str(error):
             raise GraftError(
-                f"{path.name}: holds more than weights: objects that could run code when they are loaded",
-                "Load it where you trust it, and save its state dict alone: torch.save(model.state_dict(), FILE).",
+                f"{path.name}: contains more than weights: objects that could run code when they are loaded",
+                "Load it where you trust it, and save only its state dict: torch.save(model.state_dict(), FILE).",
             ) from None
         why = (str(error).strip() or repr(error)).splitlines()[0]
-        raise GraftError(f"{path.name}: not a file of torch.save, or damaged: {why}") from None
+        raise GraftError(f"{path.name}: not a file written by torch.save, or damaged: {why}") from None
 
 
 def _stated(path: Path, weights: str, state: Iterable[str]) -> Stated:
@@ -141,16 +141,16 @@ def _stated(path: Path, weights: str, state: Iterable[str]) -> Stated:
         wrong = [key for key in ("mean", "std") if len(getattr(stated, key)) not in (1, stated.channels)]
         names = stated.classes or []
         twice = sorted({name for name in names if names.count(name) > 1})
-        faults = [f"{key}: one value, or one a channel ({stated.channels}), is needed" for key in wrong]
-        faults += [f"classes: there twice: {', '.join(twice)}"] if twice else []
+        faults = [f"{key}: needs one value, or one per channel ({stated.channels})" for key in wrong]
+        faults += [f"classes: repeated names: {', '.join(twice)}"] if twice else []
         if faults:
             raise GraftError([f"{beside[0].name}: {fault}" for fault in faults])
         return stated
     if published_lite0(dict.fromkeys(state, torch.empty(0))):
         return LITE0
     raise GraftError(
-        f"{weights}: architecture and normalisation of these weights are not stated: there is no "
-        f"{path.with_suffix(_BESIDE[0]).name} next to it",
+        f"{weights}: the architecture and normalisation of these weights are unknown: there is no "
+        f"{path.with_suffix(_BESIDE[0]).name} next to the file",
         _EXAMPLE,
     )
 
@@ -159,5 +159,7 @@ def _classes(stated: Stated, named: Named, weights: str) -> tuple[str, ...]:
     if stated.classes is None:
         return numbered(named.classes)
     if named.classes and len(stated.classes) != named.classes:
-        raise GraftError(f"{weights}: classes: {len(stated.classes)} names are stated, the head has {named.classes}")
+        raise GraftError(
+            f"{weights}: classes: {len(stated.classes)} names are given, but the head has {named.classes} classes"
+        )
     return tuple(stated.classes) if named.classes else ()

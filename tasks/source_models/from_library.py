@@ -1,4 +1,4 @@
-"""Weights by the names of torchvision and timm, which fetch them once and keep them."""
+"""Weights of torchvision and timm by name; both libraries download them once and cache them."""
 
 from typing import Any
 from urllib.error import URLError
@@ -11,23 +11,23 @@ from tasks.settings.yaml_sections import suggest
 from tasks.source_models.given_network import Given, network_of
 
 _OFFLINE = (
-    "Where there is no network, fetch them on a machine that has one and copy its cache (.graft/torch or "
-    ".graft/huggingface, unless TORCH_HOME or HF_HOME says otherwise), or put the file into weights/."
+    "Without network access, download them on another machine and copy its cache (.graft/torch or "
+    ".graft/huggingface, unless TORCH_HOME or HF_HOME is set), or put the file into weights/."
 )
 
 
 def from_torchvision(weights: str) -> Given:
-    """`torchvision:ResNet18_Weights.IMAGENET1K_V1`, with the normalisation and the classes that torchvision states.
+    """`torchvision:ResNet18_Weights.IMAGENET1K_V1`, with torchvision's normalisation and classes.
 
     Raises:
-        GraftError: there are none of that name (names those that there are); they do not arrive.
+        GraftError: the name is unknown (lists similar ones), or the weights cannot be downloaded.
     """
     name = weights.removeprefix(TORCHVISION)
     model, found = _torchvision_weights(name, weights)
     try:
         state = found.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError) as error:
-        raise AwayError(f"{weights}: {found.url} does not arrive: {error}", _OFFLINE) from None
+        raise AwayError(f"{weights}: {found.url} cannot be downloaded: {error}", _OFFLINE) from None
     how, backbone = found.transforms(), f"{TORCHVISION}{model}"
     classes, size = tuple(found.meta["categories"]), how.crop_size[0]
     description = Description(backbone, classes, 3, size, tuple(how.mean), tuple(how.std))
@@ -59,14 +59,16 @@ def from_timm(weights: str) -> Given:
     """`timm:NAME`, with the normalisation and the input size of timm's own configuration.
 
     Raises:
-        GraftError: timm is not installed or has no such weights; they do not arrive.
+        GraftError: timm is not installed or has no such weights, or they cannot be downloaded.
     """
     try:
         model = timm_model(weights.removeprefix(TIMM), pretrained=True)
     except (ValueError, RuntimeError) as error:  # RuntimeError: a model without weights
         raise GraftError(f"params.yaml: weights: {weights!r}: {error}") from None
-    except Exception as error:  # the hub's library has errors of its own for each way to fail
-        raise AwayError(f"{weights}: the weights do not arrive: {str(error).splitlines()[0]}", _OFFLINE) from None
+    except Exception as error:  # the hub's library raises many types of errors
+        raise AwayError(
+            f"{weights}: the weights cannot be downloaded: {str(error).splitlines()[0]}", _OFFLINE
+        ) from None
     how = model.pretrained_cfg
     description = Description(weights, _classes(model), 3, how["input_size"][-1], tuple(how["mean"]), tuple(how["std"]))
     version = how.get("hf_hub_id") or how.get("url") or weights
@@ -74,7 +76,7 @@ def from_timm(weights: str) -> Given:
 
 
 def _classes(model: Any) -> tuple[str, ...]:
-    """ImageNet's names where timm knows that these are its classes; numbers otherwise."""
+    """ImageNet's class names where timm knows that the model has them; numbers otherwise."""
     from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 
     if model.num_classes and (subset := infer_imagenet_subset(model)):
@@ -83,5 +85,5 @@ def _classes(model: Any) -> tuple[str, ...]:
 
 
 def numbered(classes: int) -> tuple[str, ...]:
-    """Names for classes that have none."""
+    """Names for classes without names: class 0, class 1, …"""
     return tuple(f"class {number}" for number in range(classes))

@@ -1,4 +1,4 @@
-"""Weights of a model in MLflow's registry that Graft registered. MLflow is imported when they are asked for."""
+"""Weights of a model that Graft registered in MLflow. MLflow is imported only when they are loaded."""
 
 import re
 import tempfile
@@ -21,11 +21,13 @@ def from_registry(weights: str, project: Path) -> Given:
     """`models:/NAME@ALIAS` or `models:/NAME/VERSION` from the server that mlflow.yaml names.
 
     Raises:
-        GraftError: there is no such model, or it is none of Graft's; the server does not answer.
+        GraftError: the model is not found or was not registered by Graft, or the server does not answer.
     """
     form = _FORM.fullmatch(weights)
     if form is None:
-        raise GraftError(f"params.yaml: weights: {weights!r}: valid: models:/NAME@ALIAS or models:/NAME/VERSION")
+        raise GraftError(
+            f"params.yaml: weights: {weights!r} is not a valid model; valid: models:/NAME@ALIAS, models:/NAME/VERSION"
+        )
     name, alias, version = form.groups()
     settings = read_mlflow_settings(project)
     try:
@@ -35,12 +37,12 @@ def from_registry(weights: str, project: Path) -> Given:
             return as_saved(_downloaded(f"{MODELS}{name}/{version}", Path(folder)), f"version {version}")
     except GraftError:
         raise
-    except Exception as error:  # MLflow's, its store's and its client's errors have no common kind
+    except Exception as error:  # the errors of MLflow, its store and its client have no common base
         raise AwayError(f"{weights}: {in_words(error, settings)}", "See `tracking.uri` in mlflow.yaml.") from None
 
 
 def _version(client: "MlflowClient", name: str, alias: str) -> str:
-    """The version that an alias stands for now."""
+    """The version that an alias points to now."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -55,11 +57,11 @@ def _version(client: "MlflowClient", name: str, alias: str) -> str:
 
 
 def _downloaded(address: str, folder: Path) -> Path:
-    """The folder below `folder` with what the model keeps of its network."""
+    """The folder inside `folder` that contains the downloaded model's network."""
     import mlflow.artifacts
 
     mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=str(folder))
     found = next((path.parent for path in sorted(folder.rglob("model.json"))), None)
     if found is None:
-        raise GraftError(f"{address}: holds no model.json: it is no model that Graft registered")
+        raise GraftError(f"{address}: contains no model.json, so it is not a model that Graft registered")
     return found

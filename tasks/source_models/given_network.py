@@ -1,4 +1,4 @@
-"""Given weights as a network, whatever they came from."""
+"""Given weights loaded as a network, whatever their origin."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,16 +22,16 @@ class Given:
 
     network: Network
     version: str
-    """Which weights of that name these are, as precisely as their origin tells."""
+    """The version of the weights, as precisely as their origin gives it."""
     tokenizer: bytes | None = None
-    """The tokenizer of a network that reads texts, as its file holds it."""
+    """The content of the tokenizer's file, for a network that reads texts."""
 
 
 def as_saved(folder: Path, version: str) -> Given:
-    """A network that Graft saved, with its tokenizer where it reads texts.
+    """A network that Graft saved, with its tokenizer if it reads texts.
 
     Raises:
-        GraftError: it cannot be read, or its tokenizer is missing or not its own.
+        GraftError: it cannot be read, or its tokenizer is missing or does not match.
     """
     network = load_network(folder)
     wanted = network.description.vocabulary
@@ -43,15 +43,15 @@ def as_saved(folder: Path, version: str) -> Given:
     except (OSError, ValueError) as error:
         raise GraftError(f"{folder}: the network reads texts, but its {TOKENIZER} cannot be read: {error}") from None
     if found != wanted:
-        raise GraftError(f"{tokenizer}: makes {found} tokens, but the network next to it knows {wanted}")
+        raise GraftError(f"{tokenizer}: has {found} tokens, but the network next to it was trained with {wanted}")
     return Given(network, version, tokenizer.read_bytes())
 
 
 def network_of(description: Description, named: Named, where: str) -> Network:
-    """The network of that description with the weights in it.
+    """The network of that description with the weights loaded.
 
     Raises:
-        GraftError: they do not fit; says all that does not, and what would.
+        GraftError: they do not fit; lists the mismatches and what is expected.
     """
     try:
         network = Network(description)
@@ -62,10 +62,10 @@ def network_of(description: Description, named: Named, where: str) -> Network:
 
 
 def write_given(folder: Path, weights: str, sha256: str, get: Callable[[], Given]) -> None:
-    """Write the network with its origin into `folder`, or the origin `none` alone.
+    """Write the network with its origin into `folder`, or only the origin for `none`.
 
     Raises:
-        GraftError: the weights is not available, are no numbers, or are not those of the hash that is asked for.
+        GraftError: the weights are not available, contain NaN or infinite values, or do not have the expected hash.
     """
     with new_folder(folder) as beside:
         if weights == NONE:
@@ -73,15 +73,15 @@ def write_given(folder: Path, weights: str, sha256: str, get: Callable[[], Given
             return
         given = get()
         if broken := [name for name, value in given.network.own_state().items() if not value.isfinite().all()]:
-            raise GraftError(f"{weights}: weights that are no number or infinite: {some_of(broken)}")
+            raise GraftError(f"{weights}: weights with NaN or infinite values: {some_of(broken)}")
         save_network(beside, given.network)
         if given.tokenizer is not None:
             (beside / TOKENIZER).write_bytes(given.tokenizer)
         found = hashlib.sha256((beside / "model.safetensors").read_bytes()).hexdigest()
         if sha256 and found != sha256.strip().lower():
             raise GraftError(
-                f"params.yaml: weights_sha256: {weights} ({given.version}) has {found}, not {sha256}",
-                "The weights of that name are others than they were: take the old ones, or accept the new hash.",
+                f"params.yaml: weights_sha256: {weights} ({given.version}) has the hash {found}, not {sha256}",
+                "The weights with that name have changed: use the old ones, or accept the new hash.",
             )
         write_json(beside / ORIGIN, {"weights": weights, "version": given.version, "sha256": found})
         print(f"{weights}: {given.version}; weights_sha256: {found}", flush=True)

@@ -1,6 +1,6 @@
-"""The source model that the trials begin with, and its images: the project's own, unless another was chosen.
+"""The source model that the trials start from, and its images: the project's own, unless another was chosen.
 
-The stage `forecast` writes build/chosen: choice.json, and what was chosen where that is not the project's own.
+The stage `forecast` writes build/chosen: choice.json, and the chosen model if it is not the project's own.
 """
 
 import shutil
@@ -14,11 +14,11 @@ PRETRAINED = Path("build/pretrained")
 SOURCE = Path("build/data/source")
 SOURCES = Path("build/sources")
 DATA = "data"
-"""Of a further source with images of its own: the folder with these."""
+"""The folder with the images of a further source that has its own."""
 
 
 def choose(project: Path, name: str) -> None:
-    """Put the source model of that name before the trials."""
+    """Choose the source model that the trials start from, by name."""
     with new_folder(project / CHOSEN) as folder:
         if name != OWN:
             shutil.copytree(project / SOURCES / name, folder, dirs_exist_ok=True)
@@ -26,13 +26,13 @@ def choose(project: Path, name: str) -> None:
 
 
 def network_of(source: str = "", project: Path = Path()) -> Path:
-    """The folder of a further source's network; of the one that the trials begin with, if none is named."""
+    """The folder of a further source's network, or, if none is named, of the one that the trials start from."""
     if source:
         return project / SOURCES / source
     return project / (CHOSEN if (project / CHOSEN / "model.json").exists() else PRETRAINED)
 
 
 def pictures_of(source: str = "", project: Path = Path()) -> Path:
-    """The folder of its packed images: its own, or else the project's."""
+    """The folder of the source's packed images: its own, or else the project's."""
     own = project / (SOURCES / source if source else CHOSEN) / DATA
     return own if own.exists() else project / SOURCE

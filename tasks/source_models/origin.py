@@ -1,4 +1,4 @@
-"""Given weights as the stage `weights` left them."""
+"""Given weights as the stage `weights` wrote them."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tasks.common.errors import GraftError
 from tasks.settings.pretrain import NONE
 
 ORIGIN = "origin.json"
-"""Next to the network: where its weights came from, of which version, with their hash."""
+"""A file next to the network: the origin of its weights, their version and their hash."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Origin:
     version: str
     sha256: str
     image_size: int
-    """Pixels that they were made for; 0 for texts."""
+    """Image size in pixels that they were trained with; 0 for texts."""
 
     def to_dict(self) -> dict[str, str | int]:
-        """What is told of it next to a network."""
+        """The entry `weights` of a network's metrics.json."""
         return {name: getattr(self, name) for name in ("weights", "version", "sha256", "image_size")}
 
 
@@ -33,7 +33,7 @@ def read_origin(folder: Path) -> Origin | None:
     """The weights in a folder that `write_given` wrote; None where none were given.
 
     Raises:
-        GraftError: there is no such folder.
+        GraftError: the folder does not exist or cannot be read.
     """
     try:
         content = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
@@ -42,5 +42,5 @@ def read_origin(folder: Path) -> Origin | None:
         return Origin(folder, **content, image_size=load_description(folder).image_size)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GraftError(
-            f"{folder}: no given weights that can be read: {error}", "Make it: dvc repro weights"
+            f"{folder}: the given weights cannot be read: {error}", "Write them again with: dvc repro weights"
         ) from None

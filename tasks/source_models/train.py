@@ -1,4 +1,4 @@
-"""A source model: given weights or fresh ones, and what the source's images teach them."""
+"""Train a source model: from given weights or from scratch, on the source's images."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,22 +30,22 @@ from tasks.trials.curves import announce, write_curve
 
 @dataclass(frozen=True)
 class SourceModel:
-    """A network that the trials can begin with, and how it came about."""
+    """A network that the trials can start from, and how it was made."""
 
     network: Network
     fit: Fit | None
-    """None where it was taken as it is."""
+    """None if given weights were used unchanged."""
     n_train: int
-    """Source images that it learned from."""
+    """Number of source images that it was trained on."""
     validation: Split
-    """Those held out."""
+    """The source images held out."""
     origin: Origin | None
-    """Of given weights."""
+    """The origin of given weights; None if trained from scratch."""
     seen: InputFit | None
-    """What the images are to given weights."""
+    """How well the images fit the normalisation of given weights."""
 
     def write(self, folder: Path, tokenizer: Path) -> None:
-        """Write the network, its curve and its metrics into an existing folder; `tokenizer` is that of its texts."""
+        """Write the network, its curve and its metrics into an existing folder; `tokenizer` is its file."""
         save_network(folder, self.network, tokenizer)
         write_curve(folder / "curve.csv", self.fit.curve if self.fit else [])
         write_json(folder / "metrics.json", self._metrics())
@@ -70,10 +70,10 @@ class SourceModel:
 
 
 def source_model(settings: PretrainSettings, source: Split, origin: Origin | None, where: str) -> SourceModel:
-    """Train on the source's images but those held out, or take given weights as they are.
+    """Train on the source's images except those held out, or use given weights unchanged.
 
     Args:
-        origin: where given weights lie; None to begin with fresh ones.
+        origin: of given weights; None to train from scratch.
         where: the section of params.yaml, for messages.
 
     Raises:
@@ -81,8 +81,8 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
     """
     if not len(source) and not (origin and settings.learn == "nothing"):
         raise GraftError(
-            f"params.yaml: prepare.source is none, so {where} has nothing to learn from",
-            f"Give it weights ({where}.weights) that learn nothing ({where}.learn: nothing), or a source.",
+            f"params.yaml: prepare.source is none, so {where} has no images to train on",
+            f"Use given weights unchanged ({where}.weights, with {where}.learn: nothing), or set a source.",
         )
     training = validation = source
     if len(source):
@@ -100,10 +100,15 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
         print(f"warning: the input statistics do not fit the weights' normalisation: {fault}", flush=True)
     if origin and settings.learn == "nothing":
         if len(source) and not network.description.classes:
-            raise GraftError(f"{where}.learn: {origin.weights} have no head, so they have to learn one: learn: head")
+            raise GraftError(
+                f"params.yaml: {where}.learn: {origin.weights} has no head, so 'nothing' is not possible; use 'head'"
+            )
         return SourceModel(network, None, 0, validation, origin, seen)
     if settings.learn != "all" and not origin:
-        raise GraftError(f"{where}.learn: {settings.learn!r} needs weights to begin with; without them it is 'all'")
+        raise GraftError(
+            f"params.yaml: {where}.learn: {settings.learn!r} needs weights to start from ({where}.weights); "
+            "without weights use 'all'"
+        )
     strategy: Strategy = Scratch()
     if settings.learn == "head":
         strategy = LinearProbe(related=bool(network.description.classes))
@@ -129,7 +134,7 @@ def source_model(settings: PretrainSettings, source: Split, origin: Origin | Non
 
 
 def _held_out_temperature(network: Network, held_out: Split) -> float | None:
-    """By what the network's logits are to be divided, to four digits; None if nobody can say."""
+    """The temperature to divide the network's logits by, to four digits; None if it cannot be determined."""
     features = predict(network, held_out.images)[1]
     with torch.no_grad():
         found = fit_temperature(network.cpu().head(features), held_out.labels)
@@ -137,17 +142,17 @@ def _held_out_temperature(network: Network, held_out: Split) -> float | None:
 
 
 def _given(origin: Origin, pictures: Split, where: str) -> Network:
-    """The given network, for such images."""
+    """The given network, adapted to such images or texts."""
     try:
         network = for_input(load_network(origin.folder), pictures.reads)
         network(network.example(2))
-    except Exception as error:  # whatever a foreign body raises
+    except Exception as error:  # a foreign body can raise anything
         raise GraftError(f"params.yaml: {where}.weights: {origin.weights!r} cannot be used here: {error}") from None
     return network
 
 
 def _accuracy(network: Network, validation: Split) -> float | None:
-    """On the source's held-out images; None where the network does not know their classes."""
+    """Accuracy on the source's held-out images; None if the network does not have their classes."""
     known = network.description.classes
     if not len(validation) or not set(validation.classes) <= set(known):
         return None
@@ -157,10 +162,10 @@ def _accuracy(network: Network, validation: Split) -> float | None:
 
 
 def new_network(backbone: str, pictures: Split, where: str = "pretrain") -> Network:
-    """A fresh network for such images, normalised by their mean and standard deviation a channel; or for such texts.
+    """A new network for such images, normalised by their mean and standard deviation per channel; or for such texts.
 
     Raises:
-        GraftError: no backbone has that name, or it cannot take such images.
+        GraftError: the backbone is unknown, or does not accept such images.
     """
     description = Description(backbone, pictures.classes).reading(pictures.reads)
     if not pictures.vocabulary:
@@ -172,7 +177,7 @@ def new_network(backbone: str, pictures: Split, where: str = "pretrain") -> Netw
         )
     try:
         network = Network(description)
-        network(pictures.images[:2])  # some of torchvision's bodies take images of one size only
-    except Exception as error:  # whatever a foreign body raises
+        network(pictures.images[:2])  # some of torchvision's bodies accept images of one size only
+    except Exception as error:  # a foreign body can raise anything
         raise GraftError(f"params.yaml: {where}.backbone: {backbone!r} cannot be used here: {error}") from None
     return network

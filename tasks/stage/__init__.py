@@ -1,1 +1,1 @@
-"""What the process of a stage does first and last, and by what the stage is known. Uses settings and common."""
+"""What every stage's process does first and last, and the hashes that identify a stage. Uses settings and common."""

@@ -1,4 +1,4 @@
-"""The folders of checkpoints, and when they may go. No torch here."""
+"""The folders of checkpoints, and when they are removed. No torch here."""
 
 import shutil
 import time
@@ -8,11 +8,11 @@ from tasks.stage.key import stage_keys
 
 FOLDER = Path(".graft/checkpoints")
 _FORGOTTEN = 30 * 24 * 3600.0
-"""Seconds after which nobody is expected to go on."""
+"""Seconds after which an unfinished training is considered abandoned."""
 
 
 def prune(root: Path) -> None:
-    """Remove the checkpoints of stages whose results are in `dvc.lock`, and those that nobody came back for."""
+    """Remove the checkpoints of stages whose results are in `dvc.lock`, and abandoned ones."""
     folder = root / FOLDER
     if not folder.is_dir():
         return

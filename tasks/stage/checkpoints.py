@@ -1,9 +1,8 @@
-"""Where a stage keeps what it needs to go on after it was killed: next to DVC's outputs, which DVC removes before a
-run.
+"""Checkpoints from which a killed stage resumes, kept outside DVC's outputs, since DVC removes those before a run.
 
-A folder for each stage key: another parameter, another input or edited code begins again, and so does a training whose
-batches are divided into more parts. Whoever runs the stage names
-the key (`GRAFT_STAGE_KEY`); run by hand or by `dvc repro` a stage keeps nothing.
+One folder per stage key: with another parameter, another input or edited code a stage starts from scratch, and so does
+a training whose batches are divided into more parts. The executor passes the key in `GRAFT_STAGE_KEY`; run by hand or
+by `dvc repro`, a stage keeps no checkpoints.
 """
 
 import os
@@ -20,15 +19,16 @@ from tasks.stage.process import batch_parts
 
 SECONDS_VARIABLE = "GRAFT_CHECKPOINT_SECONDS"
 SECONDS = 30.0
-"""Between two checkpoints, unless the environment says otherwise: what a kill costs at most."""
+"""Default seconds between two checkpoints: the most that a kill costs."""
 
 
 class StageCheckpoints:
     """The checkpoints of one stage, which trains one network after another, always in the same order.
 
     Args:
-        key: of the stage; none: nothing is kept.
-        several: whether there is more than one training. What has ended is then kept too, not to be done again.
+        key: of the stage; None: no checkpoints.
+        several: whether there is more than one training; finished ones are then kept too, so that they are not
+            repeated.
     """
 
     def __init__(self, key: str | None, *, several: bool = False) -> None:
@@ -38,11 +38,11 @@ class StageCheckpoints:
 
     @classmethod
     def of_this_stage(cls, *, several: bool = False) -> "StageCheckpoints":
-        """Those of the stage that this process runs."""
+        """The checkpoints of the stage that this process runs."""
         return cls(os.environ.get(KEY_VARIABLE), several=several)
 
     def next_training(self) -> Checkpoints:
-        """Those of the training that comes next."""
+        """The checkpoints of the next training."""
         self._number += 1
         if self._folder is None:
             return NEVER
@@ -52,12 +52,12 @@ class StageCheckpoints:
 
 
 class CheckpointFile:
-    """The last state of one training, replaced in one step.
+    """The latest state of one training, replaced atomically.
 
     Args:
         path: the file.
-        seconds: at least so many lie between two states.
-        keep_last: whether the state after the last step is kept in any case.
+        seconds: minimum time between two states.
+        keep_last: whether the state after the last step is always saved.
     """
 
     def __init__(self, path: Path, seconds: float, *, keep_last: bool = False) -> None:
@@ -65,25 +65,25 @@ class CheckpointFile:
         self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The last state; None, and a word about it, if the file is damaged."""
+        """The latest state; None if there is none, or, with a printed message, if the file is damaged."""
         if not self._path.exists():
             return None
         try:
             state: dict[str, Any] = torch.load(self._path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whatever a torn file makes torch raise: then the training begins again
-            print(f"{self._path} cannot be read, so the training begins again: {error}", flush=True)
+        except Exception as error:  # torch can raise anything for a damaged file
+            print(f"{self._path} cannot be read, so the training starts from scratch: {error}", flush=True)
             return None
-        print(f"going on after step {state['step']}, from {self._path}", flush=True)
+        print(f"resuming after step {state['step']}, from {self._path}", flush=True)
         return state
 
     def due(self, step: int, steps: int) -> bool:
-        """Every so many seconds, and after the last step if that is wanted."""
+        """Whether to save now: `seconds` after the last save, and after the last step with `keep_last`."""
         if step == steps:
             return self._keep_last
         return time.monotonic() - self._saved >= self._seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write beside, bring it to the disk, rename."""
+        """Write a temporary file, flush it to the disk, then rename it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         try:

@@ -1,13 +1,13 @@
-"""Which code each stage runs, as hashes in the project's `code.yaml`.
+"""The code that each stage runs, as hashes in the project's `code.yaml`.
 
-`dvc.yaml` makes them parameters of the stages, so that a stage runs again when its code has changed: the same way in
-Graft's own checkout as in a user's project, where the code lies elsewhere. A stage's code is its module with all that
-this imports, directly or through others, anywhere in a file; and the templates next to them. The file of a strategy
-counts for its own trials alone.
+`dvc.yaml` makes them parameters of the stages, so that a stage runs again when its code has changed, in Graft's own
+checkout as in a user's project, where the code is installed elsewhere. A stage's code is its module and everything that
+this imports, directly or indirectly, anywhere in a file, plus the templates next to them. A strategy's file counts only
+for its own trials.
 
-Graft brings `code.yaml` up to date before it judges what has to run (`refresh`), and `python -m tasks.stage.code` does
-so before a commit. Stock DVC cannot, so a stage refuses to run where the file is not up to date (`require_current`): no
-result is ever recorded under the hash of other code than made it.
+Graft updates `code.yaml` before it decides what has to run (`refresh`), and `python -m tasks.stage.code` does so before
+a commit. Stock DVC cannot, so a stage refuses to run if the file is out of date (`require_current`): no result is ever
+recorded under the hash of code that did not make it.
 """
 
 import hashlib
@@ -29,17 +29,17 @@ from tasks.settings.yaml_sections import load_yaml
 
 FILE = "code.yaml"
 OWN_STRATEGIES = "strategies"
-"""The folder of a project in which a user's own strategies lie."""
+"""The folder of a project for the user's own strategies."""
 STAGE_VARIABLE = "DVC_STAGE"
-"""In the environment of a stage that DVC or Graft runs: its name."""
+"""Environment variable with the name of the stage, set by DVC and by Graft."""
 _PACKAGES = ("graft", "tasks")
 _STRATEGIES = ROOT / "graft" / "strategies"
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([\w., \t]+))", re.MULTILINE
 )
-"""An import statement; to parse the files would take twenty times as long, in every stage. A test compares the two."""
+"""An import statement; parsing the files would take twenty times as long, in every stage. A test compares the two."""
 _MARK = "# The code that this project's stages run"
-"""A file of that name without these words is of someone else."""
+"""A file of that name without these words was not written by Graft."""
 _NOTE = f"""\
 {_MARK}, as hashes: dvc.yaml makes them parameters, so that a stage runs again when
 # its code has changed. Graft keeps this file up to date; leave that to it, and keep the file in git.
@@ -47,14 +47,14 @@ _NOTE = f"""\
 
 
 def refresh(root: Path) -> None:
-    """Bring a project's `code.yaml` up to date; nothing where there is none, or one of someone else."""
+    """Update a project's `code.yaml`; do nothing if there is none, or if Graft did not write it."""
     path = root / FILE
     if _is_ours(path) and path.read_text(encoding="utf-8") != (text := current(root)):
         write_text(path, text)
 
 
 def current(root: Path) -> str:
-    """What `code.yaml` has to hold."""
+    """The content that `code.yaml` must have now."""
     content = {
         "graft": version("graft"),
         "stages": {stage: stage_hash(stage) for stage in _stages()},
@@ -64,10 +64,10 @@ def current(root: Path) -> str:
 
 
 def require_current(root: Path) -> None:
-    """Refuse to run a stage for DVC or Graft if `code.yaml` records other code for it than would run.
+    """Refuse to run a stage for DVC or Graft if `code.yaml` does not record the code that would run.
 
     Raises:
-        GraftError: the code changed since.
+        GraftError: the code has changed since `code.yaml` was written.
     """
     path, name = root / FILE, os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
     if not name or not _is_ours(path):
@@ -81,8 +81,8 @@ def require_current(root: Path) -> None:
         as_recorded &= _entry(recorded, "strategies", strategy.stem) == _hash_of([strategy])
     if not as_recorded:
         raise GraftError(
-            f"{FILE} records other code than stage {name} would run: Graft, or a file in {OWN_STRATEGIES}/, changed",
-            "Bring it up to date (graft status), then run again.",
+            f"{FILE} is out of date for stage {name}: Graft, or a file in {OWN_STRATEGIES}/, has changed",
+            "Update it with `graft status`, then run again.",
         )
 
 
@@ -97,12 +97,12 @@ def _entry(recorded: dict[str, Any], section: str, name: str) -> object:
 
 @cache
 def stage_hash(stage: str) -> str:
-    """One hash of all files of Graft's code that a stage uses, but for the strategy's own file."""
+    """One hash over all files of Graft's code that a stage uses, except the strategy's own file."""
     return _hash_of(sorted(stage_files(stage)))
 
 
 def stage_files(stage: str) -> set[Path]:
-    """The files of Graft's code that a stage uses: of one that runs strategies, what any of them imports."""
+    """The files of Graft's code that a stage uses; a stage that runs strategies uses the imports of all of them."""
     definition = _stages()[stage]
     used = closure(module_file(definition["cmd"].split()[2]))
     if "strategy" in definition.get("matrix", {}):
@@ -112,7 +112,7 @@ def stage_files(stage: str) -> set[Path]:
 
 
 def module_file(module: str) -> Path | None:
-    """The file of a module of Graft by its dotted name; None for what is not ours."""
+    """The file of a module of Graft by its dotted name; None for other modules."""
     if module.partition(".")[0] not in _PACKAGES:
         return None
     place = ROOT.joinpath(*module.split("."))
@@ -120,7 +120,7 @@ def module_file(module: str) -> Path | None:
 
 
 def closure(path: Path | None) -> set[Path]:
-    """A file of Graft with every file of Graft that it imports, directly or through others."""
+    """A file of Graft and every file of Graft that it imports, directly or indirectly."""
     seen: set[Path] = set()
     waiting = [path]
     while waiting:
@@ -133,13 +133,14 @@ def closure(path: Path | None) -> set[Path]:
 
 @cache
 def _imported_files(path: Path) -> frozenset[Path]:
-    """The files that a file imports itself; a package counts where it holds more than its docstring."""
+    """The files that a file imports directly; a package counts if it contains more than its docstring."""
     names = {name for module in _imported_modules(path.read_text(encoding="utf-8")) for name in _with_packages(module)}
     return frozenset(file for name in names if (file := module_file(name)) and not _is_plain_package(file))
 
 
 def _imported_modules(text: str) -> Iterator[str]:
-    """The modules, and what may be modules, that a source text imports; what `graft` hands on, where it is defined."""
+    """The modules, and names that may be modules, that a source text imports; names re-exported by `graft` are resolved
+    to the module that defines them."""
     for origin, names, modules in _IMPORT.findall(text):
         if not origin:
             yield from (name.split()[0] for name in modules.split(",") if name.strip())
@@ -150,14 +151,14 @@ def _imported_modules(text: str) -> Iterator[str]:
 
 
 def _with_packages(module: str) -> Iterator[str]:
-    """A module and the packages that it lies in, but for `graft` itself, which only hands on."""
+    """A module and the packages that contain it, except `graft` itself, which only re-exports."""
     parts = module.split(".")
     yield from (".".join(parts[: depth + 1]) for depth in range(1, len(parts)))
 
 
 @cache
 def _is_plain_package(path: Path) -> bool:
-    """Whether a file is an `__init__.py` of a docstring alone."""
+    """Whether a file is an `__init__.py` with nothing but a docstring."""
     if path.name != "__init__.py":
         return False
     text = path.read_text(encoding="utf-8").strip()
@@ -165,7 +166,7 @@ def _is_plain_package(path: Path) -> bool:
 
 
 def _strategies(root: Path) -> dict[str, Path]:
-    """The file of each strategy by its name, a project's own ones too; of two with one name, that of Graft."""
+    """The file of each strategy by name, including the project's own; if two share a name, Graft's."""
     folders = (root / OWN_STRATEGIES, _STRATEGIES)
     return {path.stem: path for folder in folders for path in folder.glob("[a-z]*.py")}
 
@@ -178,7 +179,7 @@ def _stages() -> dict[str, Any]:
 
 
 def _hash_of(files: Iterable[Path]) -> str:
-    """The same wherever the code is installed."""
+    """A hash over the contents only, so that it is the same wherever the code is installed."""
     whole = hashlib.sha256()
     for path in files:
         whole.update(hashlib.sha256(path.read_bytes()).digest())

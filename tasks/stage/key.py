@@ -1,7 +1,7 @@
-"""Which result a stage stands for: a hash over what went into it, read from `dvc.lock` alone.
+"""The key of a stage's result: a hash over its inputs, read from `dvc.lock` only.
 
-The key names an MLflow run: a stage that is skipped, restored or run again on the same inputs has the same key, so its
-run is found instead of made twice.
+The key identifies an MLflow run: a stage that is skipped, restored or run again on the same inputs has the same key, so
+its run is found instead of created twice.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ import yaml
 from tasks.common.errors import GraftError
 
 KEY_VARIABLE = "GRAFT_STAGE_KEY"
-"""In the environment of a stage that Graft runs: its own key."""
+"""Environment variable with the stage's key, set for every stage that Graft runs."""
 NOT_CONTENT = {"size", "nfiles", "isexec"}
 
 
@@ -35,13 +35,13 @@ def lock_entries(lock_path: Path) -> dict[str, dict[str, Any]]:
             raise ValueError("an entry without a command")
     except (yaml.YAMLError, AttributeError, ValueError) as error:
         raise GraftError(
-            f"{lock_path} is damaged: {error}", f"Take the last good one: git checkout {lock_path.name}"
+            f"{lock_path} is damaged: {error}", f"Restore the last good version: git checkout {lock_path.name}"
         ) from error
     return dict(entries)
 
 
 def stage_keys(lock_path: Path) -> dict[str, str]:
-    """For each stage of a `dvc.lock`: the SHA-256 (hex) of its command, parameters and dependencies.
+    """The SHA-256 (hex) of each stage's command, parameters and dependencies in a `dvc.lock`, by stage.
 
     Raises:
         GraftError: the file is damaged.
@@ -50,14 +50,14 @@ def stage_keys(lock_path: Path) -> dict[str, str]:
 
 
 def entry_key(entry: dict[str, Any]) -> str:
-    """The SHA-256 (hex) of what went into a stage, from its entry of `dvc.lock`."""
+    """The SHA-256 (hex) of a stage's inputs, from its entry in `dvc.lock`."""
     deps = [{name: value for name, value in dep.items() if name not in NOT_CONTENT} for dep in entry.get("deps", [])]
     inputs = {"cmd": entry["cmd"], "deps": deps, "params": entry.get("params", {})}
     return hashlib.sha256(json.dumps(_plain(inputs), sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
-    """`value` with every key a string: YAML has mappings whose keys cannot be sorted together."""
+    """`value` with every key as a string: the keys of a YAML mapping may have types that cannot be sorted together."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What every stage's process does first and last: the same random state, the same threads, errors for people."""
+"""What every stage's process does first and last: a fixed random state, one thread, readable errors."""
 
 import os
 import random
@@ -19,15 +19,14 @@ from tasks.common.errors import (
 from tasks.stage.code import require_current
 
 PARTS_VARIABLE = "GRAFT_BATCH_PARTS"
-"""In the environment of a stage: into how many parts its batches are to be divided, because memory was short."""
+"""Environment variable of a stage that ran out of memory before: the number of parts to divide its batches into."""
 
 
 def run_stage(work: Callable[[], None], *, seed: int = 0) -> None:
-    """Seed, run `work`, and end the process with what a person and the executor need to know.
+    """Seed, run `work`, and end the process with a message for people and an exit code for the executor.
 
-    A process that was forked from a warm one inherits its random states, so all three generators are seeded here,
-    before anything draws from them. What went wrong ends with words and with the exit code that says whether to run it
-    again can help.
+    A process forked from a warm one inherits its random states, so all three generators are seeded here, before
+    anything draws from them. An error is printed, and the exit code says whether running again can help.
     """
     try:
         require_current(Path())
@@ -42,12 +41,12 @@ def run_stage(work: Callable[[], None], *, seed: int = 0) -> None:
 
 
 def batch_parts() -> int:
-    """Into how many parts this process is to divide its batches."""
+    """The number of parts that this process must divide its batches into."""
     return int(os.environ.get(PARTS_VARIABLE, 1))
 
 
 def _exit_code(error: Exception) -> int | None:
-    """That of a known kind of problem; None for a mistake of the program, whose trace must be seen."""
+    """The exit code for a known kind of problem; None for a bug, whose traceback must be shown."""
     if isinstance(error, AwayError):
         return TEMPORARY_FAULT
     if isinstance(error, GraftError):
@@ -60,7 +59,7 @@ def _exit_code(error: Exception) -> int | None:
 
 
 def is_short_of_memory(error: Exception) -> bool:
-    """Whether the machine or the GPU had no memory left; torch says so of the machine in words alone."""
+    """Whether the machine or the GPU ran out of memory; for the machine, torch says so in its message only."""
     words = str(error)
     return (
         isinstance(error, MemoryError)
@@ -70,7 +69,7 @@ def is_short_of_memory(error: Exception) -> bool:
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed random, NumPy and torch; ask for deterministic kernels, and for one thread."""
+    """Seed random, NumPy and torch; select deterministic kernels and one thread."""
     import numpy as np
     import torch
 
@@ -79,5 +78,5 @@ def make_deterministic(seed: int) -> None:
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    # Never from the environment: sums over several threads round differently. Stages that may use more say so.
+    # Never from the environment: sums over several threads round differently. Stages that may use more set it.
     torch.set_num_threads(1)

@@ -1,1 +1,1 @@
-"""The result mirrored in MLflow. Uses results, executor (journal), trials, stage, settings, common."""
+"""Mirror the result in MLflow. Uses results, executor (journal), trials, stage, settings, common."""

@@ -1,14 +1,14 @@
-"""Which code a result came from."""
+"""The git commit that a result was made with."""
 
 import subprocess
 from pathlib import Path
 
 OWN_OUTPUTS = (":!dvc.lock", ":!reports")
-"""What a run itself changes in the tree says nothing about the code that ran."""
+"""Files that a run itself changes, which say nothing about the code that ran."""
 
 
 def git_tags(root: Path) -> dict[str, str]:
-    """Tags: the project's commit and whether files differed from it; none where there is no commit or no git."""
+    """Tags with the project's commit and whether files differed from it; none if there is no commit or no git."""
     commit = _git(root, "rev-parse", "--verify", "HEAD")
     if not commit:
         return {}

@@ -1,6 +1,6 @@
-"""Whether MLflow is known to hold a result: nothing has changed since it was published, neither here nor there.
+"""Whether MLflow is known to hold a result, because neither the result nor MLflow's database has changed since.
 
-To ask MLflow takes seconds, most of them to import it. A database in a file tells by its size and time whether anything
+Asking MLflow takes seconds, most of them to import it. A database in a file shows by its size and time whether anything
 was written; a server has to be asked.
 """
 
@@ -21,10 +21,10 @@ _SQLITE = "sqlite:///"
 
 
 def remember(root: Path) -> None:
-    """Note how result and database are now that both agree; a server is not remembered.
+    """Record the state of the result and the database, which agree now; nothing is recorded for a server.
 
     Raises:
-        GraftError: mlflow.yaml cannot be used.
+        GraftError: mlflow.yaml is not valid.
     """
     settings = read_mlflow_settings(root)
     state = _state(root, settings)
@@ -35,10 +35,10 @@ def remember(root: Path) -> None:
 
 
 def known(root: Path) -> Published | None:
-    """What publishing would say again, if it would find all there; None where MLflow has to be asked.
+    """What publishing would return if MLflow still holds everything; None if MLflow has to be asked.
 
     Raises:
-        GraftError: mlflow.yaml cannot be used.
+        GraftError: mlflow.yaml is not valid.
     """
     published = load_published(root)
     if published is None or published.recorded.problem or published.registration.problem:
@@ -52,7 +52,7 @@ def known(root: Path) -> Published | None:
     if not noted or noted != _state(root, read_mlflow_settings(root)):
         return None
     recorded, registration = published.recorded, published.registration
-    drift = registration.drift if registration.alias != "champion" else ""  # it is told of the champion of before
+    drift = registration.drift if registration.alias != "champion" else ""  # it concerns the previous champion
     return Published(
         replace(recorded, written=0, found=recorded.found + recorded.written, late=0),
         replace(registration, created=False, drift=drift),
@@ -60,7 +60,7 @@ def known(root: Path) -> Published | None:
 
 
 def _state(root: Path, settings: MlflowSettings) -> dict[str, object] | None:
-    """Hashes of result and settings with the marks of the database file; None where there is no such file."""
+    """Hashes of the result and the settings, and sizes and times of the database's files; None if there are none."""
     database = Path(settings.tracking.uri.removeprefix(_SQLITE))
     if not settings.tracking.uri.startswith(_SQLITE):
         return None

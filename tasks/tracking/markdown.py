@@ -1,4 +1,4 @@
-"""The result as Markdown, for the page of whoever ran the flow: no images, no torch."""
+"""The result as Markdown, for Prefect's page of a run: no images, no torch."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tasks.tracking.published import Published
 
 
 def in_markdown(root: Path, published: Published) -> str:
-    """What the run came to, what became of the candidate, drift if there was any, and the leaderboard."""
+    """The headline of the result, the candidate's registration, drift if there was any, and the leaderboard."""
     summary = read_summary(root)
     metric = lead(summary)
     more = beside(summary) if metric != "accuracy" else []

@@ -1,4 +1,4 @@
-"""The result of a run as its stages left it in files: the truth that MLflow only mirrors."""
+"""The result of a run, read from its stages' files; these are authoritative, and MLflow only mirrors them."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that a stage trained, with what the stage wrote next to it."""
+    """A network that a stage trained, with the files that the stage wrote next to it."""
 
     name: str
     key: str
@@ -36,7 +36,7 @@ class Trial(Trained):
     """A trial: one strategy, one label budget, one seed."""
 
     test: dict[str, float]
-    """Its own metrics on the test split."""
+    """Its metrics on the test split."""
 
     @property
     def strategy(self) -> str:
@@ -46,21 +46,21 @@ class Trial(Trained):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Everything that one run of the graph came to."""
+    """The whole result of one run of the graph."""
 
     root: Path
     key: str
-    """Key of the stage `evaluate`, which depends on all others: the same key is the same result."""
+    """Key of the stage `evaluate`, which depends on all others: equal keys mean equal results."""
     report: dict[str, Any]
     metric: str
-    """The one that leads the comparison: gains and verdicts are in it."""
+    """The lead metric of the comparison, in which gains and verdicts are given."""
     card: dict[str, Any]
     test_md5: str
     """Hash of the packed test split."""
     pool_md5: str
     """Hash of the target's packed label pool."""
     sources: tuple[Trained, ...]
-    """The project's own source model, then the further ones, by name."""
+    """The project's own source model, then the further ones, sorted by name."""
     trials: tuple[Trial, ...]
 
     @property
@@ -83,7 +83,7 @@ def read_outcome(root: Path) -> Outcome:
     """Read the result in the project folder `root`.
 
     Raises:
-        GraftError: the stages have not all run, or a file of theirs cannot be read.
+        GraftError: some stages have not run, or one of their files cannot be read.
     """
     try:
         (root / "reports/index.html").stat()
@@ -101,15 +101,15 @@ def read_outcome(root: Path) -> Outcome:
             trials=tuple(_read_trials(root, report, keys)),
         )
     except OSError as error:
-        raise GraftError(f"{error.filename}: {error.strerror}", "Let every stage run first: `graft run`.") from None
+        raise GraftError(f"{error.filename}: {error.strerror}", "Run every stage first: `graft run`.") from None
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise GraftError(
-            f"{root}: the results and dvc.lock do not fit together: {error!r}", "Run `graft run` to make them again."
+            f"{root}: the results do not match dvc.lock: {error!r}", "Run `graft run` to make them again."
         ) from None
 
 
 def _read_sources(root: Path, keys: dict[str, str]) -> Iterator[Trained]:
-    """The source models that the forecast ranked, but for those that no stage made."""
+    """The source models that the forecast ranked, except those that no stage made."""
     yield Trained("pretrain", keys["pretrain"], *_read_network(root / "build/pretrained"))
     for name in sorted(_read_json(root / FORECAST)["ranking"]):
         if key := keys.get(f"source@{name}"):
@@ -117,7 +117,7 @@ def _read_sources(root: Path, keys: dict[str, str]) -> Iterator[Trained]:
 
 
 def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> Iterator[Trial]:
-    """The trials that the evaluation compared: each once, though one without labels is compared at every budget."""
+    """The trials that the evaluation compared; one without labels is compared at every budget but listed once."""
     rows = [(name, row) for group in budgets(report).values() for name, row in group.items()]
     compared = {(name, row["labels_per_class"]): row for name, row in rows}
     for (strategy, labels), row in sorted(compared.items(), key=lambda item: (item[0][0], by_size(item[0][1]))):
@@ -139,6 +139,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _hash_in_lock(lock: Path, path: str) -> str:
-    """The hash that dvc.lock holds for an output of some stage."""
+    """The hash of a stage's output in dvc.lock."""
     hashes = {out["path"]: out["md5"] for entry in lock_entries(lock).values() for out in entry.get("outs", [])}
     return str(hashes[path])

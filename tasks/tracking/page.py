@@ -1,4 +1,4 @@
-"""`graft ui`: MLflow's page on this machine, opened on the trials compared by strategy, until it is interrupted."""
+"""`graft ui`: serve MLflow's page, opened on the trials compared by strategy, until it is interrupted."""
 
 import sys
 import webbrowser
@@ -18,10 +18,10 @@ LOG = Path(STATE) / "logs" / "mlflow.log"
 
 
 def serve(root: Path, *, port: int | None = None, open_page: bool = True, say: Say = announce) -> None:
-    """Show MLflow's page and keep it up until Ctrl-C or SIGTERM; a server elsewhere is only opened.
+    """Serve MLflow's page until Ctrl-C or SIGTERM; the page of a remote server is only opened.
 
     Raises:
-        GraftError: mlflow.yaml cannot be used, no port is free, the server does not start, or one elsewhere is away.
+        GraftError: mlflow.yaml is not valid, no port is free, or the server does not start or answer.
     """
     settings = read_mlflow_settings(root)
     if port is not None:
@@ -36,11 +36,11 @@ def serve(root: Path, *, port: int | None = None, open_page: bool = True, say: S
         _show(page_url(server.url, experiment_id, saved_view=saved_view), open_page, say)
         say("Press Ctrl-C to stop it.")
         process.wait()
-        raise GraftError(f"MLflow's server ended by itself; see {root / LOG}")
+        raise GraftError(f"MLflow's server stopped unexpectedly; see {root / LOG}")
 
 
 def _prepare(root: Path, settings: MlflowSettings) -> tuple[str, bool]:
-    """The experiment's id, and whether the saved view is there; a page without it is better than none."""
+    """The experiment's id, and whether it has the saved view; a page without the view is better than none."""
     try:
         client = open_client(root, settings)
         experiment_id = find_experiment(client, settings) or create_experiment(client, settings)
@@ -50,7 +50,7 @@ def _prepare(root: Path, settings: MlflowSettings) -> tuple[str, bool]:
         raise GraftError(f"MLflow cannot be opened: {in_words(error, settings)}") from None
     try:
         provision(client, experiment_id)
-    except Exception:  # a user who may only read, or an MLflow that keeps views in another way
+    except Exception:  # a user without write access, or an MLflow that stores views differently
         return experiment_id, False
     return experiment_id, True
 
@@ -62,15 +62,15 @@ def _show(url: str, open_page: bool, say: Say) -> None:
 
 
 def _server(root: Path, settings: MlflowSettings, say: Say) -> LocalServer:
-    """That of the configured database, where a port is free.
+    """The server of the configured database, on a free port.
 
     Raises:
-        GraftError: none is.
+        GraftError: no port is free.
     """
     ui = settings.ui
-    port = free_port(ui.host, ui.port, "mlflow.yaml: ui", "Set ui.port or GRAFT_UI_PORT to another one.")
+    port = free_port(ui.host, ui.port, "mlflow.yaml: ui", "Set ui.port or GRAFT_UI_PORT to another port.")
     if port != ui.port:
-        say(f"Port {ui.port} is busy; taking {port}.")
+        say(f"Port {ui.port} is busy; using {port}.")
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--default-artifact-root", settings.tracking.artifacts]
     command += ["--host", ui.host, "--port", str(port)]
@@ -78,6 +78,6 @@ def _server(root: Path, settings: MlflowSettings, say: Say) -> LocalServer:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # saves half a minute and 2 GB
         "MLFLOW_TRACKING_URI": None,
         "MLFLOW_REGISTRY_URI": None,
-        "MLFLOW_BACKEND_STORE_URI": settings.tracking.uri,  # it may hold a password, which `ps` would show
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking.uri,  # it may contain a password, which `ps` would show
     }
     return LocalServer("MLflow", command, environment, ui.host, port, "/health", root / LOG)

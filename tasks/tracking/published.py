@@ -1,6 +1,6 @@
-"""What became of a result at MLflow, in words: what was recorded, and which version was registered or why none.
+"""What MLflow holds of a result: the recorded runs, and the registered version or why there is none.
 
-The process that talks to MLflow writes it to a file, so that others can show it without importing MLflow.
+The process that talks to MLflow writes this to a file, so that others can show it without importing MLflow.
 """
 
 import json
@@ -19,17 +19,17 @@ class Recorded:
     experiment: str = ""
     experiment_id: str = ""
     run_id: str = ""
-    """The parent run of this result; empty when nothing could be recorded."""
+    """The parent run of this result; empty if nothing could be recorded."""
     written: int = 0
-    """Runs that were written now."""
+    """Number of runs that were written now."""
     found: int = 0
-    """Runs that were there already: they belong to stages that were not run again."""
+    """Number of runs that existed already, of stages that were not run again."""
     problem: str = ""
-    """Why nothing, or not everything, could be recorded; the files of the project hold it all the same."""
+    """Why nothing, or not everything, could be recorded; the project's files still have the whole result."""
     late: int = 0
-    """Results before this one that were recorded now, because MLflow had been away."""
+    """Number of earlier results that were recorded now, because MLflow was not available before."""
     waiting: int = 0
-    """Results, this one included, that are still to be recorded."""
+    """Number of results, including this one, that are still to be recorded."""
 
     def __str__(self) -> str:
         earlier = f"MLflow: {self.late} earlier result{'s' * (self.late > 1)} recorded now.\n" if self.late else ""
@@ -37,39 +37,39 @@ class Recorded:
 
     def _of_this_result(self) -> str:
         if self.problem:
-            several = f" {self.waiting} results wait for that." if self.waiting > 1 else ""
-            how = "Nothing is lost: `graft sync` records it from its files, and so does the next run."
+            several = f" {self.waiting} results are waiting to be recorded." if self.waiting > 1 else ""
+            how = "Nothing is lost: `graft sync` or the next run records it from its files."
             return f"Not recorded in MLflow: {self.problem}\n{how}{several}"
         if not self.written:
-            return f"MLflow: all {self.found} runs were there already (experiment {self.experiment})."
-        there = f", {self.found} {'was' if self.found == 1 else 'were'} there already" if self.found else ""
+            return f"MLflow: all {self.found} runs were recorded before (experiment {self.experiment})."
+        there = f", {self.found} {'was' if self.found == 1 else 'were'} recorded before" if self.found else ""
         runs = "1 run" if self.written == 1 else f"{self.written} runs"
         return f"MLflow: {runs} recorded{there} (experiment {self.experiment})."
 
 
 @dataclass(frozen=True)
 class Registration:
-    """The candidate in the model registry, and what the gate said."""
+    """The candidate in the model registry, and the gate's decision."""
 
     model: str = ""
     version: str = ""
-    """The candidate's version; empty when it could not be registered."""
+    """The candidate's version; empty if it could not be registered."""
     created: bool = False
     """Whether this version is new."""
     alias: str = ""
-    """`champion` or `challenger`; empty if it holds neither."""
+    """`champion` or `challenger`; empty if it has neither alias."""
     champion: str = ""
-    """The version that is champion now; empty if there is none."""
+    """The current champion's version; empty if there is none."""
     reason: str = ""
     """Why it is the champion, or why not."""
     problem: str = ""
     """Why it could not be registered."""
     drift: str = ""
-    """What new data did to the champion of before; empty if the data is the one that it was made from."""
+    """The drift of the previous champion on new data; empty if it was made from the same data."""
 
     @property
     def uri(self) -> str:
-        """What `mlflow.pyfunc.load_model` takes."""
+        """The address for `mlflow.pyfunc.load_model`."""
         return f"models:/{self.model}@{self.alias}" if self.alias else f"models:/{self.model}/{self.version}"
 
     def __str__(self) -> str:
@@ -83,14 +83,14 @@ class Registration:
 
 @dataclass(frozen=True)
 class Published:
-    """Both of them."""
+    """The recorded runs and the registration of one result."""
 
     recorded: Recorded
     registration: Registration
 
     @property
     def is_news(self) -> bool:
-        """Whether the last run made this result, and did not find all of it there."""
+        """Whether the last run added something to MLflow."""
         return bool(self.recorded.written) or self.registration.created
 
 
@@ -100,7 +100,7 @@ def save_published(root: Path, published: Published) -> None:
 
 
 def load_published(root: Path) -> Published | None:
-    """What `save_published` wrote last, or None."""
+    """What `save_published` wrote last; None if there is nothing readable."""
     try:
         content = json.loads((root / PUBLISHED).read_text(encoding="utf-8"))
         return Published(Recorded(**content["recorded"]), Registration(**content["registration"]))

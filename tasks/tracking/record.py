@@ -1,9 +1,9 @@
-"""Record a result in MLflow: a run for the whole of it, with a run for every trial and for every source model.
+"""Record a result in MLflow: one parent run for the whole result, with one run per trial and per source model.
 
 MLflow mirrors the files of the stages and can be filled from them again at any time. A run is found by its stage's
-key, so a stage that was not run again makes no second run; its older run is linked instead. A run that was left
-unfinished is replaced. Whoever records holds a lock in the project; between machines that share a server there is
-none, and the worst that comes of it are doubles, which the next recording removes.
+key, so a stage that was not run again gets no second run; its older run is linked instead. An unfinished run is
+replaced. Recording holds a lock in the project; machines that share a server have no common lock, and at worst create
+duplicate runs, which the next recording removes.
 """
 
 import json
@@ -39,19 +39,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger("graft.mlflow")
 
 LISTED_RUNS = 150
-"""How many runs a tag can name; further ones are found by their keys."""
+"""Number of run ids that fit into a tag; further runs are found by their keys."""
 FIGURES = "build/evaluation/figures"
 REPORTS = ("index.html", "metrics.json")
 
 
 def record(root: Path) -> Recorded:
-    """Mirror the result in the project folder `root`, and those before it that could not be recorded.
+    """Mirror the result in the project folder `root`, and earlier ones that could not be recorded.
 
-    A server that cannot be reached is reported in the answer and never raised: no run fails because of it. The result
-    is then kept until it can be recorded, even if others follow it.
+    Problems with the server are reported in the returned value and never raised, so no run fails because of them. The
+    result is then kept until it can be recorded, even if others follow it.
 
     Raises:
-        GraftError: mlflow.yaml cannot be used.
+        GraftError: mlflow.yaml is not valid.
     """
     settings = read_mlflow_settings(root)
     try:
@@ -66,8 +66,8 @@ def record(root: Path) -> Recorded:
                 continue
             try:
                 before = read_outcome(folder)
-            except GraftError as error:  # of another version of Graft, or damaged: it must not keep others from MLflow
-                logger.warning("a result that was kept for MLflow cannot be read and is dropped: %s", error)
+            except GraftError as error:  # of another version of Graft, or damaged: it must not block the others
+                logger.warning("a result waiting for MLflow cannot be read and is dropped: %s", error)
                 waiting_results.put_away(folder)
                 continue
             record_outcome(client, settings, before, root)
@@ -85,20 +85,20 @@ def record(root: Path) -> Recorded:
 def _keep(root: Path, outcome: Outcome) -> None:
     try:
         waiting_results.keep(root, outcome)
-    except OSError as error:  # the stages' files are there still, until the next result replaces them
-        logger.warning("the result cannot be kept for MLflow: %s", errors.in_words(error))
+    except OSError as error:  # the stages' files still exist, until the next result replaces them
+        logger.warning("the result cannot be saved to be recorded in MLflow later: %s", errors.in_words(error))
 
 
 def record_outcome(
     client: "MlflowClient", settings: MlflowSettings, outcome: Outcome, project: Path | None = None
 ) -> Recorded:
-    """Write what of `outcome` is not in MLflow yet; four queries if all of it is.
+    """Write the parts of `outcome` that are not in MLflow yet; takes four queries if all of it is.
 
     Args:
         client: of the server.
-        settings: which experiment.
-        outcome: of the project, or one that was kept.
-        project: the folder whose lock is held meanwhile; by default that of the outcome.
+        settings: name the experiment.
+        outcome: of the project, or a kept one.
+        project: the folder whose lock is held; by default that of the outcome.
     """
     experiment_id = find_experiment(client, settings)
     if experiment_id is not None:
@@ -113,7 +113,7 @@ def record_outcome(
 
 
 def _mirrored(store: RunStore, outcome: Outcome) -> str:
-    """The id of the flow's run if everything is there as it should be, else nothing."""
+    """The id of the flow's run if MLflow has everything up to date, else an empty string."""
     flow = store.finished(outcome.key)
     if flow is None:
         return ""
@@ -128,7 +128,7 @@ def _mirrored(store: RunStore, outcome: Outcome) -> str:
 
 
 def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
-    """Write what is missing, fix what is not whole; the flow's run id, how many were written and were there."""
+    """Write missing and replace incomplete runs; returns the flow's run id, and how many were written and found."""
     flow = store.clean(outcome.key)
     below = {name: store.clean(key) for name, key in _keys(outcome).items()}
     provenance = waiting_results.provenance(outcome.root)
@@ -153,13 +153,13 @@ def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
 
 
 def _contents(outcome: Outcome) -> Iterator[RunContent]:
-    """What each run below the flow's has to hold."""
+    """The content of each child run of the flow's run."""
     yield from (source_content(outcome, trained) for trained in outcome.sources)
     yield from (trial_content(outcome, trial) for trial in outcome.trials)
 
 
 def _keys(outcome: Outcome) -> dict[str, str]:
-    """Name of each run below the flow's -> its stage key."""
+    """Name of each child run of the flow's run -> its stage key."""
     return {trained.name: trained.key for trained in (*outcome.sources, *outcome.trials)}
 
 
@@ -168,7 +168,7 @@ def _listed(run_ids: Iterable[str]) -> str:
 
 
 def _outdated(run: "Run | None", trial: Trial) -> dict[str, float]:
-    """Test metrics of a trial that differ from those its run shows: it was evaluated again, not trained again."""
+    """Test metrics of a trial that differ from its run's, because it was evaluated but not trained again."""
     shown = run.data.metrics if run else {}
     return {name: value for name, value in metrics_on_test(trial).items() if shown.get(name) != value}
 
@@ -181,7 +181,7 @@ def _refresh(store: RunStore, outcome: Outcome, there: Mapping[str, "Run"]) -> N
 
 
 def _adopt(store: RunStore, runs: Iterable["Run"], flow_id: str) -> None:
-    """Put runs whose parent was deleted under this result: the page would not show where they belong."""
+    """Make this result the parent of runs whose parent was deleted, so that the page shows them."""
     parents = {run.info.run_id: run.data.tags.get(PARENT, "") for run in runs}
     alive = {run.info.run_id for run in store.with_ids({*parents.values()} - {""})}
     for run_id, parent in parents.items():
@@ -190,7 +190,7 @@ def _adopt(store: RunStore, runs: Iterable["Run"], flow_id: str) -> None:
 
 
 def _describe(store: RunStore, outcome: Outcome, flow_id: str, run_ids: Mapping[str, str]) -> None:
-    """The report, the tables and the text of the flow's run."""
+    """Write the report, the tables and the note of the flow's run."""
     from mlflow.entities import RunTag
 
     for name in REPORTS:

@@ -1,4 +1,4 @@
-"""What MLflow shows of a result: for each run its parameters, metrics and tags. Values only; nothing is sent here."""
+"""What MLflow shows of a result: the parameters, metrics and tags per run. Values only; nothing is sent here."""
 
 import json
 import math
@@ -14,20 +14,20 @@ from tasks.tracking.outcome import Outcome, Trained, Trial
 from tasks.trials.plan import FROM
 
 KEY = "graft.stage_key"
-"""Tag by which a run is found again: the key of the stage that made what it shows."""
+"""Tag by which a run is found again: the key of the stage whose result it shows."""
 COMPLETE = "graft.complete"
-"""Tag that is set last: a run without it was left unfinished."""
+"""Tag that is set last: a run without it is unfinished."""
 RUNS = "graft.runs"
-"""Tag of a flow's run: ids of the runs that its result is made of, its own children or older ones."""
+"""Tag of a flow's run: ids of the runs of its result, its own children or older ones."""
 
 CURRENT = "graft.current"
-"""Tag of a trial's run: yes if the latest result is made of it, no once params.yaml asks for others."""
+"""Tag of a trial's run: yes if it is part of the latest result, no once it is not."""
 
 LEAD = "graft.metric"
-"""Tag that names the metric that leads the comparison: gains and verdicts are in it."""
+"""Tag with the lead metric of the comparison, in which gains and verdicts are given."""
 
 GROUP = "strategy_at_budget"
-"""Tag by which trials are averaged: trials of a strategy with other label budgets are not one group."""
+"""Tag by which trials are averaged: one group per strategy and label budget."""
 
 Point = tuple[str, float, int]
 """A metric's name, value and step."""
@@ -46,7 +46,7 @@ class RunContent:
 
 
 def flow_content(outcome: Outcome) -> RunContent:
-    """The parent: the whole result, with the numbers of each strategy and of the candidate."""
+    """The parent run: the whole result, with the metrics per strategy and of the candidate."""
     report, candidate = outcome.report, outcome.candidate
     budget, verdict = report["budget"], report["strategies"][candidate.strategy]["verdict"]
     params = {
@@ -74,7 +74,7 @@ def flow_content(outcome: Outcome) -> RunContent:
 
 
 def source_content(outcome: Outcome, trained: Trained) -> RunContent:
-    """A source model: the pretraining on a source domain, or what given weights learned from it."""
+    """A source model: the pretraining on a source domain, or the adaptation of given weights to it."""
     params = {name: trained.metrics.get(name) for name in ("n_train", "n_validation", "steps", "parameters")}
     finals = {f"validation/{name}": trained.metrics.get(name) for name in ("accuracy", "loss")}
     return RunContent(
@@ -88,9 +88,9 @@ def source_content(outcome: Outcome, trained: Trained) -> RunContent:
 
 
 def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
-    """A trial: what it was given, how it learned, and its own metrics on validation and test data."""
+    """A trial: its settings, its learning curve, and its metrics on validation and test data."""
     nested = ("training", "knobs", "validation", "search", "companions")
-    params = dict(_flat(trial.metrics["training"]))  # the learning rate that a search found stands in its place
+    params = dict(_flat(trial.metrics["training"]))  # with the learning rate that a search found
     params |= {name: value for name, value in trial.metrics.items() if name not in nested}
     params |= {f"knob.{name}": value for name, value in trial.metrics["knobs"].items()}
     finals = {f"validation/{name}": value for name, value in trial.metrics["validation"].items()}
@@ -111,7 +111,7 @@ def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
 
 
 def _search(attempts: Iterable[Mapping[str, Any]]) -> Iterator[Point]:
-    """What a search tried, attempt by attempt; choices have no number and are in the trial's files alone."""
+    """The attempts of a search, one per step; choices are not numbers and are only in the trial's files."""
     for number, attempt in enumerate(attempts):
         for name, value in attempt.items():
             if isinstance(value, int | float) and math.isfinite(value):
@@ -119,7 +119,7 @@ def _search(attempts: Iterable[Mapping[str, Any]]) -> Iterator[Point]:
 
 
 def metrics_on_test(trial: Trial) -> dict[str, float]:
-    """The metrics of a trial that come from the evaluation, and may be evaluated again."""
+    """The metrics of a trial from the evaluation, which may be made again without training."""
     return {f"test/{name}": value for name, value in trial.test.items() if math.isfinite(value)}
 
 
@@ -134,7 +134,7 @@ def _tags(outcome: Outcome, key: str, kind: str, **more: str) -> dict[str, str]:
 
 
 def _how(root: Path, key: str) -> dict[str, str]:
-    """On what a stage was run, and whether that took more than it should; nothing if it was not run here."""
+    """The device and threads of a stage, and repeated attempts or divided batches; empty if it was not run here."""
     ran = run_journal.read(root, key)
     if ran is None:
         return {}
@@ -144,7 +144,7 @@ def _how(root: Path, key: str) -> dict[str, str]:
 
 
 def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, float]] = ()) -> tuple[Point, ...]:
-    """Final values at step 0 and a curve at its steps; only numbers: MLflow draws an infinity as 1.8e308."""
+    """Final values at step 0 and a curve at its steps; finite values only, since MLflow draws infinity as 1.8e308."""
     points = [(name, value, 0) for name, value in finals.items()]
     points += [(name, value, int(row["step"])) for row in curve for name, value in row.items() if name != "step"]
     return tuple(
@@ -153,7 +153,7 @@ def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, flo
 
 
 def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None]:
-    """The numbers of one strategy, named so that the page draws the strategies next to each other."""
+    """The metrics of one strategy, named so that the page draws the strategies next to each other."""
     shown = _shown(strategy)
     found = {f"{name}/{shown}": scores[name]["mean"] for name in SCORES}
     if gain := scores.get("gain_over_scratch"):
@@ -162,12 +162,12 @@ def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None
 
 
 def _shown(strategy: str) -> str:
-    """A strategy's name as part of a metric's, in which MLflow allows few signs."""
+    """A strategy's name as part of a metric's name, in which MLflow allows few special characters."""
     return strategy.replace(FROM, " from ")
 
 
 def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
-    """Scores and gain by label budget: MLflow draws a metric against its step, and the step is labels per class."""
+    """Scores and gain by label budget: MLflow draws a metric against its step, so the step is labels per class."""
     summary = dict(report)
     keys = {metric: metric for metric in ("accuracy", lead(summary))} | {"gain": "gain_over_scratch"}
     return tuple(
@@ -192,7 +192,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def _dataset(outcome: Outcome, context: str) -> dict[str, str]:
-    """The raw data by DVC's hash; the page shows nothing of such a dataset but its profile."""
+    """The raw data by DVC's hash; the page shows only the profile of such a dataset."""
     domains = {name: {"n": card["n"], "path": card["path"]} for name, card in outcome.card["domains"].items()}
     profile = json.dumps({"path": "data", "md5": outcome.data_md5, **domains})
     return {"digest": outcome.data_md5[:36], "context": context, "profile": profile}

@@ -1,4 +1,4 @@
-"""The text and the tables of a flow's run page in MLflow."""
+"""The note and the tables on the page of a flow's run in MLflow."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,13 @@ from tasks.results.words import labels_in_words, leads_in_words, rank
 from tasks.tracking.outcome import Outcome
 
 Table = dict[str, list[Any]]
-"""As MLflow stores tables: {"columns": names, "data": rows}."""
+"""The form in which MLflow stores tables: {"columns": names, "data": rows}."""
 MAX_LETTERS = 8000
-"""MLflow cuts the text off there. Links go first: the table of trials names all runs."""
+"""MLflow truncates the note at this length. Links are dropped first: the table of trials lists all runs."""
 
 
 def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> str:
-    """The result in Markdown: who won, the leaderboard, its metric by label budget, and links to the trials' runs."""
+    """The result in Markdown: the candidate, the leaderboard, its metric by label budget, links to the trials' runs."""
     candidate, report = outcome.candidate, outcome.report
     scores, budget = report["strategies"][candidate.strategy], report["budget"]
     lines = [
@@ -25,7 +25,7 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
         "",
         f"{labels_in_words(budget['labels_per_class'])} for training, {budget['validation_per_class']} for validation, "
         f"{report['test']['n']} test {things(report)}. Mean over seeds with its interval; the gain is over `scratch`. "
-        f"A rank is a range where the data leave it open. {leads_in_words(report)}",
+        f"A rank is a range where the data do not determine it. {leads_in_words(report)}",
         "",
         *_markdown(leaderboard(outcome)),
         "",
@@ -43,7 +43,7 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
 
 
 def leaderboard(outcome: Outcome) -> Table:
-    """The strategies, the best on the test split first: the metric that leads, and those next to it."""
+    """The strategies, the best on the test split first, by the lead metric and the further ones."""
     metrics = _shown(outcome.report)
     names = [metric_in_words(metric).replace("-", " ") for metric in metrics]
     columns = ["strategy", "rank", "labels per class", *names, "gain over scratch", "verdict"]
@@ -51,12 +51,12 @@ def leaderboard(outcome: Outcome) -> Table:
 
 
 def _shown(report: dict[str, Any]) -> list[str]:
-    """Accuracy and macro F1, after the metric that leads."""
+    """The lead metric, then accuracy and macro F1."""
     return [lead(report), *(metric for metric in beside(report) if metric != "balanced_accuracy")]
 
 
 def budget_table(outcome: Outcome) -> Table:
-    """Each strategy's lead metric with each label budget; in a column of its own where it needs no labels."""
+    """The lead metric per strategy and label budget; strategies without labels have a column of their own."""
     scores = score_by_labels(outcome.report)
     columns = sorted({labels for by_labels in scores.values() for labels in by_labels}, key=by_size)
     rows = [
@@ -67,7 +67,7 @@ def budget_table(outcome: Outcome) -> Table:
 
 
 def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
-    """The trials that this result is made of, with the runs that show them: older ones where a stage was cached."""
+    """The trials of this result with their runs, which are older ones where a stage was cached."""
     metric = outcome.metric
     rows = [
         [
@@ -106,7 +106,7 @@ def _row(name: str, scores: dict[str, Any], metrics: list[str]) -> list[str]:
 
 
 def interval(value: Mapping[str, float | None], *, sign: str = "") -> str:
-    """A mean with its interval, as far as they are known: a single seed has none."""
+    """A mean with its interval, as far as they are known; a single seed has no interval."""
     mean, low, high = (value[name] for name in ("mean", "low", "high"))
     if mean is None:
         return ""
@@ -126,7 +126,7 @@ def _markdown(table: Table) -> list[str]:
 
 
 def _fitting(links: list[str], room: int) -> str:
-    """As many links as there is room for, and a sign that there are more."""
+    """As many links as fit into `room` characters, and an ellipsis if there are more."""
     text = "Runs: "
     for i, link in enumerate(links):
         more = f"{', ' if i else ''}{link}"

@@ -1,4 +1,4 @@
-"""Find and write single runs in MLflow. The store may hold unfinished or doubled ones; callers see neither."""
+"""Find and write single runs in MLflow. It may hold unfinished or duplicate runs; callers see neither."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PARENT = "mlflow.parentRunId"
 POINTS_PER_REQUEST = 900
-"""MLflow takes 1,000 values in one request, parameters and tags included."""
+"""MLflow accepts at most 1,000 values per request, including parameters and tags."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class RunStore:
     experiment_id: str
 
     def with_ids(self, run_ids: Iterable[str]) -> list["Run"]:
-        """Those of the runs that are there and not deleted."""
+        """The runs with these ids that exist and are not deleted."""
         listed = ", ".join(f"'{run_id}'" for run_id in sorted(run_ids))
         return self._search(f"attributes.run_id IN ({listed})") if listed else []
 
     def with_key(self, key: str) -> list["Run"]:
-        """All runs of a stage key, finished ones first, then the oldest first."""
+        """All runs with a stage key, finished ones first, then the oldest first."""
         runs = self._search(f"tags.`{KEY}` = '{key}'")
         return sorted(runs, key=lambda run: (not is_complete(run), run.info.start_time, run.info.run_id))
 
@@ -38,7 +38,7 @@ class RunStore:
         return {run.info.run_id for run in self._search(f"tags.`{CURRENT}` = 'yes'")}
 
     def mark(self, run_ids: Iterable[str]) -> None:
-        """Mark these trials, and no others, as part of the latest result; only marks that are wrong are written."""
+        """Mark exactly these trials as part of the latest result; only wrong marks are rewritten."""
         wanted, marked = set(run_ids), self.marked_current()
         for run_id in sorted(marked - wanted):
             self.client.set_tag(run_id, CURRENT, "no")
@@ -46,12 +46,12 @@ class RunStore:
             self.client.set_tag(run_id, CURRENT, "yes")
 
     def finished(self, key: str) -> "Run | None":
-        """The run of a stage key, if one was finished."""
+        """The finished run with a stage key, if there is one."""
         runs = self.with_key(key)
         return runs[0] if runs and is_complete(runs[0]) else None
 
     def clean(self, key: str) -> "Run | None":
-        """As `finished`, and delete what else has that key: unfinished runs and doubles."""
+        """Like `finished`, but also delete all other runs with that key: unfinished ones and duplicates."""
         runs = self.with_key(key)
         kept = runs[0] if runs and is_complete(runs[0]) else None
         for run in runs[1:] if kept else runs:
@@ -59,9 +59,9 @@ class RunStore:
         return kept
 
     def delete_unfinished(self, keys: Iterable[str]) -> None:
-        """Delete what of these stage keys was begun and never finished.
+        """Delete the unfinished runs with these stage keys.
 
-        A request that MLflow's client sent again, because its answer came too late, has made a run that nobody knows.
+        If MLflow's client repeats a request because the answer came too late, an extra run remains.
         """
         of = set(keys)
         for run in self._search("attributes.status != 'FINISHED'"):
@@ -69,7 +69,7 @@ class RunStore:
                 self.client.delete_run(run.info.run_id)
 
     def start(self, content: RunContent, tags: Mapping[str, str], parent: str = "") -> str:
-        """Write a run with all that `content` holds, and return its id; `finish` must follow."""
+        """Write a run with everything in `content`, and return its id; `finish` must follow."""
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
         now = _now()
@@ -87,12 +87,12 @@ class RunStore:
         return str(run.info.run_id)
 
     def finish(self, run_id: str) -> None:
-        """Mark a run as finished; the tag comes last, so a run without it is not whole."""
+        """Mark a run as finished; the tag comes last, so a run without it is incomplete."""
         self.client.set_terminated(run_id, "FINISHED")
         self.client.set_tag(run_id, COMPLETE, "true")
 
     def write_points(self, run_id: str, points: Iterable[Point]) -> None:
-        """Give metrics of a finished run new values; the former ones stay in their history."""
+        """Set new values of metrics of a finished run; the previous ones stay in their history."""
         from mlflow.entities import Metric
 
         now = _now()
@@ -110,7 +110,7 @@ class RunStore:
 
 
 def is_complete(run: "Run") -> bool:
-    """Whether everything that belongs to a run was written."""
+    """Whether a run was written completely."""
     return (run.info.status, run.data.tags.get(COMPLETE)) == ("FINISHED", "true")
 
 

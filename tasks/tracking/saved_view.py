@@ -1,7 +1,7 @@
-"""The page that `graft ui` opens: trials in groups by strategy and labels, with the charts that compare them.
+"""The page that `graft ui` opens: trials grouped by strategy and labels, with charts that compare them.
 
-MLflow keeps a saved view as a tag of the experiment. Its form is not documented (this is the one of MLflow 3.17), so
-the page must do without it: an MLflow that cannot read it shows the plain list of runs.
+MLflow stores a saved view as a tag of the experiment. Its format is not documented (this is that of MLflow 3.17), so
+the page must work without it: an MLflow that cannot read it shows the plain list of runs.
 """
 
 import base64
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 KEY = "graft-strategies-current"
-"""Key of the saved view; another key is another view, so views that users have changed stay theirs."""
+"""Key of the saved view; a new key makes a new view, so views that users have changed are kept."""
 TAG = f"mlflow.sharedViewState.{KEY}"
 FILTER = f"tags.kind = 'trial' AND tags.`{CURRENT}` = 'yes'"
-"""Trials of the latest result alone: means over those of several would compare what was asked at different times."""
+"""Only trials of the latest result: a mean over several results would mix trials with different settings."""
 WORKFLOW = "workflowType=machine_learning"
 
 TEST_CHARTS = ("test/accuracy", "test/macro_f1", "test/nll")
@@ -27,7 +27,7 @@ CURVES = ("val_accuracy", "val_loss", "train_loss")
 
 
 def provision(client: "MlflowClient", experiment_id: str) -> None:
-    """Save the view in the experiment unless it is there; have the page open for training, not for chat models."""
+    """Save the view in the experiment unless it exists; make the page open for training, not for chat models."""
     tags = client.get_experiment(experiment_id).tags
     wanted = {TAG: _saved_view(), "mlflow.experimentKind": "custom_model_development"}
     for name, value in wanted.items():
@@ -42,7 +42,7 @@ def page_url(base: str, experiment_id: str, *, saved_view: bool) -> str:
 
 
 def _saved_view() -> str:
-    """The view as MLflow's page saves one."""
+    """The view in the format in which MLflow's page saves it."""
     state = base64.b64encode(zlib.compress(json.dumps(_state()).encode())).decode()
     return json.dumps({"name": "Strategies compared", "createdAt": 0, "updatedAt": 0, "state": f"deflate;{state}"})
 
@@ -50,7 +50,7 @@ def _saved_view() -> str:
 def _state() -> dict[str, Any]:
     test, curves = "graft-test", "graft-curves"
     charts = [_chart("BAR", metric, test) for metric in TEST_CHARTS]
-    exact = {"xAxisKey": "step", "lineSmoothness": 0}  # MLflow smooths curves unless told otherwise
+    exact = {"xAxisKey": "step", "lineSmoothness": 0}  # MLflow smooths curves by default
     charts += [_chart("LINE", metric, curves) | exact for metric in CURVES]
     charts.append(_by_labels(test))
     return {
@@ -97,7 +97,7 @@ def _chart(kind: str, metric: str, section: str) -> dict[str, Any]:
 
 
 def _by_labels(section: str) -> dict[str, Any]:
-    """Accuracy by labels per class, 0 where none are needed: a dot a group."""
+    """Accuracy by labels per class, 0 where none are needed: one dot per group."""
     axes = {"xaxis": {"key": "labels_per_class", "type": "PARAM"}, "yaxis": {"key": "test/accuracy", "type": "METRIC"}}
     return _chart("SCATTER", "test/accuracy", section) | axes | {"uuid": "graft-by-labels"}
 

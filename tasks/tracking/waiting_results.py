@@ -1,7 +1,8 @@
-"""Results that MLflow was not there to take: kept beside, should the next result replace them before it is back.
+"""Results that could not be recorded because MLflow was not available: kept until it is back, even if newer results
+replace them in the project.
 
-What is kept are the files that `read_outcome` reads and the pages that belong to a result, not its weights: a result
-that was replaced is recorded, and never registered.
+Kept are the files that `read_outcome` reads and the pages of a result, not its weights: a result that was replaced is
+recorded later, but never registered.
 """
 
 import json
@@ -32,7 +33,7 @@ _KEPT = (
 
 
 def keep(project: Path, outcome: Outcome) -> None:
-    """Copy what belongs to a result, unless that was done before."""
+    """Copy the files of a result, unless they were copied before."""
     place = project / FOLDER / outcome.key
     if place.exists():
         return
@@ -46,18 +47,18 @@ def keep(project: Path, outcome: Outcome) -> None:
 
 
 def kept(project: Path) -> Iterator[Path]:
-    """The folders of the results that are kept, the oldest first."""
+    """The folders of the kept results, the oldest first."""
     folders = [path for path in (project / FOLDER).glob("[!.]*") if path.is_dir()]
     yield from sorted(folders, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
 def forget(project: Path, outcome: Outcome) -> None:
-    """It is recorded."""
+    """Remove a kept result that has been recorded."""
     put_away(project / FOLDER / outcome.key)
 
 
 def put_away(folder: Path) -> None:
-    """Remove what was kept, at once for whoever looks: half of a result is none."""
+    """Remove a kept result atomically, so that no other process reads half of it."""
     gone = folder.with_name(f".{folder.name}.gone")
     shutil.rmtree(gone, ignore_errors=True)
     if folder.exists():
@@ -66,7 +67,7 @@ def put_away(folder: Path) -> None:
 
 
 def provenance(root: Path) -> dict[str, str]:
-    """Which code a result came from: as it was when the result was kept, or as it is."""
+    """The git tags of a result: those saved when it was kept, or the current ones."""
     try:
         found: dict[str, str] = json.loads((root / PROVENANCE).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""Which trials there are, and where their results lie. Uses settings and common."""
+"""The plan of trials, and their results on disk. Uses settings and common."""

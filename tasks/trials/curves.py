@@ -1,4 +1,4 @@
-"""Learning curves on disk, and a line of progress for each of their points."""
+"""Learning curves on disk, and the line of progress printed per point."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ COLUMNS = [field.name for field in fields(Evaluation)]
 
 
 def write_curve(path: Path, curve: Iterable[Evaluation]) -> None:
-    """Write a learning curve as CSV: a header, and a row for each evaluation."""
+    """Write a learning curve as CSV: a header, and one row per evaluation."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -38,7 +38,7 @@ def _evaluation(row: dict[str, str]) -> Evaluation:
 
 
 def announce(point: Evaluation) -> None:
-    """Print a point of the curve: the executor shows it and Prefect logs it."""
+    """Print a point of the curve; the executor shows it and Prefect logs it."""
     print(
         f"step {point.step:>5}  train loss {point.train_loss:.4f}  "
         f"validation loss {point.val_loss:.4f}  accuracy {point.val_accuracy:.3f}",

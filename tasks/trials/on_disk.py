@@ -1,4 +1,4 @@
-"""Trials on disk: loading them, and the choice among them. No torch here."""
+"""Trials on disk: loading them and choosing the candidate. No torch here."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from tasks.trials.curves import read_curve
 from tasks.trials.plan import Entry, Plan
 
 SEED_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error")
-"""What reports/metrics.json gives for each seed."""
+"""Metrics that reports/metrics.json gives per seed."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class Trial:
 
     @property
     def seed(self) -> int:
-        """Of the labels, the order and the augmentation."""
+        """Seed of the drawn labels, their order and the augmentation."""
         return self.entry.seed
 
     @property
     def companions(self) -> dict[str, Path]:
-        """Folders of the networks that were trained next to it to be measured, by name."""
+        """Folders of the networks that were trained alongside it for comparison, by name."""
         return {name: self.folder / "companions" / name for name in self.metrics["companions"]}
 
 
@@ -50,7 +50,7 @@ def load_trials(folder: Path, plan: Plan) -> list[Trial]:
     """All trials of the plan, in its order.
 
     Raises:
-        GraftError: trials are missing or torn (all of them are named), or did not have the same budget.
+        GraftError: trials are missing or damaged (lists all of them), or did not have the same budget.
     """
     trials: list[Trial] = []
     problems: list[str] = []
@@ -60,19 +60,19 @@ def load_trials(folder: Path, plan: Plan) -> list[Trial]:
             metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
             trials.append(Trial(entry, path, metrics, read_curve(path / "curve.csv")))
         except FileNotFoundError as error:
-            problems.append(f"{path}: {Path(error.filename).name} is missing; make it: {entry.command}")
+            problems.append(f"{path}: {Path(error.filename).name} is missing; make it with: {entry.command}")
         except (OSError, ValueError, KeyError) as error:
-            problems.append(f"{path}: cannot be read: {error!r}; make it: {entry.command}")
+            problems.append(f"{path}: cannot be read: {error!r}; make it with: {entry.command}")
     if problems:
-        raise GraftError(problems, "Or make all that is missing at once: dvc repro")
+        raise GraftError(problems, "Or make all missing trials at once with: dvc repro")
     _check_same_budget(trials, plan)
     return trials
 
 
 def choose_candidate(trials: list[Trial], plan: Plan, metric: Metric) -> Trial:
-    """The trial that a user would ship: of those at the largest budget, and of those that need no labels.
+    """The trial that a user would ship, from those at the largest budget and those that need no labels.
 
-    Validation alone decides; the test split never does.
+    Only validation decides, never the test split.
 
     First the strategy: best mean over its seeds of `metric` on validation, then lower mean validation loss, then name.
     Then its seed: best on validation, then lower validation loss, then the lowest seed.
@@ -111,4 +111,4 @@ def _check_same_budget(trials: list[Trial], plan: Plan) -> None:
             if trial.metrics.get(key) != other.metrics.get(key)
         ]
     if problems:
-        raise GraftError(problems, "Trials are compared with equal budgets only. Make them again: dvc repro")
+        raise GraftError(problems, "Only trials with equal budgets can be compared. Make them again with: dvc repro")

@@ -1,4 +1,4 @@
-"""Which trials `params.yaml` asks for: strategies, label budgets and seeds. No torch here."""
+"""The trials that `params.yaml` defines: strategies, label budgets and seeds. No torch here."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,10 +13,10 @@ from tasks.settings.label_budgets import LabelBudget
 from tasks.settings.yaml_sections import load_yaml, parse
 
 BASELINE = "scratch"
-"""The strategy that every gain is counted from."""
+"""The strategy that every gain is measured against."""
 
 ORACLE = "oracle"
-"""Name of the companion whose weights the validation labels chose, next to a strategy that must not know them."""
+"""The companion of a strategy that must not see labels: its weights are selected by the validation labels."""
 
 PLAN_SECTIONS: dict[str, Any] = {
     "seeds": list[Seed],
@@ -25,11 +25,11 @@ PLAN_SECTIONS: dict[str, Any] = {
     "label_free": dict[str, dict[str, Any] | None],
     "every_source": list[str],
 }
-"""The sections of params.yaml that say which trials there are."""
+"""The sections of params.yaml that define the trials."""
 
 
 FROM = "@"
-"""Between a strategy and the further source that it begins with, in the name under which it is compared."""
+"""Separates a strategy from the further source model that it starts from, in the name under which it is compared."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Entry:
     """One strategy with one label budget and one seed: a stage of the graph."""
 
     strategy: str
-    """As it is compared: `fine_tune`, or `fine_tune@NAME` where it begins with a further source."""
+    """The name under which it is compared: `fine_tune`, or `fine_tune@NAME` if it starts from a further source."""
     labels: Labels
     """Labels per class to train on, or `all`; 0 for a strategy that needs none."""
     seed: int
@@ -49,12 +49,12 @@ class Entry:
 
     @property
     def method(self) -> str:
-        """The strategy's own name, under which its knobs and its code are found."""
+        """The strategy's own name, without the source: that of its knobs and its file."""
         return self.strategy.partition(FROM)[0]
 
     @property
     def source(self) -> str:
-        """The further source whose model it begins with; empty for the one that `use` names."""
+        """The further source whose model it starts from; empty for the one that `use` names."""
         return self.strategy.partition(FROM)[2]
 
     @property
@@ -66,31 +66,31 @@ class Entry:
 
     @property
     def command(self) -> str:
-        """How to make it by hand."""
+        """The command that runs it by hand."""
         command = f"python -m tasks.finetune --strategy {self.method} --labels {self.labels} --seed {self.seed}"
         return f"{command} --source {self.source}" if self.source else command
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What `params.yaml` asks for: every strategy with every label budget and every seed."""
+    """All trials of `params.yaml`: every strategy with every label budget and every seed."""
 
     strategies: tuple[str, ...]
-    """Those that learn from labels; some again from every further source, under names of their own."""
+    """Strategies that learn from labels, including those of `every_source`, once more per further source."""
     label_free: tuple[str, ...]
-    """Those that need none; they are compared with the others at every budget."""
+    """Strategies that need no labels; they are compared with the others at every budget."""
     budgets: tuple[Labels, ...]
     """Labels per class, ascending; `all` is the largest."""
     seeds: tuple[int, ...]
 
     @property
     def budget(self) -> Labels:
-        """The largest label budget: what the user has. The candidate is chosen there."""
+        """The largest label budget, which stands for the user's own; the candidate is chosen there."""
         return self.budgets[-1]
 
     @property
     def most_labels(self) -> int:
-        """The largest budget that is a number; 0 where only `all` is asked for."""
+        """The largest budget that is a number; 0 if `all` is the only one."""
         return max((labels for labels in self.budgets if labels != ALL), default=0)
 
     def entries(self) -> list[Entry]:
@@ -103,7 +103,7 @@ class Plan:
         ]
 
     def compared(self, budget: Labels) -> list[tuple[str, Labels]]:
-        """The strategies next to each other at a budget, sorted, with the labels that each of them uses."""
+        """The strategies compared at a budget, sorted, with the labels that each uses."""
         names = sorted((*self.strategies, *self.label_free))
         return [(name, budget if name in self.strategies else 0) for name in names]
 
@@ -112,7 +112,7 @@ def read_plan(params: Path) -> Plan:
     """Strategies (sorted), label budgets (ascending) and seeds (as given) of `params.yaml`.
 
     Raises:
-        GraftError: a section is missing or malformed, something is given twice, or the baseline is not asked for.
+        GraftError: a section is missing or malformed, a value is repeated, or the baseline is missing.
     """
     content = load_yaml(params)
     read: dict[str, Any] = {}
@@ -133,38 +133,38 @@ def read_plan(params: Path) -> Plan:
 
 
 def _faults(read: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with sections that could be read."""
+    """Problems of the sections that could be read."""
     strategies = read.get("strategies", {BASELINE: {}})
     if BASELINE not in strategies:
         yield (
-            f"strategies: {BASELINE!r} is missing: gains and verdicts are counted from it "
-            f"(asked for: {', '.join(sorted(strategies)) or 'none'}); add `{BASELINE}: {{}}`"
+            f"strategies: {BASELINE!r} is missing, the baseline of gains and verdicts "
+            f"(found: {', '.join(sorted(strategies)) or 'none'}); add `{BASELINE}: {{}}`"
         )
     if read.get("seeds") == []:
-        yield "seeds: at least one seed is needed, three or more for intervals worth having"
+        yield "seeds: at least one seed is needed; use three or more for meaningful intervals"
     if read.get("label_budgets") == []:
         yield "label_budgets: at least one number of labels per class is needed, such as [10] or [all]"
     for section in ("seeds", "label_budgets", "every_source"):
         values = read.get(section, [])
         yield from (f"{section}: {value} is given twice" for value in dict.fromkeys(values) if values.count(value) > 1)
     for name in sorted(strategies.keys() & read.get("label_free", {}).keys()):
-        yield f"{name!r} is in strategies and in label_free; it can be in one of them"
+        yield f"{name!r} is in both strategies and label_free; remove it from one of them"
 
 
 def _faults_from(read: Mapping[str, Any], sources: Any) -> Iterator[str]:
-    """What is wrong with `every_source`."""
+    """Problems of `every_source`."""
     wanted = read.get("every_source", [])
     if wanted and not (isinstance(sources, dict) and sources):
-        yield "every_source: there is no further source to begin with; name some in `sources`"
+        yield "every_source: there is no further source model to start from; define some in `sources`"
     for name in dict.fromkeys(wanted):
         if name == BASELINE:
-            yield f"every_source: {BASELINE!r} begins with no source"
+            yield f"every_source: {BASELINE!r} does not start from a source model; remove it"
         elif name not in read.get("strategies", [name]):
-            yield f"every_source: {name!r} is none of `strategies`; put it there first, with its knobs"
+            yield f"every_source: {name!r} is not one of `strategies`; add it there first, with its knobs"
 
 
 def sweep(folder: Path, plan: Plan) -> list[str]:
-    """Remove trials that are no longer asked for; their names. DVC's cache still has them."""
+    """Remove trials that are no longer in the plan; returns their names. DVC's cache still has them."""
     names = {entry.name for entry in plan.entries()}
     if not folder.is_dir():
         return []
@@ -175,7 +175,7 @@ def sweep(folder: Path, plan: Plan) -> list[str]:
 
 
 def wrong_section(*, needs_labels: bool) -> str:
-    """Why a strategy cannot be in the section of params.yaml where it was found."""
+    """The problem of a strategy that is in the wrong section of params.yaml."""
     if needs_labels:
-        return "learns from labels: move it to `strategies`"
-    return "needs no labels: move it to `label_free`, where it runs once for each seed and not for each label budget"
+        return "learns from labels; move it to `strategies`"
+    return "needs no labels; move it to `label_free`, where it runs once per seed instead of once per label budget"

@@ -1,7 +1,7 @@
-"""A small search over the learning rate and a strategy's main knob, with the same number of trials for each.
+"""A small search over the learning rate and a strategy's main knob, with the same number of attempts for each.
 
-It belongs to the trial: every seed searches with its own labels, so that the intervals hold the search's luck too
-(Bouthillier et al. 2021, 'Accounting for Variance in Machine Learning Benchmarks').
+It is part of the trial: every seed searches with its own labels, so that the intervals include the variance of the
+search (Bouthillier et al. 2021, 'Accounting for Variance in Machine Learning Benchmarks').
 """
 
 from collections.abc import Callable
@@ -23,17 +23,17 @@ Objective = float
 
 @dataclass(frozen=True)
 class Knob:
-    """A strategy's main knob, and where to look for it: a range or choices."""
+    """A strategy's main knob, and its search space: a range or choices."""
 
     name: str
     low: float | None
     high: float | None
     choices: tuple[Any, ...] = ()
     whole: bool = False
-    """Whether it counts something."""
+    """Whether it is an integer."""
 
     def distribution(self) -> "BaseDistribution":
-        """Where optuna draws from."""
+        """The search space as optuna's distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices:
@@ -69,7 +69,7 @@ def search(
 
     Args:
         seed: of the sampler (Bergstra et al. 2011's tree-structured Parzen estimator).
-        attempt: trains once and says how good it is.
+        attempt: trains once; returns the objective, lower being better, and the result.
 
     Raises:
         FloatingPointError: every attempt diverged.
@@ -91,7 +91,7 @@ def search(
     record: list[dict[str, Any]] = []
     for number in range(settings.trials):
         trial = study.ask(space) if number else None
-        tried = trial.params if trial else given  # the settings as given need not lie in the space
+        tried = trial.params if trial else given  # the given settings may be outside the space
         print(f"search {number + 1}/{settings.trials}: {tried}", flush=True)
         try:
             objective, found = attempt(
@@ -107,10 +107,10 @@ def search(
         if trial:
             study.tell(trial, objective)
         else:
-            with suppress(ValueError):  # outside of the space: the sampler cannot learn from it
+            with suppress(ValueError):  # outside the space, so the sampler cannot learn from it
                 study.add_trial(optuna.trial.create_trial(params=given, distributions=space, value=objective))
         if best is None or objective < best[0]:
             best = (objective, found)
     if best is None:
-        raise FloatingPointError(f"all {settings.trials} attempts of the search diverged: lower the learning rate")
+        raise FloatingPointError(f"all {settings.trials} attempts of the search diverged; lower the learning rate")
     return best[1], record

@@ -146,7 +146,7 @@ def test_stock_dvc_does_not_record_a_result_under_the_hash_of_other_code(
         file.write("\n# edited\n")
     lock = (clone / "dvc.lock").read_bytes()
     said = edited.run(clone, "dvc", "repro", "--single-item", "--force", "--no-run-cache", "prepare", code=255)
-    assert "code.yaml records other code than stage prepare would run" in said
+    assert "code.yaml is out of date for stage prepare" in said
     assert (clone / "dvc.lock").read_bytes() == lock
     edited.graft(clone, "status")
     edited.run(clone, "dvc", "repro", "--single-item", "prepare")

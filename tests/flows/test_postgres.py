@@ -82,7 +82,7 @@ def test_mlflow_is_filled_from_the_stages_files_and_a_second_time_changes_nothin
     runs, metrics = rows(database, "runs"), rows(database, "metrics")
     assert runs == 6
     again = sync()
-    assert "all 6 runs were there already" in again
+    assert "all 6 runs were recorded before" in again
     assert "version 1 (was registered before): champion" in again
     assert (rows(database, "runs"), rows(database, "metrics")) == (runs, metrics)
 

@@ -139,7 +139,7 @@ def test_data_that_arrives_while_a_run_works_is_for_the_next_one(project: Projec
     assert run.returncode == 0, rest
     assert (project.root / "data.dvc").read_text() == pointer
     refused = project.graft("run")
-    assert "data/ is not what data.dvc records: 1 added (data/later.txt)" in refused.stderr
+    assert "data/ differs from what data.dvc records: 1 added (data/later.txt)" in refused.stderr
 
 
 CHANGING = """

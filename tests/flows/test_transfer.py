@@ -112,7 +112,7 @@ def test_what_mlflow_was_not_there_to_take_is_recorded_by_graft_sync(project: Pr
     assert project.graft("sync").returncode == 0
     assert project.mlflow() == (TRIALS + 2, 1)
     result = project.graft("sync")
-    assert f"all {TRIALS + 2} runs were there already" in result.stdout
+    assert f"all {TRIALS + 2} runs were recorded before" in result.stdout
 
 
 def test_an_edited_number_reruns_what_depends_on_it_and_putting_it_back_restores(

@@ -178,8 +178,8 @@ def test_every_missing_trial_is_named_with_its_command(project: Path) -> None:
     assert len(caught.value.problems) == 3
     by_hand = "python -m tasks.finetune --strategy"
     for expected in (
-        f"scratch-4-1: metrics.json is missing; make it: {by_hand} scratch --labels 4 --seed 1",
-        f"fine_tune-4-2: curve.csv is missing; make it: {by_hand} fine_tune --labels 4 --seed 2",
+        f"scratch-4-1: metrics.json is missing; make it with: {by_hand} scratch --labels 4 --seed 1",
+        f"fine_tune-4-2: curve.csv is missing; make it with: {by_hand} fine_tune --labels 4 --seed 2",
         "fine_tune-4-0: cannot be read: JSONDecodeError",
     ):
         assert expected in str(caught.value)

@@ -158,8 +158,8 @@ def test_the_same_trial_has_the_same_bytes(project: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (Entry("mcc", 4, 0), "strategies.mcc: needs no labels: move it to `label_free`"),
-        (Entry("fine_tune", 0, 0), "label_free.fine_tune: learns from labels: move it to `strategies`"),
+        (Entry("mcc", 4, 0), "strategies.mcc: needs no labels; move it to `label_free`"),
+        (Entry("fine_tune", 0, 0), "label_free.fine_tune: learns from labels; move it to `strategies`"),
         (Entry("fine_tune", 40, 0), "trial fine_tune-40-0: 43 labels per class are asked for"),
         (Entry("finetune", 4, 0), "unknown strategy 'finetune'; did you mean 'fine_tune'"),
     ],

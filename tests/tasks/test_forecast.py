@@ -125,8 +125,8 @@ class TestStage:
         assert len(caught.value.problems) == 3
         for part in (
             "'pretrained' is the project's own",
-            "'../elsewhere' lies outside",
-            "'models/none' holds no model",
+            "'../elsewhere' is outside",
+            "'models/none' contains no model",
         ):
             assert part in str(caught.value)
 

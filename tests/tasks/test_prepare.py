@@ -128,7 +128,7 @@ def test_the_sources_classes_take_the_targets_names(root: Path) -> None:
         ({"zero": "three"}, "the target has no class 'three'; it has one, two"),
         ("../classes.csv", "'../classes.csv' is not a table inside data/"),
         ("data/none.csv", "data/none.csv: cannot be read: No such file or directory"),
-        ("data/twice.csv", "data/twice.csv: line 3: class 'zero' is there twice"),
+        ("data/twice.csv", "data/twice.csv: line 3: class 'zero' is listed twice"),
     ],
 )
 def test_a_mapping_that_does_not_fit_is_explained(root: Path, given: dict[str, str] | str, message: str) -> None:

@@ -144,7 +144,7 @@ class TestParameters:
             "sources.a.wieghts: unknown key; did you mean 'weights'?",
             "sources.b.source: input should be a valid string, got 3",
             "sources.c.learn: ",
-            "use: there is no source model 'd'",
+            "use: unknown source model 'd'",
             "pretrain.weights_sha: unknown key; did you mean 'weights_sha256'?",
         ):
             assert part in str(caught.value)
@@ -158,8 +158,8 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("named", "fault"),
         [
-            (["scratch"], "'scratch' begins with no source"),
-            (["fine_tune"], "'fine_tune' is none of `strategies`"),
+            (["scratch"], "'scratch' does not start from a source model"),
+            (["fine_tune"], "'fine_tune' is not one of `strategies`"),
             (["mixup", "mixup"], "every_source: mixup is given twice"),
         ],
     )
@@ -172,7 +172,7 @@ class TestParameters:
 
     def test_there_has_to_be_a_further_source_to_begin_with(self, params: Path) -> None:
         change(params.parent, every_source=["scratch"])
-        with pytest.raises(GraftError, match="there is no further source to begin with"):
+        with pytest.raises(GraftError, match="there is no further source model to start from"):
             read_plan(params)
 
     def test_without_the_sections_the_own_model_is_all_there_is(self, params: Path) -> None:

@@ -168,7 +168,7 @@ def test_given_weights_read_texts_by_their_own_tokenizer_in_every_stage(
         (Path.unlink, r"the network reads texts, but its tokenizer.json cannot be read"),
         (
             lambda path: train_tokenizer(["a"], 257, lowercase=True).save(str(path)),
-            r"makes 257 tokens, but .* knows 300",
+            r"has 257 tokens, but .* trained with 300",
         ),
     ],
 )
@@ -221,5 +221,5 @@ def test_a_source_of_pictures_says_that_nothing_can_be_forecast(finished: Path, 
     assert (found["gap"], found["models"], found["ranking"]) == (None, {}, [])
     assert gap_in_words(found) == (
         "The gap between source and target cannot be told, nor what the source is worth: "
-        "it reads grey images of 8 px, and the target is texts of 16 tokens."
+        "it reads grey images of 8 px, but the target is texts of 16 tokens."
     )

@@ -126,7 +126,7 @@ class TestStages:
 
     def test_weights_without_a_head_have_to_learn_one(self, project: Path) -> None:
         given = write(project, "body.pth", tiny().backbone.state_dict(), **TINY)
-        with pytest.raises(GraftError, match=r"pretrain.learn: weights/body.pth have no head.*learn: head"):
+        with pytest.raises(GraftError, match=r"pretrain.learn: weights/body.pth has no head.*use 'head'"):
             run(project, weights=given, learn="nothing")
         run(project, weights=given, learn="head", training=TRAINING)
         assert load_network(project / OUTPUT).description.classes == tuple(CLASSES)
@@ -134,9 +134,7 @@ class TestStages:
     def test_groups_of_the_source_that_are_too_large_are_told_where_something_is_learned(self, project: Path) -> None:
         np.save(project / "build/data/source/groups.npy", np.zeros(80, dtype=np.int64))
         weights = write(project, "x.pth", tiny().own_state(), **TINY)
-        with pytest.raises(
-            GraftError, match=r"0\.1 of the source cannot be held out: the validation groups hold 80"
-        ):
+        with pytest.raises(GraftError, match=r"0\.1 of the source cannot be held out: the validation groups hold 80"):
             run(project, weights=weights, learn="head")
         assert run(project, weights=weights, learn="nothing")["n_train"] == 0
 
@@ -186,7 +184,7 @@ class TestFiles:
 
     def test_a_mean_for_each_channel_or_one(self, project: Path) -> None:
         name = write(project, "x.pth", tiny().own_state(), **{**TINY, "mean": [0.1, 0.2]})
-        assert "x.yaml: mean: one value, or one a channel (1)" in self.refused(project, name)
+        assert "x.yaml: mean: needs one value, or one per channel (1)" in self.refused(project, name)
 
     @pytest.mark.parametrize(
         ("key", "value"),
@@ -201,12 +199,12 @@ class TestFiles:
     def test_weights_that_are_no_number_are_refused(self, project: Path) -> None:
         state = {name: value.clone() for name, value in tiny().own_state().items()}
         state["head.weight"][0, 0] = torch.nan
-        with pytest.raises(GraftError, match=r"weights/x\.pth: weights that are no number or infinite: head\.weight"):
+        with pytest.raises(GraftError, match=r"weights/x\.pth: weights with NaN or infinite values: head\.weight"):
             run(project, weights=write(project, "x.pth", state, **TINY), learn="nothing")
 
     def test_names_that_do_not_match_the_head_are_refused(self, project: Path) -> None:
         name = write(project, "x.pth", tiny().own_state(), **TINY, classes=["a", "b"])
-        assert "classes: 2 names are stated, the head has 3" in self.refused(project, name)
+        assert "classes: 2 names are given, but the head has 3" in self.refused(project, name)
 
     def test_another_architecture_is_refused_with_what_does_not_fit(self, project: Path) -> None:
         name = write(project, "x.pth", tiny().own_state(), **{**TINY, "backbone": "convnet_small"})
@@ -232,11 +230,11 @@ class TestFiles:
 
     def test_files_elsewhere_are_not_read(self, project: Path, tmp_path: Path) -> None:
         for name in ("build/model.pth", "../x.pth", "/etc/passwd", "resnet18"):
-            assert "is no file in weights/" in self.refused(project, name)
+            assert "is not a file in weights/" in self.refused(project, name)
 
     def test_a_file_that_is_missing_names_those_that_are_there(self, project: Path) -> None:
         write(project, "a.pth", {})
-        assert "there is no weights/b.pth; there are: weights/a.pth" in self.refused(project, "weights/b.pth")
+        assert "weights/b.pth not found; found: weights/a.pth" in self.refused(project, "weights/b.pth")
 
     def test_the_published_lite0_brings_its_own_normalisation(self, project: Path) -> None:
         from tests.graft.networks.test_given_weights import published_names
@@ -314,7 +312,7 @@ class TestLibraries:
             raise OSError("no route to host")
 
         monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", away)
-        with pytest.raises(AwayError, match=r"resnet18-\S+ does not arrive: no route to host\n.*TORCH_HOME"):
+        with pytest.raises(AwayError, match=r"resnet18-\S+ cannot be downloaded: no route to host\n.*TORCH_HOME"):
             from_torchvision("torchvision:ResNet18_Weights.IMAGENET1K_V1")
 
     def test_a_file_of_timms_names_is_read(self, project: Path) -> None:

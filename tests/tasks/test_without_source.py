@@ -136,7 +136,7 @@ def test_a_normalisation_that_does_not_fit_the_target_is_warned_of(project: Path
 @pytest.mark.parametrize("change", [{"weights": "none"}, {"learn": "head"}])
 def test_what_would_learn_from_the_source_is_refused(project: Path, change: dict) -> None:
     write(PARAMS | {"pretrain": PARAMS["pretrain"] | change})
-    with pytest.raises(GraftError, match=r"prepare.source is none, so pretrain has nothing to learn from"):
+    with pytest.raises(GraftError, match=r"prepare.source is none, so pretrain has no images to train on"):
         until_pretrained(project)
 
 

@@ -1,1 +1,1 @@
-"""The demo's two domains of digits: rendered from fonts, and handwritten. Uses common."""
+"""The demo's two domains: digits rendered from fonts, and handwritten digits. Uses common."""

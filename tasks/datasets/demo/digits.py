@@ -1,7 +1,7 @@
 """Demo data without a download: digits drawn from fonts (source) and real handwritten digits (target).
 
-The bytes depend on nothing but this code: integers only, NumPy's frozen random stream, no compressor. So a fresh
-clone renders exactly what `data.dvc` names, whatever its processor, Python or NumPy.
+The bytes depend only on this code: integers only, NumPy's frozen random stream, no compression. So a fresh clone
+renders exactly the data that `data.dvc` names, on any processor, Python or NumPy.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from tasks.datasets.demo.glyphs import CANVAS, FONTS, GLYPH, digit_masks
 SIZE = 16
 """Height and width of a rendered digit, in pixels."""
 PER_GLYPH = 60
-"""Rendered digits of every digit of every font: 60 x 20 fonts x 10 digits = 12,000."""
+"""Images per digit and font: 60 x 20 fonts x 10 digits = 12,000."""
 TEST_PER_CLASS = 60
-"""Handwritten digits of each class in the target's test split: 600 of the 1,797."""
+"""Handwritten digits per class in the target's test split: 600 of the 1,797."""
 
 HALF_STROKES = (4, 5, 6, 7, 8)
-"""Half the widths of strokes that are drawn, in cells of a digit that is 64 cells high."""
+"""Half of each stroke width drawn, in cells of a digit that is 64 cells high."""
 _SAMPLES = 4  # a pixel is the mean of 4 x 4 samples
 _ONE = 1 << 12  # fixed point: coordinates are multiples of 1/4096 cell
 _CLASSES = np.array([str(digit) for digit in range(10)])
@@ -31,7 +31,7 @@ _CLASSES = np.array([str(digit) for digit in range(10)])
 def make_demo(folder: Path, progress: Callable[[str], None] | None = None) -> None:
     """Write source/train.npz (12,000 rendered digits) and target/{train,test}.npz (1,197 and 600 handwritten ones).
 
-    `folder` appears, or is replaced, when all is written. `progress` gets a line now and then.
+    `folder` is created or replaced at once, when all is written. `progress` receives lines that report progress.
 
     Raises:
         GraftError: a font is missing.
@@ -53,8 +53,8 @@ def _save(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 def handwritten_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """scikit-learn's digits as train and test: images (N, 8, 8) uint8 and labels (N,) each.
 
-    They keep their own size: how they are enlarged is an experiment's choice (`prepare.image_size`). The test split is
-    drawn once, 60 of each class, and never changes.
+    They keep their own size: an experiment chooses how they are resized (`prepare.image_size`). The test split is
+    fixed: 60 per class.
     """
     digits = load_digits()
     grey_levels = digits.images.astype(np.int64)  # 0..16
@@ -70,7 +70,7 @@ def handwritten_digits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def render_digits(say: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
     """White digits on black: images (12000, 16, 16) uint8 and labels (12000,), each class equally often.
 
-    Size, proportions, place, slant, stroke, ink and noise vary.
+    Size, proportions, position, slant, stroke width, brightness and noise vary.
     """
     random = np.random.RandomState(0)
     images, labels = [], []
@@ -90,7 +90,7 @@ def _integers(random: np.random.RandomState, low: int, high: int, *shape: int) -
 
 
 def _stroke_variants(masks: np.ndarray) -> np.ndarray:
-    """Masks (10, S, S) of one font with each of HALF_STROKES, about: (5, 10, S, S)."""
+    """Masks (10, S, S) of one font drawn with about each of HALF_STROKES: (5, 10, S, S)."""
     boundary = masks & ~_grow(masks, -1)
     own = 2 * int(masks.sum()) // int(boundary.sum())  # twice half a stroke: area over the length of one side
     steps = [min(max((2 * half - own) // 2, -3), 5) for half in HALF_STROKES]
@@ -98,7 +98,7 @@ def _stroke_variants(masks: np.ndarray) -> np.ndarray:
 
 
 def _thin(masks: np.ndarray, steps: int) -> np.ndarray:
-    """Masks with thinner strokes; hairlines, which would vanish and break the digit, stay as they are."""
+    """Masks with thinner strokes; hairlines are kept, since thinning would break the digit."""
     thinned = _grow(masks, -steps)
     return np.asarray(thinned | (masks & ~_grow(thinned, steps + 1)))
 
@@ -108,13 +108,13 @@ def _grow(masks: np.ndarray, steps: int) -> np.ndarray:
     ink = masks if steps > 0 else ~masks
     for step in range(abs(steps)):
         rows = ink | np.roll(ink, 1, axis=-2) | np.roll(ink, -1, axis=-2)
-        sides = rows if step % 2 else ink  # a square and a cross in turn: together nearly a disc
+        sides = rows if step % 2 else ink  # a square and a cross alternate: together nearly a disc
         ink = rows | np.roll(sides, 1, axis=-1) | np.roll(sides, -1, axis=-1)
     return np.asarray(ink if steps > 0 else ~ink)
 
 
 def _draw(masks: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """Each of masks (N, S, S) at a random size, slant and place: images (N, 16, 16) uint8."""
+    """Each of masks (N, S, S) at a random size, slant and position: images (N, 16, 16) uint8."""
     n = len(masks)
     height = _integers(random, 12 * _SAMPLES, 15 * _SAMPLES, n, 1, 1)
     width_percent = _integers(random, 80, 125, n, 1, 1)
@@ -136,7 +136,7 @@ def _draw(masks: np.ndarray, random: np.random.RandomState) -> np.ndarray:
 
 
 def _soften(pictures: np.ndarray) -> np.ndarray:
-    """Each pixel of (N, H, W) mixed with its neighbours, with weights 1 2 1 along both axes; outside it is black."""
+    """Blur images (N, H, W) with the kernel 1 2 1 along both axes; outside the image is black."""
     wide = np.pad(pictures, ((0, 0), (1, 1), (1, 1)))
     mixed = (wide[:, :, :-2] + 2 * wide[:, :, 1:-1] + wide[:, :, 2:]) // 4
     return np.asarray((mixed[:, :-2] + 2 * mixed[:, 1:-1] + mixed[:, 2:]) // 4)

@@ -1,7 +1,7 @@
-"""Digits of the fonts that matplotlib carries, as masks; in integers, so that no machine draws them differently.
+"""Digits of the fonts that matplotlib ships, as masks; in integers, so that every machine draws them alike.
 
-The outlines are read from the font files and filled here rather than by a rasteriser, whose grey values differ from
-one release to the next.
+The outlines are read from the font files and filled here rather than by a rasteriser, whose grey values change
+between releases.
 """
 
 import logging
@@ -17,7 +17,7 @@ from tasks.common.errors import GraftError
 CANVAS = 96
 """Height and width of a mask, in cells."""
 GLYPH = 64
-"""Height of the digit in the middle of it; the rest is room for thicker strokes."""
+"""Height of the digit in the middle of the mask; the rest is room for thicker strokes."""
 
 FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
@@ -26,16 +26,16 @@ FONTS = (
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
     *("cmb10", "cmr10", "cmss10", "cmtt10"),
 )
-"""Text fonts with digits that matplotlib 3.10 and 3.11 both carry.
+"""Text fonts with digits that matplotlib 3.10 and 3.11 both ship.
 
-Left out: STIXSiz*, STIXNonUni* and DejaVu*Display (no digits), cmsy10, cmex10 and LastResort* (other signs in the
-digits' places), cmmi10 (old-style figures), cmti10 (not in 3.10).
+Left out: STIXSiz*, STIXNonUni* and DejaVu*Display (no digits), cmsy10, cmex10 and LastResort* (other glyphs at the
+digits' code points), cmmi10 (old-style figures), cmti10 (not in 3.10).
 """
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _CURVE_STEPS = 8
 
-logging.getLogger("fontTools.ttLib").setLevel(logging.ERROR)  # it warns of old dates in the fonts' headers
+logging.getLogger("fontTools.ttLib").setLevel(logging.ERROR)  # it warns about old dates in the fonts' headers
 
 
 def digit_masks(font: str) -> np.ndarray:
@@ -49,18 +49,18 @@ def digit_masks(font: str) -> np.ndarray:
         with TTFont(path) as file:
             names = [file.getBestCmap().get(ord("0") + digit) for digit in range(10)]
             if names != list(DIGIT_NAMES):
-                raise GraftError(f"{path}: the glyphs in the digits' places are {names}, not digits")
+                raise GraftError(f"{path}: the glyphs at the digits' code points are {names}, not digits")
             glyphs = file.getGlyphSet()
             return np.stack([_fill(_outline(glyphs, name)) for name in DIGIT_NAMES])
     except (OSError, TTLibError) as error:
         raise GraftError(
             f"{path}: cannot read this font: {error}",
-            f"The demo data is drawn with the fonts of matplotlib {matplotlib.__version__}; install it again.",
+            f"The demo data is drawn with the fonts of matplotlib {matplotlib.__version__}: install it again.",
         ) from None
 
 
 class _Polygon(BasePen):  # type: ignore[misc]
-    """Collects an outline's edges, curves flattened. Coordinates are exact: multiples of 1/128 font unit."""
+    """Collects an outline's edges, with curves flattened. Coordinates are exact: multiples of 1/128 font unit."""
 
     def __init__(self, glyphs: object) -> None:
         super().__init__(glyphs)

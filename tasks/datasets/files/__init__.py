@@ -1,1 +1,1 @@
-"""One file of the user, read: an archive of arrays, a table, a table of texts. Uses common."""
+"""Readers of the user's files: archives of arrays, tables, tables of texts. Uses common."""

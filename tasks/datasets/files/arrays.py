@@ -1,4 +1,4 @@
-"""Files of arrays: NPZ and IDX. Whatever is wrong with one is a GraftError that says so, never another exception.
+"""Files of arrays: NPZ and IDX. Every problem with a file raises GraftError, never another exception.
 
 Legend: N images, H W height and width, C channels, K classes.
 """
@@ -19,14 +19,14 @@ from tasks.datasets.limits import MOST_ARRAY, MOST_LABEL, MOST_PICTURES, too_lar
 KEYS = ("images", "labels", "class_names")
 _UINT8 = 0x08  # IDX: the code of unsigned bytes
 _PART = 1 << 24
-_INSTEAD = "bring them as images in folders or as Parquet, which are read piece by piece"
+_INSTEAD = "store the images in folders or as Parquet, which are read piece by piece"
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Images (N, H, W) or (N, H, W, C) uint8, labels (N,) int64 and the K class names of an NPZ file.
 
     Raises:
-        GraftError: not such a file, or keys, dtypes, shapes or labels that do not fit; all of them.
+        GraftError: not an NPZ file, or wrong keys, dtypes, shapes or labels; lists all of them.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -41,7 +41,7 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     except Exception as error:
         raise _damaged(error) from None
     if missing := [key for key in KEYS if key not in arrays]:
-        raise GraftError(f"no key {', '.join(missing)}; needed: {', '.join(KEYS)}")
+        raise GraftError(f"missing keys: {', '.join(missing)}; required: {', '.join(KEYS)}")
     images, labels, names = (arrays[key] for key in KEYS)
     problems = [*_image_problems(images), *_name_problems(names), *_label_problems(labels, images, names)]
     if problems:
@@ -51,32 +51,32 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def _damaged(error: Exception) -> GraftError:
     words = " ".join(str(error).split())[:200] or type(error).__name__
-    return GraftError(f"cannot be read as NPZ, so truncated or damaged: {words}")
+    return GraftError(f"cannot be read as NPZ; it is probably truncated or damaged: {words}")
 
 
 def _claims(archive: zipfile.ZipFile, key: str) -> Iterator[str]:
-    """What is wrong with what an array says of itself, before memory is taken for it."""
+    """Problems in an array's header, checked before memory is allocated for it."""
     name = f"{key}.npy"
     if (found := archive.namelist().count(name)) != 1:
         if found:
-            yield f"{key}: is there {found} times"
+            yield f"{key}: is in the archive {found} times"
         return
     entry = archive.getinfo(name)
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        yield f"{key}: compressed in another way than NumPy does (method {entry.compress_type})"
+        yield f"{key}: compressed with a method that NumPy does not use ({entry.compress_type}); save it with np.savez"
         return
     with archive.open(entry) as file:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
         if read is None:
-            yield f"{key}: version {version[0]}.{version[1]} of NumPy's format; 1.0 and 2.0 can be read"
+            yield f"{key}: version {version[0]}.{version[1]} of NumPy's format; only 1.0 and 2.0 are supported"
             return
         shape, _, dtype = read(file)
     needed = math.prod(shape) * dtype.itemsize
     if needed > MOST_ARRAY:
         yield too_large(f"{key}: bytes of shape {shape}, {dtype}", needed, MOST_ARRAY, _INSTEAD)
     elif needed > entry.file_size:
-        yield f"{key}: shape {shape} of {dtype} needs {needed:,} bytes, the file holds {entry.file_size:,}"
+        yield f"{key}: shape {shape} of {dtype} needs {needed:,} bytes, but the file holds {entry.file_size:,}"
     elif shape and shape[0] > MOST_PICTURES:
         yield too_large(f"{key}: images", shape[0], MOST_PICTURES)
 
@@ -87,23 +87,23 @@ def _image_problems(images: np.ndarray) -> Iterator[str]:
     if not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] in (1, 3, 4))):
         yield f"images: shape {images.shape}, must be (N, H, W) or (N, H, W, C) with C = 1, 3 or 4"
     elif 0 in images.shape[1:]:
-        yield f"images: shape {images.shape}, images without a pixel"
+        yield f"images: shape {images.shape}, images without pixels"
 
 
 def _name_problems(names: np.ndarray) -> Iterator[str]:
     if names.ndim != 1 or names.dtype.kind != "U" or len(names) == 0:
-        yield f"class_names: {names.dtype} of shape {names.shape}, must be the classes' names, (K,) str"
+        yield f"class_names: {names.dtype} of shape {names.shape}, must be the class names, (K,) str"
     elif (longest := max(map(len, names.tolist()))) > MOST_LABEL:
         yield too_large("class_names: characters of one", longest, MOST_LABEL)
     elif len(set(names.tolist())) < len(names):
-        yield f"class_names: {names.tolist()}, a name is given twice"
+        yield f"class_names: {names.tolist()}, a name is repeated"
 
 
 def _label_problems(labels: np.ndarray, images: np.ndarray, names: np.ndarray) -> Iterator[str]:
     if labels.dtype.kind not in "iu":
         yield f"labels: dtype {labels.dtype}, must be integers"
     elif labels.shape != images.shape[:1]:
-        yield f"labels: shape {labels.shape}, must be ({', '.join(map(str, images.shape[:1]))},) as there are images"
+        yield f"labels: shape {labels.shape}, must be ({', '.join(map(str, images.shape[:1]))},), one per image"
     elif names.ndim == 1 and (wrong := np.flatnonzero((labels < 0) | (labels >= len(names)))).size:
         first = f"{labels[wrong[0]]} at [{wrong[0]}]"
         yield f"labels: {wrong.size:,} out of range, first {first}; valid: 0 to {len(names) - 1}"
@@ -113,20 +113,20 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The uint8 array of an IDX file (MNIST's format), gzipped or not; 3 dimensions for images, 1 for labels.
 
     Raises:
-        GraftError: truncated, damaged, or another type or number of dimensions.
+        GraftError: truncated, damaged, or of another type or number of dimensions.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             return _read_idx(file, dimensions)
     except (OSError, EOFError, zlib.error) as error:
-        raise GraftError(f"cannot be read, so truncated or damaged: {error}") from None
+        raise GraftError(f"cannot be read; it is probably truncated or damaged: {error}") from None
 
 
 def _read_idx(file: gzip.GzipFile | BufferedReader, dimensions: int) -> np.ndarray:
     header = file.read(4 + 4 * dimensions)
     if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, _UINT8, dimensions]):
         raise GraftError(
-            f"not IDX with {dimensions} dimensions of unsigned bytes: it starts with {header[:4].hex(' ')}"
+            f"not an IDX file with {dimensions} dimensions of unsigned bytes: it starts with {header[:4].hex(' ')}"
         )
     shape = [int.from_bytes(header[place : place + 4], "big") for place in range(4, len(header), 4)]
     needed = math.prod(shape)
@@ -135,11 +135,11 @@ def _read_idx(file: gzip.GzipFile | BufferedReader, dimensions: int) -> np.ndarr
     if shape[0] > MOST_PICTURES:
         raise GraftError(too_large("images", shape[0], MOST_PICTURES))
     if 0 in shape[1:]:
-        raise GraftError(f"images without a pixel: {shape}")
+        raise GraftError(f"images without pixels: shape {shape}")
     content = bytearray()
     while len(content) <= needed and (part := file.read(min(_PART, needed + 1 - len(content)))):
         content += part
     if len(content) != needed:
         there = "more" if len(content) > needed else f"{len(content):,}"
-        raise GraftError(f"truncated or damaged: {shape} needs {needed:,} bytes, {there} follow")
+        raise GraftError(f"truncated or damaged: shape {shape} needs {needed:,} bytes, {there} follow")
     return np.frombuffer(content, dtype=np.uint8).reshape(shape)

@@ -1,4 +1,4 @@
-"""Tables of text: CSV and TSV files with a header. Whatever is wrong with one is a GraftError that says so."""
+"""Tables of text: CSV and TSV files with a header. Every problem with a file raises GraftError."""
 
 import csv
 import io
@@ -18,16 +18,16 @@ class Row(NamedTuple):
     """A row of a table."""
 
     line: int
-    """In the file, the first being 1; of a row over several lines, the last of them."""
+    """Line number in the file, from 1; the last line of a row that spans several."""
     cells: dict[str, str]
-    """By heading, without the blanks around them."""
+    """By heading, with surrounding blanks stripped."""
 
 
 def read_table(path: Path) -> tuple[list[str], list[Row]]:
-    """Headings and rows of a table in UTF-8; commas part the cells of a `.csv` (or semicolons), tabs those of a `.tsv`.
+    """Headings and rows of a table in UTF-8; a `.csv` is separated by commas or semicolons, a `.tsv` by tabs.
 
     Raises:
-        GraftError: it is not such a table; the first problems, each with its line.
+        GraftError: it is not a valid table; the first problems, each with its line.
     """
     text = read_text(path)
     delimiter = delimiter_of(path, text.split("\n", 1)[0])
@@ -53,9 +53,9 @@ def read_table(path: Path) -> tuple[list[str], list[Row]]:
 
 
 def read_headings(path: Path) -> list[str]:
-    """The headings alone; none of a file that cannot be read."""
+    """The headings only; an empty list if the file cannot be read."""
     if not path.is_file():
-        return []  # to open a pipe would wait for ever
+        return []  # opening a pipe would block
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             first = file.readline(_LONGEST_CELL)
@@ -65,12 +65,12 @@ def read_headings(path: Path) -> list[str]:
 
 
 def limit_cells() -> None:
-    """Refuse longer cells than anybody means: a quote that is never closed makes one."""
+    """Refuse cells so long that they can only come from a quote that is never closed."""
     csv.field_size_limit(_LONGEST_CELL)
 
 
 def delimiter_of(path: Path, first_line: str) -> str:
-    """What parts the cells of a table."""
+    """The separator of a table's cells."""
     if path.suffix == ".tsv":
         return "\t"
     return ";" if ";" in first_line and "," not in first_line else ","
@@ -80,11 +80,11 @@ def read_text(path: Path) -> str:
     """A file in UTF-8, with or without a byte order mark.
 
     Raises:
-        GraftError: it is in another encoding, or holds null bytes, as no text does.
+        GraftError: it is in another encoding, or contains null bytes.
     """
     try:
         if (size := path.stat().st_size) > MOST_TABLE:
-            raise GraftError(too_large("bytes", size, MOST_TABLE, "bring the images in folders or as Parquet"))
+            raise GraftError(too_large("bytes", size, MOST_TABLE, "store the images in folders or as Parquet"))
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -93,16 +93,18 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise GraftError(f"cannot be read: {error.strerror}") from None
     if "\0" in text:
-        raise GraftError(f"line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a null byte, so this is no text")
+        raise GraftError(
+            f"line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a null byte, so it is not a text file"
+        )
     return text
 
 
 def heading_problems(headings: list[str]) -> Iterator[str]:
-    """What is wrong with the headings of a table."""
+    """Problems with the headings of a table."""
     if not any(headings):
         yield "line 1: no headings"
     elif "" in headings:
         yield f"line 1: heading {headings.index('') + 1} is empty"
     elif len(set(headings)) < len(headings):
         twice = sorted({heading for heading in headings if headings.count(heading) > 1})
-        yield f"line 1: there twice: {', '.join(twice)}"
+        yield f"line 1: repeated headings: {', '.join(twice)}"

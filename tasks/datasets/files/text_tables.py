@@ -1,4 +1,4 @@
-"""Files of texts: TSV, CSV and JSON lines. Whatever is wrong with one is a GraftError that says so, with the lines."""
+"""Files of texts: TSV, CSV and JSON lines. Every problem with a file raises GraftError, with the lines."""
 
 import csv
 import io
@@ -15,17 +15,17 @@ from tasks.datasets.files.tables import MOST_PROBLEMS, Row, delimiter_of, headin
 JSON_LINES = ".jsonl"
 SUFFIXES = (".tsv", ".csv", JSON_LINES)
 LABEL, TEXT = "label", "text"
-"""What the two columns of a table without headings are."""
+"""The two columns of a table without headings."""
 
 
 def read_texts(path: Path, headings_with: set[str]) -> tuple[list[str], list[Row], bool]:
-    """Headings, rows, and whether the headings stand in the file, of a table in UTF-8.
+    """Headings and rows of a table in UTF-8, and whether the file has headings.
 
-    Tabs part the cells of a `.tsv`, and quotes in it are a part of the text; in a `.csv` a cell may be quoted. The
-    first line holds headings if one of `headings_with` is among them. A table without has a label and a text in a row.
+    A `.tsv` is separated by tabs, and quotes in it are part of the text; in a `.csv` cells may be quoted. The first
+    line holds headings if one of `headings_with` is among them. Without headings, each row is a label and a text.
 
     Raises:
-        GraftError: it is not such a table; the first problems.
+        GraftError: it is not a valid table; the first problems.
     """
     text = read_text(path)
     if path.suffix == JSON_LINES:
@@ -41,7 +41,7 @@ def read_texts(path: Path, headings_with: set[str]) -> tuple[list[str], list[Row
     rows, problems = [], []
     for line, row in cells[1:] if has_headings else cells:
         if len(row) != len(headings):
-            columns = f"{len(headings)} headings" if has_headings else "2 without headings: label, text"
+            columns = f"{len(headings)} headings" if has_headings else "2 are needed without headings: label, text"
             problems.append(f"line {line}: {len(row)} cells, but {columns}")
         rows.append(Row(line, {h: cell.strip() for h, cell in zip(headings, row, strict=False)}))
     _refuse(problems)
@@ -49,25 +49,25 @@ def read_texts(path: Path, headings_with: set[str]) -> tuple[list[str], list[Row
 
 
 def _require_labels(first: list[str], labels: list[str], headings_with: set[str]) -> None:
-    """What stands first in a table without headings is a label: where others come again, it does too."""
+    """The first cell of a table without headings must be a label: if other labels repeat, it must repeat too."""
     alone = labels.count(labels[0]) < 2 <= max(Counter(labels[1:]).values(), default=0) if labels else False
     if first and (len(first) != 2 or alone):
         wanted = ", ".join(sorted(headings_with))
         raise GraftError(
-            f"line 1: no headings (one of {wanted}) and no label that comes again, followed by a text; "
-            f"there are {', '.join(cell[:40] for cell in first[:8])}"
+            f"line 1: neither headings (one of {wanted}) nor a label that occurs again, followed by a text; "
+            f"found {', '.join(cell[:40] for cell in first[:8])}"
         )
 
 
 def _literal(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of a TSV: nothing but tabs and the ends of lines means anything."""
+    """Line numbers and cells of a TSV: only tabs and line ends have a meaning."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield number, line.removesuffix("\r").split("\t")
 
 
 def _quoted(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of a CSV; of a row over several lines the number of the last."""
+    """Line numbers and cells of a CSV; the last line number of a row that spans several."""
     limit_cells()
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter_of(path, text.split("\n", 1)[0]), strict=True
@@ -91,7 +91,7 @@ def _json_lines(text: str) -> tuple[list[str], list[Row]]:
                 raise ValueError(f"a {type(content).__name__}, not an object")
             rows.append(Row(number, {key: _cell(key, value) for key, value in content.items()}))
         except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: no JSON object of words and numbers: {str(error)[:200]}")
+            problems.append(f"line {number}: not a JSON object of strings and numbers: {str(error)[:200]}")
             continue
         headings |= dict.fromkeys(content)
     _refuse(problems)
@@ -101,7 +101,7 @@ def _json_lines(text: str) -> tuple[list[str], list[Row]]:
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError("a key is repeated")
     return found
 
 

@@ -1,1 +1,1 @@
-"""How a domain may lie on disk, each as the same list of images or texts. Uses files."""
+"""The layouts a domain may have on disk; each is read into the same lists of images or texts. Uses files."""

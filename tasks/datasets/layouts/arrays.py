@@ -1,4 +1,4 @@
-"""Domains in arrays: `train.npz` and its like, and MNIST's own files (IDX)."""
+"""Domains in arrays: NPZ files such as `train.npz`, and MNIST's own files (IDX)."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,12 @@ _IDX_SPLITS = {"train": "train", "t10k": "test", "test": "test"}
 
 
 def is_npz(names: list[str]) -> bool:
-    """Whether files of these names are such a domain."""
+    """Whether files with these names are a domain in NPZ files."""
     return any(name.endswith(".npz") for name in names)
 
 
 def open_npz(domain: Domain, folder: Path, names: list[str]) -> None:
-    """Read `train.npz`, `val.npz` and `test.npz`, those that are there."""
+    """Read `train.npz`, `val.npz` and `test.npz`, as far as they exist."""
     domain.layout = "npz"
     for name in sorted(names, key=lambda name: (split_of(name.removesuffix(".npz")) != "train", name)):
         path = f"{domain.path}/{name}"
@@ -42,12 +42,12 @@ def open_npz(domain: Domain, folder: Path, names: list[str]) -> None:
 
 
 def is_idx(names: list[str]) -> bool:
-    """Whether files of these names are such a domain."""
+    """Whether files with these names are a domain in IDX files."""
     return any(_IDX_NAME.fullmatch(name) for name in names)
 
 
 def open_idx(domain: Domain, folder: Path, names: list[str]) -> None:
-    """Read `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and their like, gzipped or not."""
+    """Read `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and those of the test split, gzipped or not."""
     domain.layout = "idx"
     found: dict[str, dict[str, np.ndarray]] = {"train": {}, "test": {}}
     paths: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What a domain's folder holds, whatever its layout; nothing is decoded yet, and problems are collected.
+"""The content of a domain's folder, whatever its layout; nothing is decoded yet, and problems are collected.
 
 Legend: N images, C channels, H W height and width, K classes.
 """
@@ -18,7 +18,7 @@ from tasks.datasets.pictures import UnreadableError, convert
 One = TypeVar("One")
 TRAIN, VAL, TEST = "train", "val", "test"
 SPLIT_NAMES = {TRAIN: TRAIN, "training": TRAIN, VAL: VAL, "valid": VAL, "validation": VAL, "dev": VAL, TEST: TEST}
-"""What a split may be called, in letters of either case, and which one it is."""
+"""Accepted names of a split, in upper or lower case, and the split that each means."""
 MOST_CHARACTERS = 1 << 20
 """Longer texts are refused."""
 _IN_DVC_CACHE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$")
@@ -26,10 +26,10 @@ _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 
 
 class Fault(NamedTuple):
-    """Something wrong with the data."""
+    """A problem with the data."""
 
     kind: str
-    """Problems of a kind are listed together: layout, image, text, class, leak, budget."""
+    """Problems of one kind are listed together: layout, image, text, class, leak, budget."""
     path: str
     problem: str
 
@@ -42,13 +42,13 @@ class Pictures:
     """Labelled images of a split, not yet decoded."""
 
     names: list[str]
-    """Where each image is: a path from the project's folder, for one in an array or a table with its [index]."""
+    """The path of each image, relative to the project's folder; with its [index] if it is in an array or a table."""
     labels: np.ndarray
     """(N,) int64, an index into the domain's classes."""
     read: Callable[[int, int], Image.Image]
-    """`read(index, channels)` decodes one as grey or RGB; raises UnreadableError. Several threads call it."""
+    """`read(index, channels)` decodes one as grey or RGB; raises UnreadableError. Called from several threads."""
     groups: list[str] | None = None
-    """What each belongs to (a patient, a video), of which no part may be tested on what was learned from another."""
+    """The group of each (a patient, a video): one group is never in both training and test."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,22 +69,26 @@ class Texts:
     """Labelled texts of a split."""
 
     names: list[str]
-    """Where each text is: the file's path from the project's folder, and its line."""
+    """The place of each text: the file's path, relative to the project's folder, and the line."""
     labels: np.ndarray
     """(N,) int64, an index into the domain's classes."""
     texts: list[str]
     groups: list[str] | None = None
-    """What each belongs to (a thread, an author), of which no part may be tested on what was learned from another."""
+    """The group of each (a thread, an author): one group is never in both training and test."""
 
     def read(self, index: int) -> str:
-        """One text; raises UnreadableError."""
+        """One text.
+
+        Raises:
+            UnreadableError: it is empty, too long, or not valid Unicode.
+        """
         text = self.texts[index]
         if not text:
             raise UnreadableError("no text")
         if len(text) > MOST_CHARACTERS:
             raise UnreadableError(f"too long: {len(text):,} characters, at most {MOST_CHARACTERS:,}")
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise UnreadableError("half of a surrogate pair, so this is no text")
+            raise UnreadableError("holds half of a surrogate pair, so it is not valid text")
         return text
 
     def __len__(self) -> int:
@@ -99,7 +103,7 @@ class Texts:
 
 @dataclass
 class Domain:
-    """What a domain's folder holds."""
+    """The content of a domain's folder, as far as it could be read, and its problems."""
 
     path: str
     layout: str = ""
@@ -109,21 +113,21 @@ class Domain:
     """By name: train, and test if there is one."""
     faults: list[Fault] = field(default_factory=list)
     ignored: int = 0
-    """Hidden files, and files that lie outside the classes' folders or in no list."""
+    """Number of hidden files, and of files outside the class folders or missing from the table."""
     validation: Literal["", "joined to train", "taken as test"] = ""
-    """What became of a validation split; empty if there was none."""
+    """How a validation split was used; empty if there was none."""
 
     @property
     def things(self) -> str:
-        """What it holds, in the plural."""
+        """The word for its content, in the plural."""
         return "texts" if self.layout.startswith("texts") else "images"
 
     def add_fault(self, path: str, problem: str) -> None:
-        """Collect a problem of the layout."""
+        """Record a problem of the layout."""
         self.faults.append(Fault("layout", path, problem))
 
     def settle_validation(self) -> None:
-        """A run draws its own validation labels, so a validation split is more to draw from, or the test split."""
+        """Add a validation split to train, or use it as the test split: a run draws its own validation labels."""
         if VAL not in self.splits:
             return
         validation = self.splits.pop(VAL)
@@ -141,9 +145,10 @@ def enter_listed(
     label: Callable[[One], str],
     build: Callable[[list[One], np.ndarray], Pictures | Texts],
 ) -> None:
-    """Classes and splits of a list of images or texts, by split; a class that train lacks is a problem, and left out.
+    """Set a domain's classes and splits from lists of images or texts, by split. A class that is not in train is a
+    problem, and its images are left out.
 
-    `label` tells the class of one of them, `build` makes a split of several, with their labels (N,).
+    `label` returns the class of one of them, `build` makes a split from several and their labels (N,).
     """
     labels = {label(one) for of_split in listed.values() for one in of_split}
     if long := sorted(name for name in labels if len(name) > MOST_LABEL):
@@ -161,7 +166,7 @@ def enter_listed(
 
 
 def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Pictures:
-    """Images of an array (N, H, W) or (N, H, W, C) uint8."""
+    """The images in an array (N, H, W) or (N, H, W, C) uint8, with labels (N,)."""
 
     def read(index: int, channels: int) -> Image.Image:
         pixels = images[index]
@@ -171,7 +176,7 @@ def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Picture
 
 
 def walk(domain: Domain, folder: Path, root: Path, depth: int = 0) -> Iterator[str]:
-    """The files below `root`, at depths that someone may have meant, as paths from the domain's `folder`."""
+    """The files below `root`, at most `MOST_DEPTH` folders deep, as paths relative to the domain's `folder`."""
     if depth > MOST_DEPTH:
         domain.add_fault(f"{domain.path}/{root.relative_to(folder).as_posix()}", f"more than {MOST_DEPTH} folders deep")
         return
@@ -191,17 +196,17 @@ def split_of(name: str) -> str | None:
 
 
 def hidden(name: str) -> bool:
-    """Whether a file or folder is nobody's data."""
+    """Whether a file or folder is not data: hidden, or written by an operating system."""
     return name.startswith(".") or name in _LITTER
 
 
 def usable(domain: Domain, folder: Path, path: Path) -> bool:
-    """Refuse links out of the domain's folder, and to folders; DVC's own links into its cache are no danger.
+    """Refuse links to folders and out of the domain's folder; DVC's own links into its cache are allowed.
 
-    Refuse also what is neither file nor folder (to open a pipe would wait for ever), and names that no text can hold.
+    Refuse also what is neither a file nor a folder (opening a pipe would block), and names that are not UTF-8.
     """
     if path.name != path.name.encode(errors="replace").decode():
-        domain.add_fault(f"{domain.path}/{path.name!a}", "its name is not UTF-8: rename it")
+        domain.add_fault(f"{domain.path}/{path.name!a}", "its name is not UTF-8; rename it")
         return False
     if not path.is_symlink():
         if path.is_file() or path.is_dir():
@@ -212,15 +217,15 @@ def usable(domain: Domain, folder: Path, path: Path) -> bool:
         return True
     name, goal = path.relative_to(folder).as_posix(), path.readlink()
     domain.add_fault(
-        f"{domain.path}/{name}", f"a link to {goal}; only links to files of {domain.path} are followed: copy it in"
+        f"{domain.path}/{name}", f"a link to {goal}; only links to files in {domain.path} are followed: copy it in"
     )
     return False
 
 
 def is_inside(folder: Path, path: Path) -> bool:
-    """Whether a path, all links followed, leads to a file of the folder, or into DVC's cache."""
+    """Whether a path, with all links resolved, is inside the folder or in DVC's cache."""
     try:
         goal = path.resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself
+    except (OSError, RuntimeError):  # a link that points to itself
         return False
     return goal.is_relative_to(folder.resolve()) or bool(_IN_DVC_CACHE.search(goal.as_posix()))

@@ -20,14 +20,15 @@ from tasks.datasets.pictures import read_picture
 
 
 def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
-    """Read the images below `folders`, which are splits if one of them is `train` and holds folders itself."""
+    """Read the images in `folders`, which are splits if one of them is `train` and contains folders itself."""
     domain.layout = "folders"
     splits = [name for name in folders if split_of(name) and holds_folders(folder / name)]
     has_training = any(split_of(name) == TRAIN for name in splits)
     if splits and not has_training and len(splits) == len(folders):
         there = ", ".join(splits)
         domain.add_fault(
-            domain.path, f"no training split, train/CLASS/…, next to {there} (classes? Call them otherwise)"
+            domain.path,
+            f"found {there} but no training split, train/CLASS/… (if these folders are classes, rename them)",
         )
         return
     if has_training:
@@ -37,7 +38,9 @@ def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
             if split is None:
                 domain.add_fault(f"{domain.path}/{name}", "not a split; valid: train, val, test")
             elif split in roots:
-                domain.add_fault(f"{domain.path}/{name}", f"the {split} split is there twice: {roots[split].name} too")
+                domain.add_fault(
+                    f"{domain.path}/{name}", f"the {split} split is there twice; {roots[split].name} is one too"
+                )
             else:
                 roots[split] = folder / name
     else:
@@ -54,14 +57,14 @@ def open_folders(domain: Domain, folder: Path, folders: list[str]) -> None:
 
 
 def holds_folders(folder: Path) -> bool:
-    """Whether there are folders in it, but hidden ones."""
+    """Whether the folder contains folders, not counting hidden ones."""
     return any(entry.is_dir() and not hidden(entry.name) for entry in folder.iterdir())
 
 
 def file_pictures(
     path: str, folder: Path, files: list[str], labels: np.ndarray, groups: list[str] | None = None
 ) -> Pictures:
-    """Images of files with labels (N,); files are paths from `folder`, which is `path` of the project."""
+    """The images in files, with labels (N,); files are paths relative to `folder`, which is the project's `path`."""
 
     def read(index: int, channels: int) -> Image.Image:
         return read_picture(folder / files[index], channels)
@@ -70,7 +73,7 @@ def file_pictures(
 
 
 def _files_by_class(domain: Domain, folder: Path, root: Path) -> dict[str, list[str]]:
-    """For every class folder of `root` its files, at any depth, as sorted paths from the domain's `folder`."""
+    """The files of each class folder in `root`, at any depth, as sorted paths relative to the domain's `folder`."""
     found: dict[str, list[str]] = {}
     for entry in sorted(root.iterdir()):
         if not entry.is_dir() or hidden(entry.name):

@@ -1,4 +1,4 @@
-"""Domains in a table of files: CSV or TSV with the columns path and label, and maybe split, domain and a group."""
+"""Domains in a table of files: CSV or TSV with the columns path and label; optional: split, domain and a group."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -27,18 +27,18 @@ SPLIT, DOMAIN = "split", "domain"
 
 
 class Columns(NamedTuple):
-    """Which part of a table is meant, where there is a choice; empty: the usual names, and all of it."""
+    """The columns and the domain that params.yaml names; empty: the usual column names, and all rows."""
 
     domain: str = ""
-    """The rows whose column `domain` says so."""
+    """Read only the rows with this value in the column `domain`."""
     label: str = ""
     """The column of the labels."""
     group: str = ""
-    """The column of what may not be divided between training and test."""
+    """The column of the groups; a group is never split between training and test."""
     text: str = ""
     """The column of the texts."""
     every_group: bool = True
-    """Whether a row that says no group is a problem, and not a group of its own."""
+    """Whether a row without a group is a problem; otherwise it forms a group of its own."""
 
 
 class Listed(NamedTuple):
@@ -50,24 +50,24 @@ class Listed(NamedTuple):
     split: str
     group: str
     name: str
-    """Where it is: folder, file and line."""
+    """Its place: folder, file and line."""
     line: int
 
 
 def is_manifest(folder: Path, names: Sequence[str]) -> bool:
-    """Whether a table among these files of a folder has a column of paths."""
+    """Whether one of these files of a folder is a table with a column of paths."""
     return any(set(read_headings(folder / name)) & set(PATHS) for name in names if name.endswith(SUFFIXES))
 
 
 def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: Columns) -> None:
-    """Read one manifest, or one for each split (`train.csv`, `test.csv`)."""
+    """Read one manifest, or one per split (`train.csv`, `test.csv`)."""
     domain.layout = "manifest"
     found = [name for name in names if name.endswith(SUFFIXES)]
     by_split = all(split_of(Path(name).stem) for name in found)
     if len(found) > 1 and not by_split:
         domain.add_fault(
             domain.path,
-            f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split",
+            f"found {len(found)} tables ({', '.join(found[:5])}); keep one, or one per split (train.csv, test.csv)",
         )
         return
     mentioned: set[str] = set(found)
@@ -78,7 +78,7 @@ def open_manifest(domain: Domain, folder: Path, names: Sequence[str], columns: C
 
 
 def listed_in(domain: Domain, folder: Path, names: Sequence[str], read: Callable[[str], list[Listed]]) -> list[Listed]:
-    """What `read` makes of each of these tables of a domain; what is wrong with one is a problem of the domain."""
+    """The rows that `read` returns for each of these tables; an error in one is added to the domain's problems."""
     listed: list[Listed] = []
     for name in names:
         if not usable(domain, folder, folder / name):
@@ -92,13 +92,13 @@ def listed_in(domain: Domain, folder: Path, names: Sequence[str], read: Callable
 
 
 def _files_beside(folder: Path, mentioned: set[str]) -> int:
-    """How many files of a folder no table mentions."""
+    """Number of files in a folder that no table mentions."""
     inside = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
     return sum(path.relative_to(folder).as_posix() not in mentioned for path in inside)
 
 
 def _listed(domain: Domain, folder: Path, name: str, columns: Columns, mentioned: set[str]) -> list[Listed]:
-    """The rows that are meant; all files that the table names, of other domains too, are `mentioned` then."""
+    """The selected rows; adds every file that the table names, of other domains too, to `mentioned`."""
     headings, rows = read_table(folder / name)
     path = pick(headings, "", PATHS, "path")
     found = meant(domain, name, headings, rows, path, columns)
@@ -108,7 +108,7 @@ def _listed(domain: Domain, folder: Path, name: str, columns: Columns, mentioned
         for problem in _path_problems(domain, folder, one.what):
             domain.add_fault(one.name, problem)
         if one.what in seen:
-            domain.add_fault(one.name, f"{one.what} is in line {seen[one.what]} too")
+            domain.add_fault(one.name, f"{one.what} is on line {seen[one.what]} too")
         seen.setdefault(one.what, one.line)
     return found
 
@@ -119,20 +119,21 @@ def _path_problems(domain: Domain, folder: Path, file: str) -> Iterator[str]:
     elif "\\" in file or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
         yield f"{file!r} is not a path below {domain.path}, such as pictures/one.jpg"
     elif not is_inside(folder, folder / file):
-        yield f"{file} is a link out of {domain.path}: copy the file in"
+        yield f"{file} is a link to a file outside {domain.path}; copy the file in"
 
 
 def meant(
     domain: Domain, name: str, headings: Sequence[str], rows: list[Row], what: str, columns: Columns
 ) -> list[Listed]:
-    """The rows of a table that are meant, `what` being the column of their paths or texts; what one lacks is a problem.
+    """The rows of a table that `columns` selects; `what` is the column of their paths or texts. Missing values are
+    added to the domain's problems.
 
     Raises:
-        GraftError: a column that is needed or asked for is not there, or the domain that is asked for.
+        GraftError: a column that is required or named in params.yaml is missing, or the domain is not in the table.
     """
     label = pick(headings, columns.label, LABELS, "label")
     if columns.group and columns.group not in headings:
-        raise GraftError(f"no column {columns.group!r} (prepare.*_group_column); there are {', '.join(headings)}")
+        raise GraftError(f"no column {columns.group!r} (prepare.*_group_column); found {', '.join(headings)}")
     of_file = split_of(Path(name).stem) or TRAIN
     found: list[Listed] = []
     for row in _of_domain(headings, rows, columns.domain):
@@ -149,23 +150,23 @@ def meant(
 
 
 def pick(headings: Sequence[str], asked: str, usual: Sequence[str], what: str) -> str:
-    """The column that was asked for, or the first with a usual name.
+    """The column that params.yaml names, or the first with a usual name.
 
     Raises:
-        GraftError: there is none; names those that are there.
+        GraftError: there is none; lists those that exist.
     """
     for name in (asked,) if asked else usual:
         if name in headings:
             return name
     wanted = repr(asked) if asked else " or ".join(usual)
-    raise GraftError(f"line 1: no column for the {what} ({wanted}); there are {', '.join(headings)}")
+    raise GraftError(f"line 1: no column for the {what} ({wanted}); found {', '.join(headings)}")
 
 
 def _of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Row]:
-    """The rows of one domain; all of a table that knows no domains.
+    """The rows of one domain; all rows of a table without a column `domain`.
 
     Raises:
-        GraftError: there is no such domain, or there are several and none is asked for.
+        GraftError: the domain is not in the table, or there are several and none was chosen.
     """
     if DOMAIN not in headings:
         if wanted:
@@ -173,9 +174,9 @@ def _of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Ro
         return rows
     there = sorted({row.cells.get(DOMAIN, "") for row in rows})
     if wanted and wanted not in there:
-        raise GraftError(f"no domain {wanted!r}; there are {', '.join(there)}")
+        raise GraftError(f"no domain {wanted!r}; found {', '.join(there)}")
     if not wanted and len(there) > 1:
-        raise GraftError(f"several domains: {', '.join(there)}; say which: prepare.*_domain")
+        raise GraftError(f"several domains: {', '.join(there)}; choose one with prepare.*_domain")
     return [row for row in rows if row.cells.get(DOMAIN) == wanted] if wanted else rows
 
 
@@ -185,7 +186,7 @@ def enter(
     build: Callable[[list[Listed], np.ndarray, list[str] | None], Pictures | Texts],
     columns: Columns,
 ) -> None:
-    """Give a domain its classes and splits; `build` makes a split of rows, labels (N,) and maybe groups."""
+    """Set a domain's classes and splits; `build` makes a split from rows, labels (N,) and groups, if any."""
     by_split: dict[str, list[Listed]] = {}
     for one in listed:
         by_split.setdefault(one.split, []).append(one)

@@ -1,6 +1,6 @@
 """Domains in Parquet files as Hugging Face's `datasets` writes images: a column of encoded files, one of labels.
 
-Row groups are read as they are needed, and few are kept, so that a data set larger than memory can be prepared.
+Row groups are read when needed, and only a few are kept, so that a data set larger than memory can be prepared.
 """
 
 import io
@@ -25,18 +25,18 @@ from tasks.datasets.limits import MOST_ARRAY, MOST_PICTURES, too_large
 from tasks.datasets.pictures import UnreadableError, read_picture
 
 _NAME = re.compile(r"(?:(?P<split>[a-zA-Z]+)(?:-\d+-of-\d+(?:-[0-9a-f]{16})?)?|\d+)\.parquet")
-"""The 16 digits are a hash of the content that older versions of `datasets` gave files on the hub."""
+"""The 16 digits are a content hash that older versions of `datasets` added to file names on the hub."""
 _KEPT_GROUPS = 8
-"""Row groups whose images are kept, for the threads that decode them."""
+"""Row groups kept in memory for the threads that decode their images."""
 
 
 def is_parquet(folder: Path, names: Sequence[str]) -> bool:
-    """Whether a folder with files of these names is such a domain; the files may lie in `data/` or `SPLIT/`."""
+    """Whether a folder with files of these names is a domain in Parquet; the files may be in `data/` or `SPLIT/`."""
     return bool(_files(folder, names))
 
 
 def open_parquet(domain: Domain, folder: Path, columns: Columns) -> None:
-    """Read all `SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`; what names no split is training data."""
+    """Read all `SPLIT-00000-of-00001.parquet` or `SPLIT/0000.parquet`; files that name no split are training data."""
     domain.layout = "parquet"
     files: dict[str, list[_File]] = {}
     paths = _files(folder, sorted(entry.name for entry in folder.iterdir()))
@@ -80,11 +80,13 @@ class _File:
             label = _label_column(schema, features, columns.label)
             for asked, key in ((columns.group, "*_group_column"), (columns.domain and DOMAIN, "*_domain")):
                 if asked and asked not in schema.names:
-                    raise GraftError(f"no column {asked!r} (prepare.{key}); there are {', '.join(schema.names)}")
+                    raise GraftError(f"no column {asked!r} (prepare.{key}); found {', '.join(schema.names)}")
             wanted = [label, *filter(None, [columns.group, columns.domain and DOMAIN])]
             table = self._file.read(columns=wanted)
         except (ArrowException, OSError, ValueError, MemoryError) as error:
-            raise GraftError(f"cannot be read as Parquet, so truncated or damaged: {_short(error)}") from None
+            raise GraftError(
+                f"cannot be read as Parquet; it is probably truncated or damaged: {_short(error)}"
+            ) from None
         self.labels = _labels(table.column(label), features.get(label, {}).get("names"))
         domains = table.column(DOMAIN).to_pylist() if columns.domain else None
         self.rows = [row for row in range(len(self.labels)) if not domains or str(domains[row]) == columns.domain]
@@ -108,7 +110,7 @@ class _File:
         value = pictures[row - (self._ends[group - 1] if group else 0)].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes):
-            raise UnreadableError("no image: the column holds no bytes here (a path alone is not followed)")
+            raise UnreadableError("no image: the column holds no bytes in this row (paths are not followed)")
         return read_picture(io.BytesIO(content), channels)
 
     def _load(self, group: int) -> Any:
@@ -127,7 +129,7 @@ def _files(folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _alone_in(folder: Path) -> list[Path]:
-    """The Parquet files of a folder without folders: next to those of classes they are no images."""
+    """The Parquet files of a folder that contains no folders: next to class folders they are not data."""
     if not folder.is_dir():
         return []
     entries = sorted(entry for entry in folder.iterdir() if not hidden(entry.name))
@@ -135,7 +137,7 @@ def _alone_in(folder: Path) -> list[Path]:
 
 
 def _claims(metadata: Any) -> Iterator[str]:
-    """What is too large in what a file says of itself."""
+    """What is too large according to the file's metadata."""
     if metadata.num_rows > MOST_PICTURES:
         yield too_large("rows", metadata.num_rows, MOST_PICTURES)
     for group in range(metadata.num_row_groups):
@@ -144,7 +146,7 @@ def _claims(metadata: Any) -> Iterator[str]:
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """What `datasets` wrote of the columns; empty for files of others."""
+    """What `datasets` wrote about the columns; empty for files of other origin."""
     try:
         found = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -159,7 +161,7 @@ def _picture_column(schema: Any, features: dict[str, Any]) -> str:
     structs = [f.name for f in schema if types.is_struct(f.type) and f.type.get_field_index("bytes") >= 0]
     for name in (*named, *structs, *(name for name in ("image", "picture") if name in schema.names)):
         return str(name)
-    raise GraftError(f"no column of images (encoded bytes); there are {', '.join(schema.names)}")
+    raise GraftError(f"no column of images (encoded bytes); found {', '.join(schema.names)}")
 
 
 def _label_column(schema: Any, features: dict[str, Any], asked: str) -> str:
@@ -168,8 +170,8 @@ def _label_column(schema: Any, features: dict[str, Any], asked: str) -> str:
         if name in schema.names:
             return name
     wanted = f"no column {asked!r} (prepare.*_label_column)" if asked else "no column for the label"
-    hint = "" if asked else "; name it: prepare.*_label_column"
-    raise GraftError(f"{wanted}; there are {', '.join(schema.names)}{hint}")
+    hint = "" if asked else "; name it in prepare.*_label_column"
+    raise GraftError(f"{wanted}; found {', '.join(schema.names)}{hint}")
 
 
 def _labels(column: Any, names: list[str] | None) -> list[str]:
@@ -187,7 +189,7 @@ def _labels(column: Any, names: list[str] | None) -> list[str]:
 def _enter(domain: Domain, files: dict[str, list[_File]], *, grouped: bool) -> None:
     asked = sorted({file.domain for of_split in files.values() for file in of_split if file.domain and not file.rows})
     if asked and not any(file.rows for of_split in files.values() for file in of_split):
-        domain.add_fault(domain.path, f"no row's domain is {asked[0]!r}")
+        domain.add_fault(domain.path, f"no row has the domain {asked[0]!r}")
         return
     rows = {split: [(file, row) for file in of_split for row in file.rows] for split, of_split in files.items()}
     enter_listed(domain, rows, lambda place: place[0].labels[place[1]], partial(_pictures, grouped=grouped))

@@ -1,4 +1,4 @@
-"""Open a domain's folder: the layout is recognised by looking."""
+"""Open a domain's folder; its layout is recognised from its files."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ EXPECTED = (
     "[val/CLASS/, test/CLASS/] or in CLASS/; or texts (.tsv, .csv, .jsonl) with the columns label and text"
 )
 _WITH_COLUMNS = ("manifest", "parquet", "texts")
-"""Layouts of which a column may be asked for."""
+"""Layouts with columns, which params.yaml may name."""
 
 
 def open_domain(project: Path, path: str, columns: Columns | None = None) -> Domain:
-    """Recognise and read the folder `path` of a project; what is wrong with it is in `faults`, nothing is raised."""
+    """Recognise and read the folder `path` of a project; problems are in `faults`, nothing is raised."""
     columns, folder = columns or Columns(), project / path
     if not folder.is_dir():
         domain = Domain(path)
-        domain.add_fault(path, f"there is no such folder; expected {EXPECTED}")
+        domain.add_fault(path, f"folder not found; expected {EXPECTED}")
         return domain
     names = sorted(entry.name for entry in folder.iterdir() if not hidden(entry.name))
     folders = [name for name in names if (folder / name).is_dir()]
@@ -47,31 +47,36 @@ def open_domain(project: Path, path: str, columns: Columns | None = None) -> Dom
 
 
 def _of_several(path: str, several: list[str], others: list[str], asked: str) -> Domain:
-    """A folder of domains of which none is meant, or of one that is none."""
-    domain, there = Domain(path), f"{', '.join(several)}; say which: prepare.source_domain and prepare.target_domain"
+    """A folder of several domains of which none was chosen, or where the chosen one is not a domain."""
+    domain = Domain(path)
+    there = f"{', '.join(several)}; choose one with prepare.source_domain and prepare.target_domain"
     if asked in others or (not asked and others):
         what = ", ".join([asked] if asked else others)
-        domain.add_fault(path, f"{what}: no training split (train/CLASS/… or train.tsv) there; domains are {there}")
+        domain.add_fault(path, f"{what}: no training split (train/CLASS/… or train.tsv); valid domains: {there}")
     else:
-        domain.add_fault(path, f"{f'no domain {asked!r} there' if asked else 'several domains'}: {there}")
+        domain.add_fault(path, f"{f'no domain {asked!r}; found' if asked else 'several domains:'} {there}")
     return domain
 
 
 def _require_columns(domain: Domain, columns: Columns) -> None:
-    """What is asked of a table is a problem where there is none, or none that has such a thing."""
+    """Add a problem for every column or domain that params.yaml names but this layout does not have."""
     if domain.layout in ("manifest", "parquet") and columns.text:
-        domain.add_fault(domain.path, f"images, so no column {columns.text!r} of texts (prepare.*_text_column)")
+        domain.add_fault(
+            domain.path, f"holds images, so it has no column {columns.text!r} of texts (prepare.*_text_column)"
+        )
     if not domain.layout or domain.layout.startswith(_WITH_COLUMNS):
         return
     if columns.domain:
-        domain.add_fault(domain.path, f"no domains there, so no {columns.domain!r}; leave prepare's *_domain empty")
+        domain.add_fault(
+            domain.path, f"is not divided into domains, so has no {columns.domain!r}; leave prepare.*_domain empty"
+        )
     for key in ("label", "group", "text"):
         if asked := getattr(columns, key):
-            domain.add_fault(domain.path, f"no table there, so no column {asked!r} (prepare.*_{key}_column)")
+            domain.add_fault(domain.path, f"is not a table, so it has no column {asked!r} (prepare.*_{key}_column)")
 
 
 def _open_files(path: str, folder: Path, names: list[str], folders: list[str], columns: Columns) -> Domain | None:
-    """The domain of which files in the folder itself tell; None if there are none such."""
+    """The domain in the files of the folder itself; None if it has no files of a known layout."""
     domain = Domain(path)
     if is_npz(names):
         open_npz(domain, folder, names)
@@ -89,10 +94,10 @@ def _open_files(path: str, folder: Path, names: list[str], folders: list[str], c
 
 
 def _domains(folder: Path, folders: list[str], asked: str) -> tuple[list[str], list[str]]:
-    """The domains of DOMAIN/SPLIT/CLASS/FILE, or of DOMAIN/SPLIT.tsv and its like, and the folders next to them.
+    """The domains of DOMAIN/SPLIT/CLASS/FILE or DOMAIN/SPLIT.tsv, and the other folders next to them.
 
-    None if that is not how it lies: a class may hold a folder `train` too, so one alone that is not asked for makes no
-    domains of others.
+    Both empty if that is not the layout: a class may contain a folder `train` too, so a single such folder that was
+    not chosen does not make the others domains.
     """
     if any(split_of(name) for name in folders):
         return [], []
@@ -104,7 +109,7 @@ def _domains(folder: Path, folders: list[str], asked: str) -> tuple[list[str], l
 
 
 def _splits(folder: Path) -> set[str | None]:
-    """The splits in a folder: in folders of classes, or in files of texts."""
+    """The splits in a folder, as folders of classes or as files of texts."""
     inner = [entry for entry in folder.iterdir() if split_of(entry.name) and entry.is_dir()]
     in_folders = {split_of(entry.name) for entry in inner if holds_folders(entry)}
     return in_folders | text_splits(folder)

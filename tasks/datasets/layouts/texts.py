@@ -1,6 +1,6 @@
-"""Domains in files of texts: TSV, CSV or JSON lines with the columns label and text, maybe split, domain and a group.
+"""Domains in files of texts: TSV, CSV or JSON lines with the columns label and text; optional: split, domain, a group.
 
-A TSV or CSV may lack headings; each row is then a label and a text.
+A TSV or CSV may have no headings; each row is then a label and a text.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,25 @@ WITHOUT_HEADINGS = "texts without headings"
 
 
 def is_texts(folder: Path, names: Sequence[str], columns: Columns, *, alone: bool) -> bool:
-    """Whether a folder with these files is such a domain; a table without headings is only where it lies `alone`."""
+    """Whether a folder with these files is a domain of texts; a table without headings counts only if `alone`, that is
+    in a folder without folders."""
     return any(_has_texts(folder / name, columns) or alone for name in names if name.endswith(SUFFIXES))
 
 
 def text_splits(folder: Path) -> set[str | None]:
-    """The splits as which files of texts in a folder are called."""
+    """The splits that the files of texts in a folder are named after."""
     files = [path for path in folder.iterdir() if path.suffix in SUFFIXES and path.is_file()]
     return {split_of(path.stem) for path in files} - {None}
 
 
 def open_texts(domain: Domain, folder: Path, names: Sequence[str], columns: Columns) -> None:
-    """Read one file, or one for each split (`train.tsv`, `test.tsv`)."""
+    """Read one file, or one per split (`train.tsv`, `test.tsv`)."""
     domain.layout = "texts"
     found = [name for name in names if name.endswith(SUFFIXES)]
     if len(found) > 1 and not all(split_of(Path(name).stem) for name in found):
         domain.add_fault(
-            domain.path, f"{len(found)} tables ({', '.join(found[:5])}), which is meant? Keep one, or one a split"
+            domain.path,
+            f"found {len(found)} tables ({', '.join(found[:5])}); keep one, or one per split (train.tsv, test.tsv)",
         )
         return
     listed = listed_in(domain, folder, found, lambda name: _listed(domain, folder, name, columns))
@@ -46,7 +48,7 @@ def open_texts(domain: Domain, folder: Path, names: Sequence[str], columns: Colu
 
 
 def _has_texts(path: Path, columns: Columns) -> bool:
-    """Whether a file says that it holds texts."""
+    """Whether a file has a column of texts."""
     if path.suffix == JSON_LINES:
         return True
     return bool(set(read_headings(path)) & _asked_or(TEXTS, columns.text))

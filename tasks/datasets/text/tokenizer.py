@@ -1,4 +1,4 @@
-"""Texts as tokens: a byte-level BPE, or bytes, in the file format of the library `tokenizers`.
+"""Texts as tokens: a byte-level BPE, bytes or words, in the file format of the library `tokenizers`.
 
 Sennrich, Haddow & Birch 2016, 'Neural Machine Translation of Rare Words with Subword Units', over bytes (Radford et al.
 2019), so that no text has an unknown token. Token 0 is padding.
@@ -20,24 +20,23 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 TOKENIZER = "tokenizer.json"
-"""Its file, next to packed texts and next to the weights of a network that reads texts."""
+"""The tokenizer's file, next to packed texts and next to the weights of a network for texts."""
 
 RAW = "texts.json"
-"""The texts of a packed split as they were."""
+"""The original texts of a packed split."""
 
 _PAD, _UNKNOWN = "<pad>", "<unknown>"
 _AT_A_TIME = 4096
-"""Texts that are encoded together: what the library makes of one takes a hundred times its memory."""
+"""Texts encoded at a time: the library's result takes a hundred times the memory of a text."""
 
 
 def train_tokenizer(
     texts: Iterable[str], vocabulary: int, *, lowercase: bool = True, words: bool = False
 ) -> "Tokenizer":
-    """A tokenizer of `vocabulary` tokens at most, learned from `texts`; of `BYTES` it learns none: each is a byte.
+    """A tokenizer with at most `vocabulary` tokens, trained on `texts`; with `BYTES` of them each token is a byte.
 
-    The same texts give the same tokenizer. With `lowercase` it does not tell capitals from small letters; with `words`
-    a token is a word, or signs that follow each other, and one token stands for all that are not among the most
-    frequent.
+    The same texts give the same tokenizer. With `lowercase` it ignores case; with `words` a token is a word or a run
+    of punctuation, and one token stands for all that are not among the most frequent.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -69,8 +68,8 @@ def train_tokenizer(
 
 
 def encode(tokenizer: "Tokenizer", texts: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Texts as (N, L) int32, L = `length`: longer ones are cut at the end, shorter ones filled up with padding; and how
-    many tokens (N,) each had."""
+    """Texts as (N, L) int32, L = `length`, cut at the end or padded; and the number of tokens (N,) of each before
+    cutting."""
     tokens = np.full((len(texts), length), PADDING, dtype=np.int32)
     counts = np.zeros(len(texts), dtype=np.int64)
     for start in range(0, len(texts), _AT_A_TIME):
@@ -86,24 +85,24 @@ def load_tokenizer(path: Path) -> "Tokenizer":
     """Read a tokenizer that `Tokenizer.save` wrote.
 
     Raises:
-        GraftError: there is none, or it is damaged.
+        GraftError: the file does not exist or is damaged.
     """
     from tokenizers import Tokenizer
 
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing narrower
-        raise GraftError(f"{path}: no tokenizer that can be read: {error}") from None
+        raise GraftError(f"{path}: not a tokenizer that can be read: {error}") from None
 
 
 def vocabulary_size(path: Path) -> int:
-    """How many tokens the tokenizer in a file knows, read without the library: its import is not for every stage.
+    """Number of tokens of the tokenizer in a file, read without the library, which is slow to import.
 
     Raises:
-        ValueError: it is no such file.
+        ValueError: it is not a tokenizer's file.
         OSError: it cannot be read.
     """
     try:
         return int(max(json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"].values())) + 1
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path.name} is no tokenizer: {error!r}") from None
+        raise ValueError(f"{path.name} is not a tokenizer's file: {error!r}") from None

@@ -76,7 +76,7 @@ def test_settings_and_schedules_are_read_or_refused() -> None:
         with pytest.raises(GraftError, match="--set"):
             _setting(wrong)
     assert (_cron("none"), _cron("15 3 * * *")) == ("", "15 3 * * *")
-    with pytest.raises(GraftError, match="not a cron line"):
+    with pytest.raises(GraftError, match="not a valid cron line"):
         _cron("every night")
 
 

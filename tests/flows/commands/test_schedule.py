@@ -193,7 +193,7 @@ def test_the_deployment_of_another_project_is_left_alone(named: tuple[Project, s
     send(f"{prefect_api}/deployments/", body)
     result = project.graft("schedule", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
-    assert "has one of that name already, of the project in /elsewhere" in result.stderr
+    assert "already has one with that name, of the project in /elsewhere" in result.stderr
     found = post(f"{prefect_api}/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
     assert found[0]["parameters"] == {"root": "/elsewhere"}
 

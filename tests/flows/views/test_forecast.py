@@ -122,7 +122,7 @@ class TestShow:
         assert shown[0]["ranking"][0] == "pretrained"
 
     def test_a_folder_without_a_model_is_refused(self, project: Path, tmp_path: Path) -> None:
-        with pytest.raises(GraftError, match=r"nothing: no model\.json there"):
+        with pytest.raises(GraftError, match=r"nothing: contains no model\.json"):
             self.show(project, tmp_path / "nothing")
 
     def test_weights_that_were_replaced_are_looked_at_anew(self, project: Path, monkeypatch) -> None:

@@ -53,7 +53,7 @@ def test_weights_that_do_not_fit_their_description_are_refused(tmp_path: Path) -
     save_network(tmp_path, tiny_network())
     description = tiny_network(("a", "b")).description
     write_json(tmp_path / "model.json", description.to_dict())
-    with pytest.raises(GraftError, match="no network that can be read"):
+    with pytest.raises(GraftError, match="not a network that can be read"):
         load_network(tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(small: Sandbox, leave: in
     with pytest.raises((GraftError, OSError)) as caught:
         small.run()
     said = in_words(caught.value)
-    assert said.count("The disk is full: make room (`dvc gc") == 1, said
+    assert said.count("The disk is full: free some space (`dvc gc") == 1, said
     assert str(small.root) in said or "> one.bin" in said or "> two.bin" in said, "where"
     filler.unlink()
     assert set(small.run().values()) <= {"ran", "up_to_date", "restored"}
@@ -118,5 +118,5 @@ def test_a_record_that_cannot_even_be_kept_for_later_fails_no_run(
         filler = project / ".graft/unrecorded/.filler"
         filler.write_bytes(b"x" * shutil.disk_usage(filler.parent).free)
         assert "does not answer" in record(project).problem
-        assert "cannot be kept for MLflow" in caplog.text
+        assert "cannot be saved to be recorded in MLflow later" in caplog.text
         assert "The disk is full" in caplog.text

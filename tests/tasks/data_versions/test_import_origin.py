@@ -19,7 +19,7 @@ from tests.tasks.support.git_origin import commit_all
 def origin(tmp_path: Path) -> Path:
     folder = tmp_path / "origin"
     (folder / "images").mkdir(parents=True)
-    (folder / "pictures/a.png").write_bytes(b"a")
+    (folder / "images/a.png").write_bytes(b"a")
     commit_all(folder)
     return folder
 
@@ -39,7 +39,7 @@ def import_repository(root: Path, origin: Path, *options: str) -> None:
 
 def import_remote(root: Path, origin: Path) -> None:
     dvc(root, "remote", "add", "there", str(origin))
-    dvc(root, "import-url", "-q", "remote://there/pictures", "data")
+    dvc(root, "import-url", "-q", "remote://there/images", "data")
 
 
 @pytest.mark.parametrize("bring", [import_repository, import_remote])
@@ -50,7 +50,7 @@ def test_news_elsewhere_is_seen(root: Path, origin: Path, bring: Callable[[Path,
     seen = look.fingerprint()
     assert before
     assert (remote_state(root), look.fingerprint()) == (before, seen)
-    (origin / "pictures/b.png").write_bytes(b"b")
+    (origin / "images/b.png").write_bytes(b"b")
     commit_all(origin)
     assert remote_state(root) != before
     assert look.fingerprint() != seen
@@ -60,7 +60,7 @@ def test_what_others_do_is_no_news_of_the_revision_that_was_asked_for(root: Path
     subprocess.run(["git", "branch", "-q", "stable"], cwd=origin, check=True)
     import_repository(root, origin, "--rev", "stable")
     before = remote_state(root)
-    (origin / "pictures/b.png").write_bytes(b"b")
+    (origin / "images/b.png").write_bytes(b"b")
     commit_all(origin)
     assert remote_state(root) == before
     subprocess.run(["git", "branch", "-q", "--force", "stable", "HEAD"], cwd=origin, check=True)
@@ -77,22 +77,24 @@ def test_an_origin_that_is_away_is_said_once_and_is_no_news(root: Path, origin: 
     origin.with_name("elsewhere").rename(origin)
     assert look.fingerprint() == before
     assert len(said) == 2
-    assert said[0].startswith(f"data's origin file://{origin} cannot be asked: fatal: ")
-    assert said[1] == "data's origin answers again"
+    assert said[0].startswith(f"the origin of data/, file://{origin}, cannot be reached: fatal: ")
+    assert said[1] == "the origin of data/ answers again"
 
 
 def test_it_is_asked_no_more_often_than_wanted(root: Path, origin: Path) -> None:
     import_repository(root, origin)
     look = Look(root, print, every=1000.0)
     before = look.fingerprint()
-    (origin / "pictures/b.png").write_bytes(b"b")
+    (origin / "images/b.png").write_bytes(b"b")
     commit_all(origin)
     assert look.fingerprint() == before
 
 
 def test_a_password_is_not_shown(root: Path) -> None:
     (root / "data.dvc").write_text("deps:\n- path: x\n  repo: {url: 'http://me:secret@127.0.0.1:1/x.git'}\n")
-    with pytest.raises(AwayError, match=r"data's origin http://me:…@127\.0\.0\.1:1/x\.git cannot be asked: ") as caught:
+    with pytest.raises(
+        AwayError, match=r"the origin of data/, http://me:…@127\.0\.0\.1:1/x\.git, cannot be reached: "
+    ) as caught:
         remote_state(root)
     assert "secret" not in str(caught.value)
 

@@ -115,7 +115,7 @@ def test_news_of_another_repository_is_fetched_and_no_copy_of_that_is_left(
     commit_all(repository)
     dvc(root, "import", "-q", f"file://{repository}", "images", "-o", "data")
     assert take_in(root).what == "unchanged"
-    add(repository / "pictures/target")
+    add(repository / "images/target")
     commit_all(repository)
     assert take_in(root).what == "updated"
     assert (root / "data/target/train/one/008.png").exists()
@@ -142,7 +142,7 @@ def test_an_import_that_was_edited_here_is_not_overwritten(imported: tuple[Path,
     root, origin = imported
     add(origin / "target")
     (root / "data/target/train/one/mine.png").write_bytes(b"mine")
-    with pytest.raises(GraftError, match=r"mine\.png.*\n.*edit it where it comes from"):
+    with pytest.raises(GraftError, match=r"mine\.png.*\n.*edit it at its origin"):
         take_in(root)
     assert (root / "data/target/train/one/mine.png").exists()
 

@@ -149,7 +149,7 @@ def test_a_registered_model_is_weights_to_begin_with(registered: Path) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ("models:/graft", "valid: models:/NAME@ALIAS or models:/NAME/VERSION"),
+        ("models:/graft", "valid: models:/NAME@ALIAS, models:/NAME/VERSION"),
         ("models:/graft@chmpion", "model 'graft' has no alias 'chmpion'; it has: champion"),
         ("models:/grift@champion", "the registry has no model 'grift'; it has: graft"),
     ],
@@ -222,7 +222,7 @@ def test_a_second_time_nothing_is_registered_or_written(project: Path) -> None:
     before = version_of(project, "1")
     second = publish(project)
     assert (second.version, second.created, second.alias) == ("1", False, "champion")
-    assert "champion already" in second.reason
+    assert "already the champion" in second.reason
     assert dict(version_of(project, "1")) == dict(before)
     assert len(client_of(project).search_model_versions()) == 1
     assert len(client_of(project).search_logged_models([experiment_of(project)])) == 1
@@ -317,7 +317,7 @@ def test_a_champion_that_cannot_answer_is_not_replaced_in_silence(project: Path)
     evaluate(project)
     found = publish(project)
     assert (found.alias, found.champion) == ("challenger", "1")
-    assert "champion version 1 cannot be scored here: it could not answer" in found.reason
+    assert "champion version 1 cannot be scored on this test set: it failed" in found.reason
 
 
 def test_a_model_that_a_crash_left_unfinished_is_replaced(project: Path) -> None:
@@ -342,7 +342,7 @@ def test_the_raw_test_pictures_are_those_that_were_packed(project: Path, tmp_pat
     np.testing.assert_array_equal(np.stack(found), np.load(project / "build/data/test/images.npy"))
     assert len(found) == (15 if held_out else 45)
     (project / "params.yaml").write_text("prepare: {image_size: 9}")
-    with pytest.raises(GraftError, match="data/target is not what build/data/test was packed from"):
+    with pytest.raises(GraftError, match="data/target has changed since build/data/test was packed from it"):
         write_test_pictures(project, new_folder(tmp_path / "again"))
 
 
@@ -363,7 +363,7 @@ def test_without_a_run_nothing_is_registered_and_it_is_said(project: Path) -> No
         (GOOD, None, Promotion(), (True, "there was no champion before")),
         (GOOD, Standing("1", 0.8), Promotion(), (True, "0.9000 against 0.8000")),
         (GOOD, Standing("1", 0.9), Promotion(), (False, "not better")),
-        (GOOD, Standing("1", 0.89), Promotion(margin=0.02), (False, "more by over 0.02 is required")),
+        (GOOD, Standing("1", 0.89), Promotion(margin=0.02), (False, "a lead of more than 0.02 is required")),
         (GOOD, Standing("1", 0.87), Promotion(margin=0.02), (True, "against 0.8700")),
         (GOOD, Standing("1", None, "it broke"), Promotion(), (False, "it broke")),
         (Candidate("2", "fine_tune", "negative", GAIN, 0.9), None, Promotion(), (False, "negative")),
@@ -380,7 +380,12 @@ def test_without_a_run_nothing_is_registered_and_it_is_said(project: Path) -> No
             Promotion(),
             (False, "by hand"),
         ),
-        (Candidate("2", "x", "negative", GAIN, 0.9), Standing("2", 0.9), Promotion(), (True, "By now, though")),
+        (
+            Candidate("2", "x", "negative", GAIN, 0.9),
+            Standing("2", 0.9),
+            Promotion(),
+            (True, "It would not be promoted now"),
+        ),
     ],
 )
 def test_the_gate(candidate: Candidate, champion: Standing | None, gate: Promotion, expected: tuple[bool, str]) -> None:

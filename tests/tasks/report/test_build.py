@@ -215,5 +215,5 @@ def test_weights_of_other_source_pictures_are_refused(tmp_path: Path, monkeypatc
     folder = make_project(tmp_path, steps={"scratch": 0, "adaptive_sampling": 1}, seeds=[0])
     np.save(folder / "build/trials/adaptive_sampling-4-0/source_weights.npy", np.ones(7, dtype=np.float32))
     monkeypatch.chdir(folder)
-    with pytest.raises(GraftError, match="weighs 7 source images, there are 60"):
+    with pytest.raises(GraftError, match="has weights for 7 source images, but there are 60"):
         evaluate(EvaluateSettings(resamples=1000))

@@ -129,7 +129,7 @@ class TestTheProjectsParameters:
         with pytest.raises(GraftError) as caught:
             check_parameters(edit(**bad, label_free={"fine_tune": {}}))
         found = str(caught.value)
-        assert "strategies.mcc: needs no labels: move it to `label_free`" in found
+        assert "strategies.mcc: needs no labels; move it to `label_free`" in found
         assert "label_free.fine_tune: learns from labels" in found
         assert "strategies.loar: unknown strategy; did you mean 'lora'?" in found
         assert "seeds: at least one" in found
@@ -229,7 +229,7 @@ class TestTheProjectsParameters:
             "label_budgets, entry 2: expected a number of labels per class, 1 or more, or the word `all`, got 0"
             in found
         )
-        assert "label_free.fine_tune: learns from labels: move it to `strategies`" in found
+        assert "label_free.fine_tune: learns from labels; move it to `strategies`" in found
         assert "finetune.labels_per_class: unknown key" in found
         assert "unknown section 'pretran'; did you mean 'pretrain'?" in found
 

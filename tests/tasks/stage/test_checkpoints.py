@@ -75,8 +75,8 @@ def test_a_trial_killed_twice_ends_with_the_same_bytes(project: Path) -> None:
         killed.communicate()
         assert not (project / "build/trials/fine_tune-4-1").exists(), "no half-made trial"
     said, _ = start(project, "two").communicate(timeout=120)
-    assert said.count("going on after step ") == 2
-    assert f"going on after step 300, from {FOLDER}/two/1.pt" in said, "what had ended is not trained again"
+    assert said.count("resuming after step ") == 2
+    assert f"resuming after step 300, from {FOLDER}/two/1.pt" in said, "what had ended is not trained again"
     assert files(project) == expected
 
 
@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_no_obstacle(tmp_path: Path, capsys: pytest.Capt
     content = (tmp_path / "1.pt").read_bytes()
     (tmp_path / "1.pt").write_bytes(content[: len(content) // 2])
     assert checkpoints.load() is None
-    assert "the training begins again" in capsys.readouterr().out
+    assert "the training starts from scratch" in capsys.readouterr().out
     assert [path.name for path in tmp_path.iterdir()] == ["1.pt"]
 
 

@@ -49,7 +49,7 @@ def test_a_stage_refuses_only_where_its_own_code_is_another(root: Path, monkeypa
         monkeypatch.setenv(STAGE_VARIABLE, stage)
         require_current(root)
     monkeypatch.setenv(STAGE_VARIABLE, "finetune@mine-5-0")
-    with pytest.raises(GraftError, match=r"code\.yaml records other code than stage finetune@mine-5-0") as caught:
+    with pytest.raises(GraftError, match=r"code\.yaml is out of date for stage finetune@mine-5-0") as caught:
         require_current(root)
     assert "graft status" in caught.value.hint
     monkeypatch.setenv(STAGE_VARIABLE, "prepare")

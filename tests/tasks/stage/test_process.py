@@ -39,7 +39,7 @@ def fail(error: Exception) -> None:
         (URLError(TimeoutError("timed out")), 75, "timed out"),
         (AwayError("the weights do not arrive: 503", "Fetch them elsewhere."), 75, "arrive: 503\nFetch them"),
         (OSError(errno.ENOSPC, "No space left on device", "build/x.npy"), 2, "'build/x.npy'\nThe disk is full"),
-        (PermissionError(errno.EACCES, "Permission denied", "build"), 2, "'build'\nGive this user the right"),
+        (PermissionError(errno.EACCES, "Permission denied", "build"), 2, "'build'\nGive this user permission"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), 2, "The disk is full"),
         (MemoryError("cannot allocate"), 71, "cannot allocate"),
     ],

@@ -80,7 +80,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def test_a_busy_port_is_named_with_the_one_taken_instead(served: Served) -> None:
     assert served.lines[0].startswith("Port ")
-    assert served.lines[0].endswith(f"is busy; taking {served.base.rpartition(':')[2]}.")
+    assert served.lines[0].endswith(f"is busy; using {served.base.rpartition(':')[2]}.")
     assert served.lines[1].startswith("Starting MLflow's server")
 
 

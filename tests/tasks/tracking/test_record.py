@@ -320,7 +320,7 @@ def test_results_that_follow_each_other_while_mlflow_is_away_are_all_recorded_la
             for _ in range(2):
                 recorded = record(project)
         assert (recorded.waiting, recorded.written) == (2, 0)
-        assert "2 results wait for that" in str(recorded)
+        assert "2 results are waiting to be recorded" in str(recorded)
         write_lock(project, evaluate="0.3")
         assert not (project / waiting_results.FOLDER / read_outcome(project).key).exists()
     recorded = record(project)

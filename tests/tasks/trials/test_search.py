@@ -52,7 +52,7 @@ def test_given_settings_may_lie_outside_of_what_is_searched() -> None:
 
 
 def test_a_range_of_rates_that_is_none_is_refused() -> None:
-    with pytest.raises(GraftError, match=r"tune: value error, lowest_rate \(2.0\) has to be below highest_rate"):
+    with pytest.raises(GraftError, match=r"tune: value error, lowest_rate \(2.0\) must be below highest_rate"):
         parse({"lowest_rate": 2.0, "highest_rate": 1.0}, TuneSettings, where="params.yaml: tune")
 
 

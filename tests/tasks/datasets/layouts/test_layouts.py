@@ -196,15 +196,15 @@ class TestWhatIsMissing:
     def test_splits_of_which_none_is_for_training_are_no_classes(self, tmp_path: Path) -> None:
         save_pictures(tmp_path / "raw", {"val/a": DRAWN[:1], "test/a": DRAWN[1:2]})
         assert faults(tmp_path) == (
-            "raw: no training split, train/CLASS/…, next to test, val (classes? Call them otherwise)"
+            "raw: found test, val but no training split, train/CLASS/… (if these folders are classes, rename them)"
         )
 
     def test_folders_beside_domains_make_no_classes_of_them(self, tmp_path: Path) -> None:
         save_pictures(tmp_path / "raw", {"x/train/a": DRAWN[:1], "x/train/b": DRAWN[1:2], "y/test/a": DRAWN[2:3]})
-        told = "raw: y: no training split (train/CLASS/… or train.tsv) there; domains are x; say which"
+        told = "raw: y: no training split (train/CLASS/… or train.tsv); valid domains: x; choose one with"
         assert told in faults(tmp_path)
         assert told in asked(tmp_path, domain="y")
-        assert "raw: no domain 'z' there: x; say which" in asked(tmp_path, domain="z")
+        assert "raw: no domain 'z'; found x; choose one with" in asked(tmp_path, domain="z")
         assert asked(tmp_path, domain="x") == ""
         (tmp_path / "raw/notes").mkdir()
         assert asked(tmp_path, domain="x") == ""
@@ -238,14 +238,14 @@ class TestWhatIsMissing:
     @pytest.mark.parametrize("key", ["label", "group", "text"])
     def test_a_column_of_what_is_no_table(self, tmp_path: Path, key: str) -> None:
         save_pictures(tmp_path / "raw", {"a": DRAWN[:2], "b": DRAWN[2:4]})
-        expected = f"raw: no table there, so no column 'patient' (prepare.*_{key}_column)"
+        expected = f"raw: is not a table, so it has no column 'patient' (prepare.*_{key}_column)"
         assert asked(tmp_path, **{key: "patient"}) == expected
         shutil.rmtree(tmp_path / "raw")
         save_npz(tmp_path / "raw/train.npz", DRAWN)
         assert asked(tmp_path, **{key: "patient"}) == expected
 
     def test_a_missing_folder(self, tmp_path: Path) -> None:
-        assert "raw: there is no such folder; expected train.npz" in faults(tmp_path)
+        assert "raw: folder not found; expected train.npz" in faults(tmp_path)
 
     def test_a_folder_without_data(self, tmp_path: Path) -> None:
         (tmp_path / "raw").mkdir()
@@ -273,13 +273,13 @@ class TestWhatIsMissing:
         ({"images": DRAWN.astype(np.float32)}, "images: dtype float32, must be uint8"),
         ({"images": DRAWN.reshape(8, 64)}, "images: shape (8, 64), must be (N, H, W) or (N, H, W, C)"),
         ({"images": np.zeros((8, 3, 9, 9), np.uint8)}, "images: shape (8, 3, 9, 9), must be"),
-        ({"images": np.zeros((8, 0, 9), np.uint8)}, "images without a pixel"),
+        ({"images": np.zeros((8, 0, 9), np.uint8)}, "images without pixels"),
         ({"labels": labels(7)}, "labels: shape (7,), must be (8,)"),
         ({"labels": labels(8).astype(float)}, "labels: dtype float64, must be integers"),
         ({"labels": labels(8) + 1}, "labels: 4 out of range, first 2 at [1]; valid: 0 to 1"),
         ({"class_names": np.array(["a", "b" * 201])}, "class_names: characters of one: 201, at most 200"),
-        ({"class_names": np.array(["a", "a"])}, "class_names: ['a', 'a'], a name is given twice"),
-        ({"class_names": np.array([1, 2])}, "class_names: int64 of shape (2,), must be the classes' names"),
+        ({"class_names": np.array(["a", "a"])}, "class_names: ['a', 'a'], a name is repeated"),
+        ({"class_names": np.array([1, 2])}, "class_names: int64 of shape (2,), must be the class names"),
     ],
 )
 def test_arrays_that_do_not_fit_are_explained(tmp_path: Path, replaced: dict, message: str) -> None:
@@ -299,7 +299,7 @@ def test_all_that_is_wrong_with_a_file_is_told_at_once(tmp_path: Path) -> None:
 def test_a_missing_key_is_named_with_those_that_are_needed(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     np.savez(tmp_path / "raw/train.npz", images=DRAWN)
-    assert "no key labels, class_names; needed: images, labels, class_names" in faults(tmp_path)
+    assert "missing keys: labels, class_names; required: images, labels, class_names" in faults(tmp_path)
 
 
 def test_splits_that_name_their_classes_differently_are_refused(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def rows(*cells: tuple[str, ...], sep: str = ",") -> str:
 
 def listed(places: range = range(8), **more: list[str]) -> list[tuple[str, ...]]:
     """A heading and a row an image."""
-    cells = {"path": [f"pictures/{place:03}.png" for place in range(8)], "label": LABELS, **more}
+    cells = {"path": [f"images/{place:03}.png" for place in range(8)], "label": LABELS, **more}
     return [tuple(cells), *(tuple(values[place] for values in cells.values()) for place in places)]
 
 
@@ -75,8 +75,8 @@ class TestManifests:
         np.testing.assert_array_equal(grey(domain, "train"), DRAWN[4:7])
         np.testing.assert_array_equal(grey(domain, "test"), DRAWN[7:])
         assert domain.validation == "joined to train"
-        assert "several domains: x, y; say which" in faults(root)
-        assert "no domain 'z'; there are x, y" in faults(root, Columns(domain="z"))
+        assert "several domains: x, y; choose one with" in faults(root)
+        assert "no domain 'z'; found x, y" in faults(root, Columns(domain="z"))
 
     def test_a_table_for_each_split(self, root: Path) -> None:
         (root / "raw/train.csv").write_text(rows(*listed(range(5))))
@@ -93,15 +93,13 @@ class TestManifests:
         domain = open_domain(root, "raw", Columns(label="Diagnosis", group="patient"))
         assert not domain.faults
         assert domain.splits["train"].groups == patients
-        assert "no column for the label (label or class or category); there are file, Diagnosis, patient" in faults(
-            root
-        )
+        assert "no column for the label (label or class or category); found file, Diagnosis, patient" in faults(root)
         assert "no column 'who' (prepare.*_group_column)" in faults(root, Columns("", "Diagnosis", "who"))
         (root / "raw/all.csv").write_text(text.replace(",q\n", ",\n", 1))
         assert faults(root, Columns("", "Diagnosis", "patient")) == "raw/all.csv:4: no patient"
 
     def test_files_that_no_table_mentions_are_counted(self, root: Path) -> None:
-        (root / "raw/all.csv").write_text(rows(*listed(range(6))).replace("pictures/000", "./pictures/000"))
+        (root / "raw/all.csv").write_text(rows(*listed(range(6))).replace("images/000", "./images/000"))
         domain = open_domain(root, "raw")
         assert (domain.faults, domain.ignored) == ([], 2)
         domains = rows(*listed(domain=["x", "y"] * 4))
@@ -109,26 +107,26 @@ class TestManifests:
         assert open_domain(root, "raw", Columns(domain="x")).ignored == 0, "the others are of another domain"
 
     def test_all_that_is_wrong_with_its_rows_is_told_with_the_lines(self, root: Path) -> None:
-        (root / "secret.png").write_bytes((root / "raw/pictures/000.png").read_bytes())
+        (root / "secret.png").write_bytes((root / "raw/images/000.png").read_bytes())
         (root / "raw/link").symlink_to(root)
         wrong = [
-            ("pictures/000.png", "a", "train"),
+            ("images/000.png", "a", "train"),
             ("../secret.png", "a", "train"),
             (str(root / "secret.png"), "a", "train"),
             ("link/secret.png", "a", "train"),
-            ("pictures/001.png", "", "train"),
-            ("pictures/002.png", "a", "tomorrow"),
-            ("pictures/000.png", "b", "test"),
+            ("images/001.png", "", "train"),
+            ("images/002.png", "a", "tomorrow"),
+            ("images/000.png", "b", "test"),
             ("", "a", "train"),
         ]
         (root / "raw/all.csv").write_text(rows(("path", "label", "split"), *wrong))
         said = faults(root)
         assert "raw/all.csv:3: '../secret.png' is not a path below raw" in said
         assert f"raw/all.csv:4: '{root}/secret.png' is not a path below raw" in said
-        assert "raw/all.csv:5: link/secret.png is a link out of raw" in said
+        assert "raw/all.csv:5: link/secret.png is a link to a file outside raw" in said
         assert "raw/all.csv:6: no label" in said
         assert "raw/all.csv:7: 'tomorrow' is not a split; valid: train, val, test" in said
-        assert "raw/all.csv:8: pictures/000.png is in line 2 too" in said
+        assert "raw/all.csv:8: images/000.png is on line 2 too" in said
         assert "raw/all.csv:9: no path" in said
         assert len(said.splitlines()) == 7
 
@@ -139,7 +137,7 @@ class TestManifests:
             (b"path,label\n\xff\xfe,a\n", "line 2: not UTF-8 (byte 0xff)"),
             (b"path,label\none\0.png,a\n", "line 2: a null byte"),
             (b'path,label\n"one.png,a\n', "line 2: unexpected end of data"),
-            (b"path,label,label\n", "line 1: there twice: label"),
+            (b"path,label,label\n", "line 1: repeated headings: label"),
             (b"path,,label\n", "line 1: heading 2 is empty"),
             (b"path,label\n", "no training images"),
             (b"path;label\n", "no training images"),
@@ -218,7 +216,7 @@ class TestParquet:
         assert not domain.faults
         np.testing.assert_array_equal(grey(domain, "train"), DRAWN[1::2])
         assert domain.splits["train"].groups == ["0", "0", "1", "1"]
-        assert "no row's domain is 'z'" in faults(tmp_path, Columns("z"))
+        assert "no row has the domain 'z'" in faults(tmp_path, Columns("z"))
         save_parquet(tmp_path / "raw/train.parquet", range(8), domain=domains, patient=["1", None] * 4)
         assert "4 rows without patient, first row 1" in faults(tmp_path, Columns("y", "", "patient"))
         assert not open_domain(tmp_path, "raw", Columns("x", "", "patient")).faults
@@ -268,7 +266,7 @@ class TestParquet:
         (tmp_path / "raw/test.parquet").write_bytes(good[: len(good) // 2])
         (tmp_path / "raw/later.parquet").write_bytes(good)
         said = faults(tmp_path)
-        assert "raw/test.parquet: cannot be read as Parquet, so truncated or damaged" in said
+        assert "raw/test.parquet: cannot be read as Parquet; it is probably truncated or damaged" in said
         assert "raw/later.parquet: not a split" in said
         assert "no column 'kind' (prepare.*_label_column)" in faults(tmp_path, Columns(label="kind"))
 
@@ -295,8 +293,8 @@ class TestFoldersOfDomains:
         assert not domain.faults
         assert (domain.path, domain.classes) == ("raw/photo", ["a", "b"])
         np.testing.assert_array_equal(grey(domain, "train"), DRAWN[4:6])
-        assert "raw: several domains: art, photo; say which" in faults(tmp_path)
-        assert "raw: no domain 'sketch' there: art, photo" in faults(tmp_path, Columns(domain="sketch"))
+        assert "raw: several domains: art, photo; choose one with" in faults(tmp_path)
+        assert "raw: no domain 'sketch'; found art, photo" in faults(tmp_path, Columns(domain="sketch"))
 
     def test_a_layout_without_domains_has_none_to_choose(self, root: Path) -> None:
-        assert "no domains there, so no 'photo'" in faults(root, Columns(domain="photo"))
+        assert "is not divided into domains, so has no 'photo'" in faults(root, Columns(domain="photo"))

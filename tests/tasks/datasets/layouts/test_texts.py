@@ -63,7 +63,7 @@ class TestLayouts:
             ("spam", text + "\nend") for text in ("win £100, now", "free", "win £100, now")
         ]
         assert domain.splits["train"].groups == ["0", "1", "2"]
-        assert "several domains: x, y; say which" in faults(tmp_path)
+        assert "several domains: x, y; choose one with" in faults(tmp_path)
         assert "no column 'who' (prepare.*_group_column)" in faults(tmp_path, Columns("y", "", "who"))
         path.write_text("label,text\nham,one\nspam,two\n" + "x" * 201 + ",three\n")
         expected = (
@@ -89,20 +89,24 @@ class TestLayouts:
         domain = open_domain(tmp_path, "raw", Columns("yelp"))
         assert not domain.faults
         assert (domain.path, read(domain, "train")[-1]) == ("raw/yelp", ("ham", "yelp"))
-        assert "several domains: imdb, yelp; say which" in faults(tmp_path)
+        assert "several domains: imdb, yelp; choose one with" in faults(tmp_path)
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),
         [
-            ("all.tsv", b"ham\thi\nspam\tbuy\tnow\nham\tho\n", "raw/all.tsv: line 2: 3 cells, but 2 without headings"),
-            ("all.tsv", b"v1\tv2\nham\thi\nham\tho\n", "line 1: no headings (one of"),
+            (
+                "all.tsv",
+                b"ham\thi\nspam\tbuy\tnow\nham\tho\n",
+                "raw/all.tsv: line 2: 3 cells, but 2 are needed without headings",
+            ),
+            ("all.tsv", b"v1\tv2\nham\thi\nham\tho\n", "line 1: neither headings (one of"),
             ("all.tsv", b"label\ttext\tsplit\nham\thi\tlater\n\thi\ttrain\n", "all.tsv:2: 'later' is not a split"),
             ("all.tsv", b"label\ttext\n\thi\n", "raw/all.tsv:2: no label"),
             ("all.tsv", b"ham\t\xff\n", "line 1: not UTF-8 (byte 0xff)"),
             ("all.csv", b'label,text\nham,"open\n', "line 2: unexpected end of data"),
-            ("all.jsonl", b'{"label": "a", "text": "x"}\n{"label": 1, "label": 2}\n[]\n{', "line 2: no JSON object"),
+            ("all.jsonl", b'{"label": "a", "text": "x"}\n{"label": 1, "label": 2}\n[]\n{', "line 2: not a JSON object"),
             ("all.jsonl", b'{"label": "a", "text": ["x"]}\n', "text is a list"),
-            ("all.jsonl", b"[" * 100_000, "line 1: no JSON object"),
+            ("all.jsonl", b"[" * 100_000, "line 1: not a JSON object"),
             ("all.tsv", b"label\ttext\n", "no training texts"),
         ],
     )

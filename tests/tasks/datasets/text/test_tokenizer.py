@@ -70,7 +70,7 @@ def test_packed_texts_come_back_with_the_size_of_their_vocabulary(tmp_path: Path
 
 def test_a_damaged_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / TOKENIZER).write_text("{}")
-    with pytest.raises(GraftError, match="no tokenizer that can be read"):
+    with pytest.raises(GraftError, match="not a tokenizer that can be read"):
         load_tokenizer(tmp_path / TOKENIZER)
-    with pytest.raises(ValueError, match="is no tokenizer"):
+    with pytest.raises(ValueError, match="is not a tokenizer"):
         vocabulary_size(tmp_path / TOKENIZER)
