@@ -1,4 +1,4 @@
-"""Floor 2, side effects: files, processes, devices, DVC, MLflow. The stages stand in the open; all else lies in rooms."""
+"""Floor 2, side effects: files, processes, devices, DVC, MLflow. Stages stand in the open; all else lies in rooms."""
 
 import os
 import sys
