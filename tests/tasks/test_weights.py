@@ -134,9 +134,7 @@ class TestStages:
     def test_groups_of_the_source_that_are_too_large_are_told_where_something_is_learned(self, project: Path) -> None:
         np.save(project / "build/data/source/groups.npy", np.zeros(80, dtype=np.int64))
         weights = write(project, "x.pth", tiny().own_state(), **TINY)
-        with pytest.raises(
-            GraftError, match=r"0\.1 of the source cannot be held out: the validation groups hold 80"
-        ):
+        with pytest.raises(GraftError, match=r"0\.1 of the source cannot be held out: the validation groups hold 80"):
             run(project, weights=weights, learn="head")
         assert run(project, weights=weights, learn="nothing")["n_train"] == 0
 
