@@ -155,12 +155,16 @@ def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
 def test_nothing_of_a_run_lives_on_when_the_service_is_killed(named: tuple[Project, str], prefect_api: str) -> None:
     project, _ = named
     project.edit(pretrain={"training": {"steps": 10**7, "batch_size": 64, "learning_rate": 0.02}})  # hours
-    service = project.start("schedule", env={"PREFECT_API_URL": prefect_api})
+    service = project.start("schedule", env={"PREFECT_API_URL": prefect_api, "GRAFT_WARM_SERVER": ""})
     output = Output(service)
     try:
         output.after(0, "pretrain: running", 300)
         left = psutil.Process(service.pid).children(recursive=True)
         assert any("prefect.engine" in process.cmdline() for process in left)
+        (warm,) = [process for process in psutil.Process(service.pid).children() if "torch" in process.cmdline()]
+        with_torch = {process for process in left if "torch" in process.cmdline()}
+        assert with_torch == {warm, *warm.children(recursive=True)}, "the libraries were imported once, by the service"
+        assert len(with_torch) >= 3, "the server of the service, that of the run, and its stage"
     finally:
         service.kill()
         service.wait()
