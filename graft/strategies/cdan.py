@@ -26,6 +26,7 @@ class Cdan(Unlabelled):
     """Weight of the discriminator's loss, relative to the source's cross-entropy."""
     entropy_conditioning: bool = True
     """Whether confident predictions count more than uncertain ones (CDAN+E)."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
     selection: Rule = "guarded_snd"

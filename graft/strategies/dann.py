@@ -24,6 +24,7 @@ class Dann(Unlabelled):
 
     weight: Annotated[float, Ge(0.0), Searched(0.03, 1.0)] = 0.1
     """Weight of the discriminator's loss, relative to the source's cross-entropy."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
     selection: Rule = "guarded_snd"

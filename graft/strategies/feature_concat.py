@@ -25,6 +25,7 @@ class FeatureConcat(Strategy):
 
     target_scale: Annotated[float, Gt(0.0), Le(1.0), Searched(0.03, 1.0)] = 0.3
     """Scale c of the target backbone's features, relative to the source's."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     tune_source: bool = True
     """Train the source's backbone too; frozen, it takes a third less time and keeps its features."""
     source_rate: Annotated[float, Gt(0.0)] = 0.3

@@ -24,6 +24,7 @@ class FeatureFusion(Strategy):
 
     source_gate: Annotated[float, Gt(0.0), Lt(1.0), Searched(0.5, 0.99)] = 0.9
     """Share g of the source's features before training."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     tune_source: bool = True
     """Train the source's backbone too; frozen, it takes a third less time and keeps its features."""
     source_rate: Annotated[float, Gt(0.0)] = 0.3

@@ -26,6 +26,7 @@ class Mcc(Unlabelled):
     """Weight of the class confusion, relative to the source's cross-entropy."""
     temperature: Annotated[float, Gt(0.0)] = 2.5
     """Divides the logits: higher values show more of the confusion between less likely classes."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     selection: Rule = "guarded_snd"
     """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
     a guard against collapse or without (snd), by entropy or DEV, or the last ones."""

@@ -24,6 +24,7 @@ class Mmd(Unlabelled):
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the squared MMD, relative to the source's cross-entropy."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     selection: Rule = "guarded_snd"
     """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
     a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
