@@ -30,13 +30,14 @@ from tasks.common.environment import prepare_environment
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json, write_text
 from tasks.common.npz import save_npz
+from tasks.common.yaml_files import load_yaml
 from tasks.report.evidence import Embedding, Evidence
 from tasks.results.forecast_score import realised_gains, score_forecast
 from tasks.results.forecast_words import own
 from tasks.results.read import METRICS
 from tasks.results.summary import DIGITS, Measured, Said, summarise
 from tasks.settings.evaluate import EvaluateSettings
-from tasks.settings.yaml_sections import load_yaml, read_section
+from tasks.settings.yaml_sections import read_section
 from tasks.source_models.in_use import network_of, pictures_of
 from tasks.stage.process import run_stage
 from tasks.trials.on_disk import Trial, choose_candidate, load_trials

@@ -32,10 +32,11 @@ from tasks.artifacts.splits import load_split
 from tasks.artifacts.tokens import as_read_by, tokenizer_of
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.tune import TuneSettings
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.in_use import network_of, pictures_of
 from tasks.stage.checkpoints import StageCheckpoints
 from tasks.stage.code import OWN_STRATEGIES

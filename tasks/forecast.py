@@ -31,12 +31,13 @@ from tasks.artifacts.networks import load_description, load_network
 from tasks.artifacts.packed import Packed
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
+from tasks.common.yaml_files import load_yaml
 from tasks.datasets.text.tokenizer import TOKENIZER
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.sources import BEST, read_use, source_names
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.compare import Seen, look, model_folders
 from tasks.source_models.in_use import PRETRAINED, choose
 from tasks.stage.process import run_stage

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from tasks.common.errors import GraftError
+from tasks.common.yaml_files import read_strict_yaml
 from tasks.new_project.answers import STRATEGIES, Answers, Edit, is_large
 from tasks.new_project.create import create, refuse_what_is_there
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
@@ -188,6 +188,6 @@ def _setting(text: str) -> Edit:
     if not (equals and all(key.split("."))):
         raise GraftError(f"--set {text!r}: expected KEY=VALUE, such as prepare.on_error=skip")
     try:
-        return tuple(key.split(".")), yaml.safe_load(value)
-    except yaml.YAMLError:
+        return tuple(key.split(".")), read_strict_yaml(value)
+    except Exception:  # which a parser lets through where a value does not fit its tag
         raise GraftError(f"--set {text!r}: {value!r} is not a YAML value") from None

@@ -18,10 +18,11 @@ from tasks.artifacts.networks import load_description
 from tasks.artifacts.splits import packed_input
 from tasks.checks.parameters import CARD, PARAMS
 from tasks.common.errors import GraftError
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.forecast import OWN
 from tasks.settings.pretrain import PretrainSettings
 from tasks.settings.sources import read_use
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.origin import read_origin
 from tasks.stage.code import OWN_STRATEGIES
 from tasks.stage.process import run_stage

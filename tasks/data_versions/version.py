@@ -14,6 +14,7 @@ from typing import Literal
 
 from tasks.common.errors import PASSING_FAULT, GraftError
 from tasks.common.files import write_text
+from tasks.common.yaml_files import load_yaml
 from tasks.data_versions.dvc_data import (
     DATA,
     NO_CHANGES,
@@ -29,7 +30,6 @@ from tasks.data_versions.dvc_data import (
 )
 from tasks.data_versions.half_filled import HALF, filling, take_back
 from tasks.data_versions.pointer import recorded_md5
-from tasks.settings.yaml_sections import load_yaml
 
 DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
 

@@ -15,7 +15,8 @@ from annotated_types import Ge, Le, MinLen
 from graft.settings import Metric
 from tasks.common.errors import GraftError
 from tasks.common.urls import split_address, without_password
-from tasks.settings.yaml_sections import load_yaml, parse, suggest
+from tasks.common.yaml_files import load_yaml
+from tasks.settings.yaml_sections import parse, suggest
 
 FILE = "mlflow.yaml"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")

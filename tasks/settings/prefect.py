@@ -1,16 +1,19 @@
 """Read `prefect.yaml`: which deployments there are, when they run, with which parameters. Prefect is not imported here.
 
-Prefect reads the same file (`prefect deploy`), and knows more keys; those are left to it.
+Prefect reads the same file (`prefect deploy`), and knows more keys; those are left to it. It reads with PyYAML, in
+which `on` is true and `1e3` is text; so does Graft, for this file alone, so that both serve the same deployments.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from annotated_types import Ge, Gt, MinLen
 
 from tasks.common.errors import GraftError
-from tasks.settings.yaml_sections import load_yaml, parse
+from tasks.common.yaml_files import StrictKeys, load_yaml
+from tasks.settings.yaml_sections import parse
 
 FILE = "prefect.yaml"
 
@@ -60,7 +63,7 @@ def read_deployments(root: Path) -> list[Deployment]:
     Raises:
         GraftError: there are none, or values do not fit; all of them.
     """
-    given = load_yaml(root / FILE).get("deployments")
+    given = load_yaml(root / FILE, _as_prefect).get("deployments")
     if not isinstance(given, list) or not given:
         raise GraftError(f"{FILE}: deployments: expected a list of at least one, got {given!r}")
     ours = [_ours(entry) for entry in given]
@@ -75,6 +78,14 @@ def read_deployments(root: Path) -> list[Deployment]:
     if problems:
         raise GraftError(problems)
     return found
+
+
+class _PrefectLoader(StrictKeys, yaml.SafeLoader):
+    pass
+
+
+def _as_prefect(text: str) -> Any:
+    return yaml.load(text, Loader=_PrefectLoader)  # noqa: S506  (a SafeLoader)
 
 
 def _ours(entry: object) -> object:

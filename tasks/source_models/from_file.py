@@ -16,7 +16,8 @@ from graft.networks.backbones import EFFICIENTNET_LITE0
 from graft.networks.network import Description
 from graft.networks.state_dicts import Named, in_our_names, published_lite0, unwrap, without_prefix
 from tasks.common.errors import GraftError
-from tasks.settings.yaml_sections import load_yaml, parse
+from tasks.common.yaml_files import load_yaml
+from tasks.settings.yaml_sections import parse
 from tasks.source_models.from_library import numbered
 from tasks.source_models.given_network import Given, as_saved, network_of
 

@@ -19,13 +19,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from graft import HOMES
 from tasks.common.errors import GraftError
 from tasks.common.files import write_text
 from tasks.common.project_templates import ROOT, shipped_text
-from tasks.settings.yaml_sections import load_yaml
+from tasks.common.yaml_files import load_yaml, read_yaml, yaml_text
 
 FILE = "code.yaml"
 OWN_STRATEGIES = "strategies"
@@ -60,7 +58,7 @@ def current(root: Path) -> str:
         "stages": {stage: stage_hash(stage) for stage in _stages()},
         "strategies": {name: _hash_of([path]) for name, path in sorted(_strategies(root).items())},
     }
-    return _NOTE + yaml.safe_dump(content, sort_keys=False)
+    return _NOTE + yaml_text(content)
 
 
 def require_current(root: Path) -> None:
@@ -172,8 +170,7 @@ def _strategies(root: Path) -> dict[str, Path]:
 
 @cache
 def _stages() -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages: dict[str, Any] = yaml.load(shipped_text("dvc.yaml"), Loader=loader)["stages"]  # noqa: S506
+    stages: dict[str, Any] = read_yaml(shipped_text("dvc.yaml"))["stages"]
     return stages
 
 
