@@ -19,8 +19,9 @@ from tasks.checks.project import check_files
 from tasks.common.errors import GraftError
 from tasks.common.local_server import running
 from tasks.common.parent_death import SERVICE
+from tasks.common.places import PREFECT
 from tasks.common.urls import without_password
-from tasks.settings.prefect import FILE, Deployment, Schedule, read_deployments
+from tasks.settings.prefect import Deployment, Schedule, read_deployments
 
 SKIPPED = "Skipped"
 """What the flow calls the state of a run that was left out, because another worked in the project."""
@@ -98,7 +99,7 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
                 )
             )
         except ValueError as error:  # of pydantic: a cron line or a time zone that is none
-            raise GraftError(f"{FILE}: deployment {deployment.name}: {_first_line(error)}") from None
+            raise GraftError(f"{PREFECT}: deployment {deployment.name}: {_first_line(error)}") from None
     names = ", ".join(f"transfer/{deployment.name}" for deployment in deployments)
     console.print(f"Serving {names} at {without_password(url).removesuffix('/api')} (Ctrl-C ends it).", highlight=False)
     console.print(f"Run one now: prefect deployment run '{names.split(', ')[0]}'", highlight=False)
@@ -128,8 +129,8 @@ def _require_ours(name: str, root: Path) -> None:
     theirs = found.parameters.get("root")
     if theirs not in (None, str(root)):
         raise GraftError(
-            f"{FILE}: deployment {name}: the server has one of that name already, of the project in {theirs}",
-            f"Give it another name in {FILE}.",
+            f"{PREFECT}: deployment {name}: the server has one of that name already, of the project in {theirs}",
+            f"Give it another name in {PREFECT}.",
         )
 
 

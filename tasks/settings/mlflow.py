@@ -14,11 +14,11 @@ from annotated_types import Ge, Le, MinLen
 
 from graft.settings import Metric
 from tasks.common.errors import GraftError
+from tasks.common.places import MLFLOW, STATE
 from tasks.common.urls import split_address, without_password
 from tasks.common.yaml_files import load_yaml
 from tasks.settings.yaml_sections import parse, suggest
 
-FILE = "mlflow.yaml"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 Name = Annotated[str, MinLen(1)]
@@ -28,8 +28,8 @@ Name = Annotated[str, MinLen(1)]
 class Tracking:
     """Where runs are recorded."""
 
-    uri: Name = "sqlite:///.graft/mlflow/mlflow.db"
-    artifacts: Name = ".graft/mlflow/artifacts"
+    uri: Name = f"sqlite:///{STATE}/mlflow/mlflow.db"
+    artifacts: Name = f"{STATE}/mlflow/artifacts"
     experiment: Name = "graft"
 
 
@@ -97,7 +97,7 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
     """
     environment = os.environ if environment is None else environment
     problems: list[str] = []
-    values = _from_file(root / FILE, problems)
+    values = _from_file(root / MLFLOW, problems)
     for variable, key in VARIABLES.items():
         if environment.get(variable):
             _override(values, key, _from_text(environment[variable], key, variable, problems))
@@ -108,7 +108,7 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
     values["tracking"]["artifacts"] = _absolute_location(root, values["tracking"]["artifacts"])
     if problems := [*_undecodable(values["tracking"])]:
         raise GraftError(problems, "Move the project, or set another place.")
-    return cast(MlflowSettings, parse(values, MlflowSettings, where=FILE))
+    return cast(MlflowSettings, parse(values, MlflowSettings, where=str(MLFLOW)))
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -116,10 +116,10 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
     content = load_yaml(path)
     sections = get_type_hints(MlflowSettings)
     unknown = sorted(str(key) for key in content.keys() - sections)
-    problems += [f"{FILE}: {key}: unknown section; {suggest(key, sections)}" for key in unknown]
+    problems += [f"{MLFLOW}: {key}: unknown section; {suggest(key, sections)}" for key in unknown]
     values = asdict(MlflowSettings())
     for name, kind in sections.items():
-        section = _collect(content.get(name) or {}, kind, f"{FILE}: {name}", problems)
+        section = _collect(content.get(name) or {}, kind, f"{MLFLOW}: {name}", problems)
         values[name] = asdict(section or kind())
     problems += _secrets(values["tracking"]["uri"])
     return values
@@ -159,13 +159,13 @@ def _secrets(uri: str) -> list[str]:
     if not split_address(uri).password:
         return []
     return [
-        f"{FILE}: tracking.uri: holds a password; take it out and give the whole address in the "
+        f"{MLFLOW}: tracking.uri: holds a password; take it out and give the whole address in the "
         "environment as MLFLOW_TRACKING_URI, or the password alone as MLFLOW_TRACKING_PASSWORD"
     ]
 
 
 def _bad_uri(uri: str) -> list[str]:
-    where = f"{FILE}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
+    where = f"{MLFLOW}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
     if split_address(uri).scheme.partition("+")[0] not in SCHEMES:
         return [f"{where}: valid: sqlite:///FILE, or an address of {', '.join(SCHEMES[1:])}"]
     if uri.startswith("sqlite:") and uri.removeprefix("sqlite://").strip("/") in ("", ":memory:"):
@@ -178,13 +178,14 @@ def _undecodable(tracking: Mapping[str, str]) -> Iterator[str]:
     for key in ("uri", "artifacts"):
         place = tracking[key]
         if "%" in place and place.startswith(("sqlite:", "/")):
-            yield f"{FILE}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
+            yield f"{MLFLOW}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
 
 
 def _bad_model(name: str) -> list[str]:
     if name.strip() and not set(name) & set("/:'\""):
         return []
-    return [f"{FILE}: registry.model (or GRAFT_MODEL): {name!r}: a name without / : ' and \"; it is part of an address"]
+    where = f"{MLFLOW}: registry.model (or GRAFT_MODEL): {name!r}"
+    return [f"{where}: a name without / : ' and \"; it is part of an address"]
 
 
 def _absolute_uri(root: Path, uri: str) -> str:

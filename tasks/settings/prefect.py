@@ -12,10 +12,9 @@ import yaml
 from annotated_types import Ge, Gt, MinLen
 
 from tasks.common.errors import GraftError
+from tasks.common.places import PREFECT
 from tasks.common.yaml_files import StrictKeys, load_yaml
 from tasks.settings.yaml_sections import parse
-
-FILE = "prefect.yaml"
 
 Name = Annotated[str, MinLen(1)]
 
@@ -63,13 +62,13 @@ def read_deployments(root: Path) -> list[Deployment]:
     Raises:
         GraftError: there are none, or values do not fit; all of them.
     """
-    given = load_yaml(root / FILE, _as_prefect).get("deployments")
+    given = load_yaml(root / PREFECT, _as_prefect).get("deployments")
     if not isinstance(given, list) or not given:
-        raise GraftError(f"{FILE}: deployments: expected a list of at least one, got {given!r}")
+        raise GraftError(f"{PREFECT}: deployments: expected a list of at least one, got {given!r}")
     ours = [_ours(entry) for entry in given]
-    found: list[Deployment] = parse(ours, list[Deployment], where=f"{FILE}: deployments")
+    found: list[Deployment] = parse(ours, list[Deployment], where=f"{PREFECT}: deployments")
     problems = [
-        f"{FILE}: deployment {deployment.name}, schedule {place}: give one of cron, interval and rrule, "
+        f"{PREFECT}: deployment {deployment.name}, schedule {place}: give one of cron, interval and rrule, "
         f"got {', '.join(schedule.kinds) or 'none'}"
         for deployment in found
         for place, schedule in enumerate(deployment.schedules, 1)

@@ -22,12 +22,10 @@ from typing import Any
 from graft import HOMES
 from tasks.common.errors import GraftError
 from tasks.common.files import write_text
+from tasks.common.places import CODE, GRAPH, OWN_STRATEGIES
 from tasks.common.project_templates import ROOT, shipped_text
 from tasks.common.yaml_files import load_yaml, read_yaml, yaml_text
 
-FILE = "code.yaml"
-OWN_STRATEGIES = "strategies"
-"""The folder of a project in which a user's own strategies lie."""
 STAGE_VARIABLE = "DVC_STAGE"
 """In the environment of a stage that DVC or Graft runs: its name."""
 _PACKAGES = ("graft", "tasks")
@@ -46,7 +44,7 @@ _NOTE = f"""\
 
 def refresh(root: Path) -> None:
     """Bring a project's `code.yaml` up to date; nothing where there is none, or one of someone else."""
-    path = root / FILE
+    path = root / CODE
     if _is_ours(path) and path.read_text(encoding="utf-8") != (text := current(root)):
         write_text(path, text)
 
@@ -67,7 +65,7 @@ def require_current(root: Path) -> None:
     Raises:
         GraftError: the code changed since.
     """
-    path, name = root / FILE, os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
+    path, name = root / CODE, os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
     if not name or not _is_ours(path):
         return
     stage, _, member = name.partition("@")
@@ -79,7 +77,7 @@ def require_current(root: Path) -> None:
         as_recorded &= _entry(recorded, "strategies", strategy.stem) == _hash_of([strategy])
     if not as_recorded:
         raise GraftError(
-            f"{FILE} records other code than stage {name} would run: Graft, or a file in {OWN_STRATEGIES}/, changed",
+            f"{CODE} records other code than stage {name} would run: Graft, or a file in {OWN_STRATEGIES}/, changed",
             "Bring it up to date (graft status), then run again.",
         )
 
@@ -170,7 +168,7 @@ def _strategies(root: Path) -> dict[str, Path]:
 
 @cache
 def _stages() -> dict[str, Any]:
-    stages: dict[str, Any] = read_yaml(shipped_text("dvc.yaml"))["stages"]
+    stages: dict[str, Any] = read_yaml(shipped_text(str(GRAPH)))["stages"]
     return stages
 
 

@@ -3,7 +3,9 @@
 import subprocess
 from pathlib import Path
 
-OWN_OUTPUTS = (":!dvc.lock", ":!reports")
+from tasks.common.places import LOCK, REPORTS
+
+OWN_OUTPUTS = (f":!{LOCK}", f":!{REPORTS}")
 """What a run itself changes in the tree says nothing about the code that ran."""
 
 

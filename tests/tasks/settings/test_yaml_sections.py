@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from graft.settings import Augmentation, Training
 from tasks.common.errors import GraftError
+from tasks.common.places import CARD
 from tasks.settings.pretrain import PretrainSettings
 from tasks.settings.yaml_sections import parse, read_section
 from tasks.trials.plan import Entry, read_plan
@@ -115,7 +116,7 @@ class TestTheProjectsParameters:
         assert needs_labels("none_such") is None
 
     def test_a_label_budget_is_held_against_the_pool_that_was_packed(self, edit) -> None:
-        from tasks.checks.parameters import CARD, check_label_budget
+        from tasks.checks.parameters import check_label_budget
 
         root = edit(label_budgets=[1, 30])
         check_label_budget(root)  # nothing is packed yet
@@ -137,7 +138,7 @@ class TestTheProjectsParameters:
         ],
     )
     def test_all_asks_for_two_pictures_of_a_class(self, edit, budgets: list, counts: dict, message: str | None) -> None:
-        from tasks.checks.parameters import CARD, check_label_budget
+        from tasks.checks.parameters import check_label_budget
 
         root = edit(label_budgets=budgets)
         (root / CARD).parent.mkdir(parents=True)
@@ -150,7 +151,7 @@ class TestTheProjectsParameters:
         assert message in str(caught.value)
 
     def test_a_number_that_is_no_part_of_all_is_refused(self, edit) -> None:
-        from tasks.checks.parameters import CARD, check_label_budget
+        from tasks.checks.parameters import check_label_budget
 
         root = edit(label_budgets=[10, "all"], finetune={"validation_per_class": 1, "validation_fraction": 0.5})
         (root / CARD).parent.mkdir(parents=True)
