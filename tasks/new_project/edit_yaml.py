@@ -47,7 +47,7 @@ def _put(content: Any, path: Sequence[str | int], value: Any) -> None:
 
 
 def _replace(parent: Any, key: str | int, value: Any) -> None:
-    block = isinstance(parent[key], CommentedMap | CommentedSeq) and not parent[key].fa.flow_style()
+    block = _in_lines(parent[key])
     following = _following(*_last_entry(parent, key)) if block else ""
     parent[key] = _node(value, block=block)
     if block and not _in_lines(parent[key]):
