@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.projects import ROOT, set_parameters
-from tasks.settings.yaml_sections import load_yaml
+from tasks.common.yaml_files import load_yaml
 
 SETTINGS = ("params.yaml", "mlflow.yaml", "prefect.yaml")
 HUGE = (1 << 31) - 1
@@ -332,7 +333,7 @@ def settings_text_broken(root: Path, chance: random.Random) -> None:
 def settings_value_broken(root: Path, chance: random.Random) -> None:
     """A settings file with an invalid value or an unknown key."""
     path = root / chance.choice(SETTINGS)
-    content = load_yaml(path)
+    content = deepcopy(load_yaml(path))
     values: list[Any] = [
         None, True, -1, 0, 10**30, 1.5, float("nan"), float("inf"), -float("inf"), "", "x", "../..", "/etc", "\0",
         "1e3", "é" * 3000, [], [1], [None], [[1]], {}, {"a": 1}, {"source": "data/x"}, [float("nan")],

@@ -15,6 +15,7 @@ from rich.text import Text
 from tasks.common.environment import find_project, prepare_environment
 from tasks.common.errors import PASSING_FAULT, PERMANENT_FAULT, GraftError, in_words, of_the_disk
 from tasks.common.local_server import interrupted_by_sigterm
+from tasks.common.places import OWN_STRATEGIES, REPORT
 from tasks.executor.one_run_at_a_time import IfBusy, turn
 
 app = typer.Typer(
@@ -152,7 +153,7 @@ def run(
         console.print(leaderboard(root))
         console.print()
         console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
-        console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]graft ui[/]")
+        console.print(f"Report: [bold]{root / REPORT}[/]   MLflow: [bold]graft ui[/]")
 
 
 @app.command(epilog="Examples:  graft repro   ·   graft repro train --jobs 4 --keep-going   ·   graft repro --dry")
@@ -253,7 +254,7 @@ def report(
     with project() as root:
         from flows.views.leaderboard import leaderboard
 
-        page = root / "reports/index.html"
+        page = root / REPORT
         if not page.exists():
             raise GraftError("there is no report yet: reports/index.html not found", "Make it with `graft run`.")
         console.print(leaderboard(root))
@@ -291,7 +292,6 @@ def strategies(
     with project() as root:
         from flows.views.strategies import explain, overview
         from graft.strategies import look_in
-        from tasks.stage.code import OWN_STRATEGIES
 
         look_in(root / OWN_STRATEGIES)
         console.print(explain(name) if name else overview())

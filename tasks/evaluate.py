@@ -30,25 +30,18 @@ from tasks.common.environment import prepare_environment
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json, write_text
 from tasks.common.npz import save_npz
+from tasks.common.places import CARD, EVALUATION, FORECAST, METRICS, PARAMS, POOL, REPORT, TEST, TRIALS
+from tasks.common.yaml_files import load_yaml
 from tasks.report.evidence import Embedding, Evidence
 from tasks.results.forecast_score import realised_gains, score_forecast
 from tasks.results.forecast_words import own
-from tasks.results.read import METRICS
 from tasks.results.summary import DIGITS, Measured, Said, summarise
 from tasks.settings.evaluate import EvaluateSettings
-from tasks.settings.yaml_sections import load_yaml, read_section
+from tasks.settings.yaml_sections import read_section
 from tasks.source_models.in_use import network_of, pictures_of
 from tasks.stage.process import run_stage
 from tasks.trials.on_disk import Trial, choose_candidate, load_trials
 from tasks.trials.plan import BASELINE, FROM, Plan, read_plan, sweep
-
-PARAMS = Path("params.yaml")
-DATA = Path("build/data")
-TEST = DATA / "test"
-TRIALS = Path("build/trials")
-FORECAST = Path("build/forecast/forecast.json")
-PREDICTIONS = Path("build/evaluation")
-REPORT = Path("reports/index.html")
 
 _MOST_DOTS = 300
 """Images per domain in the embedding, at most."""
@@ -83,7 +76,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     evidence = _evidence(summary, plan, measured, candidate, probabilities, test, settings)
     figures = build_figures(evidence)
     page = build_report(evidence, figures)
-    with new_folder(PREDICTIONS) as folder:
+    with new_folder(EVALUATION) as folder:
         _write_predictions(folder / "predictions.npz", trials, probabilities, test.labels)
         for name, figure in figures.items():
             if figure is not None:
@@ -155,7 +148,7 @@ def _evidence(
         confusion=measured[trials.index(candidate)].scores.confusion,
         source=source,
         source_weights=_source_weights(trials, source),
-        pool=load_split(DATA / "pool"),
+        pool=load_split(POOL),
         test=test,
         texts={name: texts for name, at in folders.items() if (texts := load_texts(at)) is not None},
         embedding=_embed(
@@ -164,7 +157,7 @@ def _evidence(
             as_read_by(candidate.folder, test, TEST),
             settings.seed,
         ),
-        card=_read_json(DATA / "card.json"),
+        card=_read_json(CARD),
         forecast=_read_json(FORECAST),
         pretrained=_read_json(network_of() / "metrics.json"),
         description=network.description,

@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -33,21 +32,18 @@ from tasks.artifacts.splits import load_split
 from tasks.artifacts.tokens import as_read_by, tokenizer_of
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
+from tasks.common.places import OWN_STRATEGIES, PARAMS, POOL, TRIALS
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.tune import TuneSettings
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.in_use import network_of, pictures_of
 from tasks.stage.checkpoints import StageCheckpoints
-from tasks.stage.code import OWN_STRATEGIES
 from tasks.stage.process import batch_parts, run_stage
 from tasks.trials.curves import announce, write_curve
 from tasks.trials.plan import FROM, ORACLE, Entry, wrong_section
 from tasks.trials.search import main_knob, search
-
-PARAMS = Path("params.yaml")
-POOL = Path("build/data/pool")
-TRIALS = Path("build/trials")
 
 
 def finetune(entry: Entry) -> None:
@@ -117,7 +113,7 @@ def load_strategy(entry: Entry) -> Strategy:
         ValueError: the strategy is unknown.
         GraftError: an unknown knob, an invalid value, or a strategy in the wrong section.
     """
-    look_in(Path(OWN_STRATEGIES))
+    look_in(OWN_STRATEGIES)
     section = "strategies" if entry.labels else "label_free"
     knobs = (load_yaml(PARAMS).get(section) or {}).get(entry.method) or {}
     where = f"{PARAMS}: {section}.{entry.method}"

@@ -31,19 +31,17 @@ from tasks.artifacts.networks import load_description, load_network
 from tasks.artifacts.packed import Packed
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
+from tasks.common.places import FORECAST, PARAMS, POOL, PRETRAINED, SOURCE
+from tasks.common.yaml_files import load_yaml
 from tasks.datasets.text.tokenizer import TOKENIZER
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.sources import BEST, read_use, source_names
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.compare import Seen, look, model_folders
-from tasks.source_models.in_use import PRETRAINED, choose
+from tasks.source_models.in_use import choose
 from tasks.stage.process import run_stage
-
-PARAMS = "params.yaml"
-DATA = Path("build/data")
-OUTPUT = Path("build/forecast")
 
 _FEWEST_FOR_EVIDENCE = 3
 """Labels per class from which LogME ranks models. With fewer, the prior dominates its evidence: for nine source models
@@ -76,8 +74,8 @@ def write_forecast(project: Path) -> None:
     candidates = [OWN, *source_names(project / PARAMS)]
     found["chosen"] = next((name for name in found["ranking"] if name in candidates), OWN) if use == BEST else use
     choose(project, found["chosen"])
-    with new_folder(project / OUTPUT) as folder:
-        write_json(folder / "forecast.json", found)
+    with new_folder(project / FORECAST.parent) as folder:
+        write_json(folder / FORECAST.name, found)
 
 
 def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Path] | None = None) -> dict[str, Any]:
@@ -87,7 +85,7 @@ def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Pa
         GraftError: a model or the data cannot be read, or there are too few labels for a budget.
     """
     folders = model_folders(project, settings) | dict(further or {})
-    pool = Packed.load(project / DATA / "pool")
+    pool = Packed.load(project / POOL)
     cells = _cells(project, pool.split)
     unfit = {name: reason for name, folder in folders.items() if (reason := _unfit(folder, pool))}
     models = {name: _assess(folder, pool, cells, settings) for name, folder in folders.items() if name not in unfit}
@@ -140,7 +138,7 @@ def _places(numbered: Split) -> Tensor:
 
 def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, Any] | None:
     """The gap between source and target in the pretrained network's features; None if either has too few images."""
-    source = Packed.load(project / DATA / "source")
+    source = Packed.load(project / SOURCE)
     if not len(source.split):
         return None
     network = load_network(project / PRETRAINED).to(choose_device())

@@ -17,6 +17,7 @@ import numpy as np
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
 from tasks.common.npy import NpyReader, NpyWriter
+from tasks.common.places import CARD, DATA, PARAMS, POINTER
 from tasks.data_versions.pointer import recorded_md5
 from tasks.datasets.card import build_card, describe_part
 from tasks.datasets.check import Examined, Keep, Part, examine, summarise
@@ -26,7 +27,6 @@ from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 from tasks.settings.yaml_sections import read_section
 from tasks.stage.process import run_stage
 
-OUTPUT = Path("build/data")
 PARTS = ("source", "pool", "test")
 _ROWS = 4096
 
@@ -37,8 +37,8 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
     Raises:
         GraftError: the data has problems; lists all of them. The previous build/data is kept.
     """
-    data_md5 = recorded_md5(project / "data.dvc")
-    with new_folder(output or project / OUTPUT) as folder:
+    data_md5 = recorded_md5(project / POINTER)
+    with new_folder(output or project / DATA) as folder:
         with ExitStack() as open_files:
 
             def keeper(part: str, n: int) -> Keep:
@@ -55,7 +55,7 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
         _choose_rows(folder, found)
         texts = pack_texts(folder, found.parts, settings)
         entries = {name: _finish(folder / name, found, name, texts.get(name)) for name in PARTS}
-        write_json(folder / "card.json", build_card(data_md5, **entries))
+        write_json(folder / CARD.name, build_card(data_md5, **entries))
 
 
 def _nothing_like(pool: Part) -> Part:
@@ -114,7 +114,7 @@ def _of_pictures(folder: Path, part: Part) -> dict[str, Any]:
 
 def main() -> None:
     """Run the stage in the current folder."""
-    settings = read_section(Path("params.yaml"), "prepare", PrepareSettings)
+    settings = read_section(PARAMS, "prepare", PrepareSettings)
     prepare(Path(), settings)
 
 

@@ -13,13 +13,12 @@ from flows.views.forecast import forecast_view
 from flows.views.progress import progress
 from tasks.checks.survey import survey
 from tasks.common.errors import GraftError
+from tasks.common.places import FORECAST, PARAMS
 from tasks.executor.one_run_at_a_time import turn
 from tasks.executor.resources.gpus import find_devices
 from tasks.results.read import read_summary
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.yaml_sections import read_section
-
-FORECAST = Path("build/forecast/forecast.json")
 
 
 def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) -> None:
@@ -52,7 +51,7 @@ def _result(root: Path) -> dict[str, Any] | None:
 
 
 def _settings(root: Path) -> ForecastSettings:
-    return read_section(root / "params.yaml", "forecast", ForecastSettings)
+    return read_section(root / PARAMS, "forecast", ForecastSettings)
 
 
 def _replaced(root: Path, forecast: dict[str, Any]) -> bool:

@@ -19,9 +19,10 @@ from tasks.checks.project import check_files
 from tasks.common.errors import GraftError
 from tasks.common.local_server import running
 from tasks.common.parent_death import SERVICE
+from tasks.common.places import PREFECT
 from tasks.common.urls import without_password
 from tasks.executor.processes.runner import shared_by_runs
-from tasks.settings.prefect import FILE, Deployment, Schedule, read_deployments
+from tasks.settings.prefect import Deployment, Schedule, read_deployments
 
 SKIPPED = "Skipped"
 """State name of a run that the flow skipped because another one was active in the project."""
@@ -99,7 +100,7 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
                 )
             )
         except ValueError as error:  # of pydantic: an invalid cron line or time zone
-            raise GraftError(f"{FILE}: deployment {deployment.name}: {_first_line(error)}") from None
+            raise GraftError(f"{PREFECT}: deployment {deployment.name}: {_first_line(error)}") from None
     names = ", ".join(f"transfer/{deployment.name}" for deployment in deployments)
     console.print(
         f"Serving {names} at {without_password(url).removesuffix('/api')} (Ctrl-C stops it).", highlight=False
@@ -132,8 +133,8 @@ def _require_ours(name: str, root: Path) -> None:
     theirs = found.parameters.get("root")
     if theirs not in (None, str(root)):
         raise GraftError(
-            f"{FILE}: deployment {name}: the server already has one with that name, of the project in {theirs}",
-            f"Choose another name in {FILE}.",
+            f"{PREFECT}: deployment {name}: the server already has one with that name, of the project in {theirs}",
+            f"Choose another name in {PREFECT}.",
         )
 
 

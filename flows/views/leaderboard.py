@@ -10,10 +10,10 @@ from rich.text import Text
 
 from graft.data.label_budget import ALL, by_size
 from tasks.common.errors import GraftError
+from tasks.common.places import METRICS
 from tasks.results.companions import oracles
 from tasks.results.efficiency import candidates_match, score_by_labels
 from tasks.results.read import (
-    METRICS,
     beside,
     budgets,
     heading,

@@ -20,7 +20,7 @@ from pathlib import Path
 from tasks.common.errors import PERMANENT_FAULT, AwayError
 from tasks.common.local_server import interrupted_by_sigterm
 from tasks.common.parent_death import end_with_parent
-from tasks.data_versions.dvc_data import DATA, POINTER
+from tasks.common.places import POINTER, RAW_DATA
 from tasks.data_versions.import_origin import local_origin, remote_state
 from tasks.executor.processes.runner import shared_by_runs
 
@@ -90,7 +90,7 @@ class Look:
         hasher = hashlib.sha256(self._ask().encode())
         with suppress(FileNotFoundError):
             hasher.update((self._root / POINTER).read_bytes())
-        for place in filter(None, (self._root / DATA, local_origin(self._root))):
+        for place in filter(None, (self._root / RAW_DATA, local_origin(self._root))):
             for path, size, changed in sorted(_files(place)):
                 hasher.update(f"{path}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
         return hasher.hexdigest()

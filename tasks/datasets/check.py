@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from graft.data.label_budget import nesting_fault
 from tasks.common.errors import GraftError
+from tasks.common.places import RAW_DATA
 from tasks.datasets.class_map import read_class_map, rename_classes
 from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures, Texts
 from tasks.datasets.layouts.manifest import Columns
@@ -218,14 +219,14 @@ def _keep_nothing(_index: int, _image: Image.Image) -> None:
 
 
 def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
-    data = (project / "data").resolve()
+    data = (project / RAW_DATA).resolve()
     problems = []
     for key in ("source", "target"):
         value = getattr(settings, key)
         if key == "source" and value == NO_SOURCE:
             continue
         parts = PurePosixPath(value).parts
-        lexical = len(parts) > 1 and parts[0] == "data" and ".." not in parts
+        lexical = len(parts) > 1 and parts[:1] == RAW_DATA.parts and ".." not in parts
         if not lexical or not (project / value).resolve().is_relative_to(data):
             problems.append(f"params.yaml: prepare.{key}: {value!r} is not a folder inside data/, such as 'data/{key}'")
     domains = ((settings.source, settings.source_domain), (settings.target, settings.target_domain))

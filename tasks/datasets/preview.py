@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from tasks.common.places import STATE
 from tasks.datasets.card import contact_sheet
 from tasks.datasets.check import Examined, Part
 from tasks.datasets.layouts.domain import TEST, TRAIN, Pictures
@@ -18,7 +19,7 @@ from tasks.datasets.pack_texts import examples
 from tasks.datasets.pictures import fit
 from tasks.settings.prepare import PrepareSettings
 
-SHEETS = Path(".graft/cards")
+SHEETS = STATE / "cards"
 """Where contact sheets are written, one PNG per part."""
 PER_CLASS = 10
 LARGEST = 96

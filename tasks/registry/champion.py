@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, get_args
 
 from graft.settings import Metric
 from tasks.common.errors import GraftError
+from tasks.common.places import TEST
 from tasks.registry.gate import Standing
-from tasks.tracking.outcome import TEST_DATA, Outcome
+from tasks.tracking.outcome import Outcome
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -58,10 +59,10 @@ def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome)
     from tasks.datasets.text.tokenizer import RAW
     from tasks.registry.raw_test_pictures import write_test_pictures
 
-    test = load_split(outcome.root / TEST_DATA)
+    test = load_split(outcome.root / TEST)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asked = outcome.root / TEST_DATA / RAW  # the original texts are packed; images come from the raw data
+        asked = outcome.root / TEST / RAW  # the original texts are packed; images come from the raw data
         if not test.vocabulary:
             asked = folder / "images"
             asked.mkdir()

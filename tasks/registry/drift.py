@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.common.errors import GraftError
 from tasks.common.files import write_json
+from tasks.common.places import POOL, STATE
 from tasks.data_versions.dvc_data import folder_from_cache
 from tasks.registry.champion import scores_tag
 from tasks.registry.gate import Standing
 from tasks.results.forecast_words import gap_size
 from tasks.results.words import percent
-from tasks.tracking.outcome import POOL_DATA, Outcome
+from tasks.tracking.outcome import Outcome
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-DRIFT = Path(".graft/mlflow/drift.json")
+DRIFT = STATE / "mlflow" / "drift.json"
 DATA_MD5, TEST_MD5, POOL_MD5 = "dvc.data_md5", "graft.test_md5", "graft.pool_md5"
 """Tags of a version: the hashes of its raw data, of its test set and of its label pool."""
 
@@ -109,7 +110,7 @@ def _gap(outcome: Outcome, pool_md5: str) -> tuple[dict[str, Any] | None, str]:
     try:
         with tempfile.TemporaryDirectory() as folder:
             folder_from_cache(outcome.root, pool_md5, Path(folder, "pool"))
-            pools = [Packed.load(path) for path in (Path(folder, "pool"), outcome.root / POOL_DATA)]
+            pools = [Packed.load(path) for path in (Path(folder, "pool"), outcome.root / POOL)]
             tokenizer, places = outcome.pretrained.folder / TOKENIZER, torch.arange(MOST)
             old, new = (
                 predict(network, pool.read_by(network.description, tokenizer, places[: len(pool.split)]))[1]

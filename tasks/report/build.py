@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from graft.data.label_budget import ALL
 from graft.data.split import Split
+from tasks.common.yaml_files import yaml_text
 from tasks.datasets.text.digest import shortened
 from tasks.report.evidence import Evidence
 from tasks.report.figures.feature_map import embedding_plot
@@ -130,7 +130,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "code": code(),
         "versions": versions(),
         # Sorted: DVC, which says when this page has to be made again, does not look at the order of keys.
-        "parameters": yaml.safe_dump(dict(evidence.parameters), allow_unicode=True),
+        "parameters": yaml_text(dict(evidence.parameters)),
     }
 
 

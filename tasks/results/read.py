@@ -6,8 +6,8 @@ from typing import Any
 
 from graft.data.label_budget import ALL, Labels, by_size, read_labels
 from tasks.common.errors import GraftError
+from tasks.common.places import METRICS
 
-METRICS = Path("reports/metrics.json")
 SCORES = ("accuracy", "macro_f1", "balanced_accuracy")
 
 

@@ -14,10 +14,11 @@ from annotated_types import Ge, Le, MinLen
 
 from graft.settings import Metric
 from tasks.common.errors import GraftError
+from tasks.common.places import MLFLOW, STATE
 from tasks.common.urls import split_address, without_password
-from tasks.settings.yaml_sections import load_yaml, parse, suggest
+from tasks.common.yaml_files import load_yaml
+from tasks.settings.yaml_sections import parse, suggest
 
-FILE = "mlflow.yaml"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 Name = Annotated[str, MinLen(1)]
@@ -27,8 +28,8 @@ Name = Annotated[str, MinLen(1)]
 class Tracking:
     """Where runs are recorded."""
 
-    uri: Name = "sqlite:///.graft/mlflow/mlflow.db"
-    artifacts: Name = ".graft/mlflow/artifacts"
+    uri: Name = f"sqlite:///{STATE}/mlflow/mlflow.db"
+    artifacts: Name = f"{STATE}/mlflow/artifacts"
     experiment: Name = "graft"
 
 
@@ -97,7 +98,7 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
     """
     environment = os.environ if environment is None else environment
     problems: list[str] = []
-    values = _from_file(root / FILE, problems)
+    values = _from_file(root / MLFLOW, problems)
     for variable, key in VARIABLES.items():
         if environment.get(variable):
             _override(values, key, _from_text(environment[variable], key, variable, problems))
@@ -108,7 +109,7 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
     values["tracking"]["artifacts"] = _absolute_location(root, values["tracking"]["artifacts"])
     if problems := [*_undecodable(values["tracking"])]:
         raise GraftError(problems, "Move the project, or set another location.")
-    return cast(MlflowSettings, parse(values, MlflowSettings, where=FILE))
+    return cast(MlflowSettings, parse(values, MlflowSettings, where=str(MLFLOW)))
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -116,10 +117,10 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
     content = load_yaml(path)
     sections = get_type_hints(MlflowSettings)
     unknown = sorted(str(key) for key in content.keys() - sections)
-    problems += [f"{FILE}: {key}: unknown section; {suggest(key, sections)}" for key in unknown]
+    problems += [f"{MLFLOW}: {key}: unknown section; {suggest(key, sections)}" for key in unknown]
     values = asdict(MlflowSettings())
     for name, kind in sections.items():
-        section = _collect(content.get(name) or {}, kind, f"{FILE}: {name}", problems)
+        section = _collect(content.get(name) or {}, kind, f"{MLFLOW}: {name}", problems)
         values[name] = asdict(section or kind())
     problems += _secrets(values["tracking"]["uri"])
     return values
@@ -159,13 +160,13 @@ def _secrets(uri: str) -> list[str]:
     if not split_address(uri).password:
         return []
     return [
-        f"{FILE}: tracking.uri: contains a password; remove it and set the whole address in the environment variable "
+        f"{MLFLOW}: tracking.uri: contains a password; remove it and set the whole address in the environment variable "
         "MLFLOW_TRACKING_URI, or only the password in MLFLOW_TRACKING_PASSWORD"
     ]
 
 
 def _bad_uri(uri: str) -> list[str]:
-    where = f"{FILE}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
+    where = f"{MLFLOW}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
     if split_address(uri).scheme.partition("+")[0] not in SCHEMES:
         return [f"{where} is not valid; valid: sqlite:///FILE, or an address starting with {', '.join(SCHEMES[1:])}"]
     if uri.startswith("sqlite:") and uri.removeprefix("sqlite://").strip("/") in ("", ":memory:"):
@@ -178,15 +179,15 @@ def _undecodable(tracking: Mapping[str, str]) -> Iterator[str]:
     for key in ("uri", "artifacts"):
         place = tracking[key]
         if "%" in place and place.startswith(("sqlite:", "/")):
-            yield f"{FILE}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
+            yield f"{MLFLOW}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
 
 
 def _bad_model(name: str) -> list[str]:
     if name.strip() and not set(name) & set("/:'\""):
         return []
     return [
-        f"{FILE}: registry.model (or GRAFT_MODEL): {name!r} is not a valid name: it must not be empty or contain / : ' "
-        'or "'
+        f"{MLFLOW}: registry.model (or GRAFT_MODEL): {name!r} is not a valid name: it must not be empty or contain "
+        "/ : ' or \""
     ]
 
 

@@ -1,18 +1,20 @@
 """Read `prefect.yaml`: the deployments, their schedules and parameters. Prefect is not imported here.
 
-Prefect reads the same file (`prefect deploy`) and has further keys, which are ignored here.
+Prefect reads the same file (`prefect deploy`), and has further keys, which are ignored here. It reads with PyYAML, in
+which `on` is true and `1e3` is text; so does Graft, for this file alone, so that both serve the same deployments.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from annotated_types import Ge, Gt, MinLen
 
 from tasks.common.errors import GraftError
-from tasks.settings.yaml_sections import load_yaml, parse
-
-FILE = "prefect.yaml"
+from tasks.common.places import PREFECT
+from tasks.common.yaml_files import StrictKeys, load_yaml
+from tasks.settings.yaml_sections import parse
 
 Name = Annotated[str, MinLen(1)]
 
@@ -60,13 +62,13 @@ def read_deployments(root: Path) -> list[Deployment]:
     Raises:
         GraftError: there are none, or values are not valid; lists all problems.
     """
-    given = load_yaml(root / FILE).get("deployments")
+    given = load_yaml(root / PREFECT, _as_prefect).get("deployments")
     if not isinstance(given, list) or not given:
-        raise GraftError(f"{FILE}: deployments: expected a list of at least one, got {given!r}")
+        raise GraftError(f"{PREFECT}: deployments: expected a list of at least one, got {given!r}")
     ours = [_ours(entry) for entry in given]
-    found: list[Deployment] = parse(ours, list[Deployment], where=f"{FILE}: deployments")
+    found: list[Deployment] = parse(ours, list[Deployment], where=f"{PREFECT}: deployments")
     problems = [
-        f"{FILE}: deployment {deployment.name}, schedule {place}: give one of cron, interval and rrule, "
+        f"{PREFECT}: deployment {deployment.name}, schedule {place}: give one of cron, interval and rrule, "
         f"got {', '.join(schedule.kinds) or 'none'}"
         for deployment in found
         for place, schedule in enumerate(deployment.schedules, 1)
@@ -75,6 +77,14 @@ def read_deployments(root: Path) -> list[Deployment]:
     if problems:
         raise GraftError(problems)
     return found
+
+
+class _PrefectLoader(StrictKeys, yaml.SafeLoader):
+    pass
+
+
+def _as_prefect(text: str) -> Any:
+    return yaml.load(text, Loader=_PrefectLoader)  # noqa: S506  (a SafeLoader)
 
 
 def _ours(entry: object) -> object:

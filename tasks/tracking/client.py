@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from tasks.common.environment import STATE, prepare_environment
+from tasks.common.environment import prepare_environment
 from tasks.common.errors import GraftError, of_the_disk
+from tasks.common.places import STATE
 from tasks.common.urls import without_password
 from tasks.settings.mlflow import MlflowSettings
 

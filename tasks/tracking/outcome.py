@@ -8,14 +8,12 @@ from typing import Any
 
 from graft.data.label_budget import by_size
 from tasks.common.errors import GraftError
+from tasks.common.places import CARD, FORECAST, LOCK, POOL, PRETRAINED, REPORT, SOURCES, TEST, TRIALS
 from tasks.results.read import budgets, lead, read_summary
 from tasks.stage.key import lock_entries, stage_keys
 from tasks.trials.curves import read_curve
 from tasks.trials.on_disk import SEED_METRICS
 from tasks.trials.plan import Entry
-
-FORECAST = "build/forecast/forecast.json"
-TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
 
 
 @dataclass(frozen=True)
@@ -86,17 +84,17 @@ def read_outcome(root: Path) -> Outcome:
         GraftError: some stages have not run, or one of their files cannot be read.
     """
     try:
-        (root / "reports/index.html").stat()
+        (root / REPORT).stat()
         report = read_summary(root)
-        keys = stage_keys(root / "dvc.lock")
+        keys = stage_keys(root / LOCK)
         return Outcome(
             root=root,
             key=keys["evaluate"],
             report=report,
             metric=lead(report),
-            card=_read_json(root / "build/data/card.json"),
-            test_md5=_hash_in_lock(root / "dvc.lock", TEST_DATA),
-            pool_md5=_hash_in_lock(root / "dvc.lock", POOL_DATA),
+            card=_read_json(root / CARD),
+            test_md5=_hash_in_lock(root / LOCK, TEST),
+            pool_md5=_hash_in_lock(root / LOCK, POOL),
             sources=tuple(_read_sources(root, keys)),
             trials=tuple(_read_trials(root, report, keys)),
         )
@@ -104,16 +102,16 @@ def read_outcome(root: Path) -> Outcome:
         raise GraftError(f"{error.filename}: {error.strerror}", "Run every stage first: `graft run`.") from None
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise GraftError(
-            f"{root}: the results do not match dvc.lock: {error!r}", "Run `graft run` to make them again."
+            f"{root}: the results do not match {LOCK}: {error!r}", "Run `graft run` to make them again."
         ) from None
 
 
 def _read_sources(root: Path, keys: dict[str, str]) -> Iterator[Trained]:
     """The source models that the forecast ranked, except those that no stage made."""
-    yield Trained("pretrain", keys["pretrain"], *_read_network(root / "build/pretrained"))
+    yield Trained("pretrain", keys["pretrain"], *_read_network(root / PRETRAINED))
     for name in sorted(_read_json(root / FORECAST)["ranking"]):
         if key := keys.get(f"source@{name}"):
-            yield Trained(f"source {name}", key, *_read_network(root / "build/sources" / name))
+            yield Trained(f"source {name}", key, *_read_network(root / SOURCES / name))
 
 
 def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> Iterator[Trial]:
@@ -125,7 +123,7 @@ def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> It
             entry = Entry(strategy, labels, seed)
             values = {metric: row[metric]["seeds"][index] for metric in SEED_METRICS}
             test = {metric: float(value) for metric, value in values.items() if value is not None}
-            yield Trial(entry.name, keys[entry.stage], *_read_network(root / "build/trials" / entry.name), test)
+            yield Trial(entry.name, keys[entry.stage], *_read_network(root / TRIALS / entry.name), test)
 
 
 def _read_network(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], tuple[dict[str, float], ...]]:
@@ -138,7 +136,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _hash_in_lock(lock: Path, path: str) -> str:
+def _hash_in_lock(lock: Path, path: Path) -> str:
     """The hash of a stage's output in dvc.lock."""
     hashes = {out["path"]: out["md5"] for entry in lock_entries(lock).values() for out in entry.get("outs", [])}
-    return str(hashes[path])
+    return str(hashes[str(path)])

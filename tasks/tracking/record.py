@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks.common import errors
 from tasks.common.errors import GraftError
+from tasks.common.places import FIGURES, METRICS, REPORT
 from tasks.settings.mlflow import MlflowSettings, read_mlflow_settings
 from tasks.tracking import waiting_results
 from tasks.tracking.client import create_experiment, find_experiment, in_words, only_one, open_client
@@ -40,8 +41,6 @@ logger = logging.getLogger("graft.mlflow")
 
 LISTED_RUNS = 150
 """Number of run ids that fit into a tag; further runs are found by their keys."""
-FIGURES = "build/evaluation/figures"
-REPORTS = ("index.html", "metrics.json")
 
 
 def record(root: Path) -> Recorded:
@@ -193,8 +192,8 @@ def _describe(store: RunStore, outcome: Outcome, flow_id: str, run_ids: Mapping[
     """Write the report, the tables and the note of the flow's run."""
     from mlflow.entities import RunTag
 
-    for name in REPORTS:
-        store.client.log_artifact(flow_id, str(outcome.root / "reports" / name), "report")
+    for file in (REPORT, METRICS):
+        store.client.log_artifact(flow_id, str(outcome.root / file), "report")
     for figure in sorted((outcome.root / FIGURES).glob("*.svg")):
         store.client.log_artifact(flow_id, str(figure), "figures")
     tables = {"leaderboard.json": leaderboard(outcome), "trials.json": trial_table(outcome, run_ids)}

@@ -10,25 +10,21 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.common.environment import STATE
 from tasks.common.files import new_folder, write_json
+from tasks.common.places import BUILD, CARD, FIGURES, FORECAST, LOCK, METRICS, REPORT, STATE
 from tasks.tracking.git_state import git_tags
-from tasks.tracking.outcome import FORECAST, Outcome
+from tasks.tracking.outcome import Outcome
 
-FOLDER = Path(STATE) / "unrecorded"
+FOLDER = STATE / "unrecorded"
 PROVENANCE = "provenance.json"
 _KEPT = (
-    "dvc.lock",
-    "reports/index.html",
-    "reports/metrics.json",
-    "build/data/card.json",
+    LOCK,
+    REPORT,
+    METRICS,
+    CARD,
     FORECAST,
-    "build/evaluation/figures/*.svg",
-    *(
-        f"build/{folder}/{name}"
-        for folder in ("pretrained", "sources/*", "trials/*")
-        for name in ("*.json", "curve.csv")
-    ),
+    FIGURES / "*.svg",
+    *(BUILD / folder / name for folder in ("pretrained", "sources/*", "trials/*") for name in ("*.json", "curve.csv")),
 )
 
 
@@ -39,7 +35,7 @@ def keep(project: Path, outcome: Outcome) -> None:
         return
     with new_folder(place) as folder:
         for pattern in _KEPT:
-            for path in sorted(outcome.root.glob(pattern)):
+            for path in sorted(outcome.root.glob(str(pattern))):
                 target = folder / path.relative_to(outcome.root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, target)

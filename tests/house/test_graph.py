@@ -8,7 +8,8 @@ import yaml
 
 import graft
 from graft.strategies import strategy_names
-from tasks.stage.code import FILE, closure, current, module_file, stage_files
+from tasks.common.places import CODE
+from tasks.stage.code import closure, current, module_file, stage_files
 from tasks.stage.key import lock_entries
 from tasks.trials.plan import read_plan
 from tests.house.imports import ROOT
@@ -19,7 +20,7 @@ STRATEGIES = {ROOT / "graft/strategies" / f"{name}.py" for name in strategy_name
 
 
 def test_the_committed_hashes_are_those_of_this_code() -> None:
-    assert (ROOT / FILE).read_text(encoding="utf-8") == current(ROOT), "`python -m tasks.stage.code` writes them"
+    assert (ROOT / CODE).read_text(encoding="utf-8") == current(ROOT), "`python -m tasks.stage.code` writes them"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -39,7 +40,7 @@ def test_a_stage_uses_what_its_module_imports_as_python_parses_it(stage: str) ->
 def test_code_is_a_parameter_of_every_stage_and_a_strategy_of_its_own_trials_alone(stage: str) -> None:
     has_strategy = "strategy" in STAGES[stage].get("matrix", {})
     wanted = [f"stages.{stage}", *(["strategies.${item.strategy}"] if has_strategy else [])]
-    assert STAGES[stage]["params"][-1] == {FILE: wanted}
+    assert STAGES[stage]["params"][-1] == {CODE: wanted}
     assert not [dep for dep in STAGES[stage]["deps"] if dep.startswith(("graft/", "tasks/"))]
     assert not has_strategy or not stage_files(stage) & STRATEGIES
 

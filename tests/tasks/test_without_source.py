@@ -18,6 +18,7 @@ from tasks.artifacts.splits import load_split
 from tasks.checks.strategies import check_suitability
 from tasks.common.errors import GraftError
 from tasks.common.npz import save_npz
+from tasks.common.yaml_files import load_yaml
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.forecast import write_forecast
@@ -26,7 +27,7 @@ from tasks.pretrain import pretrain
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.trials.plan import Entry
 from tasks.weights import weights
 from tests.tasks.support.forecast_fixture import CLASSES, rows
