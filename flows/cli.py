@@ -139,12 +139,12 @@ def run(
     """Bring everything up to date: data, stages, MLflow and the registry; then show the leaderboard."""
     with project() as root:
         from flows.commands.run import bring_up_to_date
-        from flows.views.leaderboard import leaderboard
+        from flows.views.leaderboard import leaderboard_view
 
         with turn(root, if_busy):
             published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data, devices=devices)
         console.print()
-        console.print(leaderboard(root))
+        console.print(leaderboard_view(root))
         console.print()
         console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
         console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]graft ui[/]")
@@ -244,12 +244,12 @@ def report(
 ) -> None:
     """Print the leaderboard and open the report of the last run."""
     with project() as root:
-        from flows.views.leaderboard import leaderboard
+        from flows.views.leaderboard import leaderboard_view
 
         page = root / "reports/index.html"
         if not page.exists():
             raise GraftError("there is no report yet", "Make one: graft run")
-        console.print(leaderboard(root))
+        console.print(leaderboard_view(root))
         console.print(f"Report: [bold]{page}[/]")
         if show and sys.stdout.isatty():
             webbrowser.open(page.as_uri())

@@ -5,33 +5,13 @@ A difference in how often the classes occur is part of every distance here.
 Legend: N source images, M target images, D features.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from graft.measures.findings import DomainGap
 from graft.techniques.logistic import logistic_regression
 
 _FOLDS = 5
-
-
-@dataclass(frozen=True)
-class DomainGap:
-    """The gap between as many source as target images; the distances within a domain say what chance alone does."""
-
-    images: int
-    """Of each domain."""
-    proxy_a_distance: float
-    """0 (nobody can tell the domains apart) to 2 (everybody can)."""
-    domain_error: float
-    """Share of held-out images whose domain a linear classifier gets wrong."""
-    mmd: float
-    """Squared, unbiased: 0 on average for equal domains, and may be below."""
-    mmd_p_value: float
-    frechet: float
-    """Between halves of the two domains."""
-    frechet_within: float
-    """Between the two halves of a domain, mean of source and target: what `frechet` would be without any gap."""
 
 
 def domain_gap(source: Tensor, target: Tensor, *, permutations: int = 200, seed: int = 0) -> DomainGap:

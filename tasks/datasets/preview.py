@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.card import contact_sheet
+from tasks.datasets.card import class_counts, contact_sheet, duplicates
 from tasks.datasets.check import Examined, Part
 from tasks.datasets.layouts.domain import TEST, TRAIN, Pictures
 from tasks.datasets.pack_texts import examples
@@ -50,7 +50,7 @@ class TextLook:
 
     characters: tuple[int, int, int]
     """Of the shortest, the median and the longest."""
-    examples: dict[str, list[str]]
+    examples: dict[str, tuple[str, ...]]
     """Some of each class, on a line each."""
 
 
@@ -97,14 +97,13 @@ def save_sheets(root: Path, parts: dict[str, PartLook]) -> list[Path]:
 
 
 def _look_at(found: Examined, name: str, part: Part, settings: PrepareSettings) -> PartLook:
-    counts = np.bincount(part.labels, minlength=len(part.domain.classes))
     split = part.domain.splits[TRAIN if name != "test" or found.has_made_test else TEST]
     return PartLook(
         path=part.domain.path,
         layout=part.domain.layout,
         split="all" if name == "source" else "held out" if found.has_made_test else "given",
-        classes={name: int(count) for name, count in zip(part.domain.classes, counts, strict=True)},
-        duplicates=len(part.digests) - len(set(part.digests)),
+        classes=class_counts(part.labels, part.domain.classes),
+        duplicates=duplicates(part.digests),
         ignored=part.domain.ignored,
         skipped=len(found.skipped.get("pool" if found.has_made_test else name, [])),
         content=_at_pictures(part, split, settings) if isinstance(split, Pictures) else _at_texts(part),

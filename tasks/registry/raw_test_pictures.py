@@ -10,7 +10,7 @@ from tasks.datasets.check import raw_test_pictures
 from tasks.datasets.pictures import fit
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.yaml_sections import read_section
-from tasks.tracking.outcome import TEST_DATA
+from tasks.tracking.run_result import TEST_DATA
 
 
 def write_test_pictures(root: Path, folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""Results that MLflow was not there to take: kept beside, should the next result replace them before it is back.
+"""Results that MLflow was not there to take: kept apart, should the next result replace them before it is back.
 
-What is kept are the files that `read_outcome` reads and the pages that belong to a result, not its weights: a result
+What is kept are the files that `read_run_result` reads and the pages that belong to a result, not its weights: a result
 that was replaced is recorded, and never registered.
 """
 
@@ -11,17 +11,20 @@ from pathlib import Path
 
 from tasks.common.environment import STATE
 from tasks.common.files import new_folder, write_json
+from tasks.datasets.card_file import CARD
+from tasks.results.forecast_file import FORECAST
+from tasks.results.metrics_file import METRICS
 from tasks.tracking.git_state import git_tags
-from tasks.tracking.outcome import FORECAST, Outcome
+from tasks.tracking.run_result import RunResult
 
 FOLDER = Path(STATE) / "unrecorded"
 PROVENANCE = "provenance.json"
 _KEPT = (
     "dvc.lock",
     "reports/index.html",
-    "reports/metrics.json",
-    "build/data/card.json",
-    FORECAST,
+    str(METRICS),
+    str(CARD),
+    str(FORECAST),
     "build/evaluation/figures/*.svg",
     *(
         f"build/{folder}/{name}"
@@ -31,18 +34,18 @@ _KEPT = (
 )
 
 
-def keep(project: Path, outcome: Outcome) -> None:
+def keep(project: Path, result: RunResult) -> None:
     """Copy what belongs to a result, unless that was done before."""
-    place = project / FOLDER / outcome.key
+    place = project / FOLDER / result.key
     if place.exists():
         return
     with new_folder(place) as folder:
         for pattern in _KEPT:
-            for path in sorted(outcome.root.glob(pattern)):
-                target = folder / path.relative_to(outcome.root)
+            for path in sorted(result.root.glob(pattern)):
+                target = folder / path.relative_to(result.root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, target)
-        write_json(folder / PROVENANCE, git_tags(outcome.root))
+        write_json(folder / PROVENANCE, git_tags(result.root))
 
 
 def kept(project: Path) -> Iterator[Path]:
@@ -51,9 +54,9 @@ def kept(project: Path) -> Iterator[Path]:
     yield from sorted(folders, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def forget(project: Path, outcome: Outcome) -> None:
+def forget(project: Path, result: RunResult) -> None:
     """It is recorded."""
-    put_away(project / FOLDER / outcome.key)
+    put_away(project / FOLDER / result.key)
 
 
 def put_away(folder: Path) -> None:

@@ -114,7 +114,7 @@ class Domain:
     """What became of a validation split; empty if there was none."""
 
     @property
-    def things(self) -> str:
+    def things(self) -> Literal["images", "texts"]:
         """What it holds, in the plural."""
         return "texts" if self.layout.startswith("texts") else "images"
 

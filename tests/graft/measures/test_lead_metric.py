@@ -8,7 +8,8 @@ import scipy.stats
 import sklearn.metrics
 import torch
 
-from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values, verdict
+from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values
+from graft.measures.findings import verdict
 from graft.measures.lead_metric import Answers, lead_metric
 
 METRICS = {

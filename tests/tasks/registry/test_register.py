@@ -34,7 +34,7 @@ from tasks.settings.mlflow import Promotion, read_mlflow_settings
 from tasks.settings.prepare import PrepareSettings
 from tasks.source_models.from_registry import from_registry
 from tasks.tracking.client import default_server
-from tasks.tracking.outcome import read_outcome
+from tasks.tracking.run_result import read_run_result
 from tasks.tracking.published import Registration
 from tasks.tracking.record import record
 from tests.house.imports import ROOT
@@ -86,7 +86,7 @@ def experiment_of(root: Path) -> str:
 
 
 def run_of_candidate(root: Path) -> str:
-    key = read_outcome(root).candidate.key
+    key = read_run_result(root).candidate.key
     (run,) = client_of(root).search_runs([experiment_of(root)], f"tags.`graft.stage_key` = '{key}'")
     return str(run.info.run_id)
 
@@ -302,7 +302,7 @@ def test_on_another_test_set_the_champion_is_measured_once(project: Path) -> Non
     found = publish(project)
     assert (found.version, found.alias, found.champion) == ("2", "challenger", "1")
     assert "against 0.8000 of champion version 1 on the same test set" in found.reason
-    tag = scores_tag(read_outcome(project).test_md5)
+    tag = scores_tag(read_run_result(project).test_md5)
     assert json.loads(version_of(project, "1").tags[tag])["accuracy"] == 0.8
     client_of(project).set_model_version_tag("graft", "1", tag, json.dumps({"accuracy": 0.7}))
     assert "against 0.7000" in publish(project).reason, "a score that is known is not measured again"
@@ -323,8 +323,8 @@ def test_a_champion_that_cannot_answer_is_not_replaced_in_silence(project: Path)
 def test_a_model_that_a_crash_left_unfinished_is_replaced(project: Path) -> None:
     record(project)
     client = client_of(project)
-    outcome = read_outcome(project)
-    tags = {"graft.stage_key": outcome.candidate.key}
+    result = read_run_result(project)
+    tags = {"graft.stage_key": result.candidate.key}
     client.create_logged_model(experiment_of(project), "half", source_run_id=run_of_candidate(project), tags=tags)
     assert publish(project).version == "1"
     names = [model.name for model in client.search_logged_models([experiment_of(project)])]

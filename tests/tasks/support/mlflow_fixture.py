@@ -31,7 +31,7 @@ from tasks.datasets.pictures import fit
 from tasks.executor.processes.runner import Command, shared_runner
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.tracking.client import find_experiment, open_client
-from tasks.tracking.outcome import read_outcome
+from tasks.tracking.run_result import read_run_result
 from tasks.tracking.run_content import KEY, RUNS
 from tasks.tracking.run_store import PARENT, is_complete
 from tasks.trials.plan import Entry
@@ -277,8 +277,8 @@ def _spread(values: list[float]) -> dict[str, Any]:
 
 def assert_mirrored(root: Path) -> None:
     """Every stage key of the result has one finished run, and nothing else is there."""
-    outcome = read_outcome(root)
-    keys = [outcome.key, *(source.key for source in outcome.sources), *(trial.key for trial in outcome.trials)]
+    result = read_run_result(root)
+    keys = [result.key, *(source.key for source in result.sources), *(trial.key for trial in result.trials)]
     runs = runs_of(root)
     assert Counter(run.data.tags[KEY] for run in runs) == Counter(keys)
     assert all(is_complete(run) for run in runs)

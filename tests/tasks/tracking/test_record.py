@@ -18,9 +18,9 @@ from mlflow.entities import Run
 from tasks.executor import run_journal
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.tracking import waiting_results
-from tasks.tracking.outcome import read_outcome
+from tasks.tracking.run_result import read_run_result
 from tasks.tracking.published import Published, Registration, load_published, save_published
-from tasks.tracking.record import record, record_outcome
+from tasks.tracking.record import record, record_result
 from tasks.tracking.run_content import COMPLETE, KEY, RUNS
 from tasks.tracking.run_store import PARENT, RunStore, is_complete
 from tasks.tracking.saved_view import FILTER
@@ -91,12 +91,12 @@ def test_a_trial_shows_what_it_was_given_how_it_learned_and_how_good_it_is(proje
 
 def test_a_run_shows_on_what_it_was_run_and_whether_that_took_more_than_it_should(project: Path) -> None:
     (project / ".dvc").mkdir()
-    keys = [trial.key for trial in read_outcome(project).trials]
+    keys = [trial.key for trial in read_run_result(project).trials]
     run_journal.note(project, keys[0], run_journal.Ran("cuda:1", 2))
     run_journal.note(project, keys[1], run_journal.Ran("cuda:0", 1, attempts=3, batch_parts=4))
     record(project)
     tags = {run.data.tags[KEY]: run.data.tags for run in runs_of(project)}
-    how = ("graft.networks.device", "graft.threads", "graft.attempts", "graft.batch_parts")
+    how = ("graft.device", "graft.threads", "graft.attempts", "graft.batch_parts")
     assert [[tags[key].get(name) for name in how] for key in keys[:3]] == [
         ["cuda:1", "2", None, None],
         ["cuda:0", "1", "3", "4"],
@@ -227,7 +227,7 @@ class Crash(BaseException):
 def test_a_crash_at_any_moment_leaves_nothing_behind(
     project: Path, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, client, outcome = read_mlflow_settings(project), client_of(project), read_outcome(project)
+    settings, client, result = read_mlflow_settings(project), client_of(project), read_run_result(project)
     left = [calls]
 
     def crashing(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -243,7 +243,7 @@ def test_a_crash_at_any_moment_leaves_nothing_behind(
     with monkeypatch.context() as patch, pytest.raises(Crash):
         for name in writes:
             patch.setattr(client, name, crashing(getattr(client, name)))
-        record_outcome(client, settings, outcome)
+        record_result(client, settings, result)
     assert not record(project).problem
     assert_mirrored(project)
 
@@ -310,23 +310,23 @@ def test_results_that_follow_each_other_while_mlflow_is_away_are_all_recorded_la
         away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         for learning_rate in ("0.1", "0.2"):
             write_lock(project, **{"finetune@scratch-10-0": learning_rate, "evaluate": learning_rate})
-            keys.append(read_outcome(project).key)
+            keys.append(read_run_result(project).key)
             for _ in range(2):
                 recorded = record(project)
         assert (recorded.waiting, recorded.written) == (2, 0)
         assert "2 results wait for that" in str(recorded)
         write_lock(project, evaluate="0.3")
-        assert not (project / waiting_results.FOLDER / read_outcome(project).key).exists()
+        assert not (project / waiting_results.FOLDER / read_run_result(project).key).exists()
     recorded = record(project)
     assert (recorded.late, recorded.problem) == (2, "")
     assert "2 earlier results recorded now" in str(recorded)
     runs = runs_of(project)
     counted = Counter(run.data.tags[KEY] for run in runs)
-    assert {*keys, read_outcome(project).key} <= counted.keys()
+    assert {*keys, read_run_result(project).key} <= counted.keys()
     assert set(counted.values()) == {1}
     assert all(is_complete(run) for run in runs)
     assert list(waiting_results.kept(project)) == []
-    steps = [len(trial.curve) for trial in read_outcome(project).trials]
+    steps = [len(trial.curve) for trial in read_run_result(project).trials]
     client = client_of(project)
     trials = [run for run in runs if run.data.tags["kind"] == "trial"]
     for run in trials:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tasks.tracking.outcome import Outcome
+from tasks.tracking.run_result import RunResult
 from tasks.tracking.run_note import MAX_LETTERS, budget_table, leaderboard, note
 
 
@@ -22,7 +22,7 @@ def row(mean: float, labels: int, verdict: str = "positive", worst: int = 2) -> 
 
 
 @pytest.fixture
-def outcome() -> Outcome:
+def result() -> RunResult:
     """A result with two label budgets and a strategy that needs no labels."""
 
     def rows(labels: int, scratch: float) -> dict[str, Any]:
@@ -44,8 +44,8 @@ def outcome() -> Outcome:
     return SimpleNamespace(report=report, metric="accuracy", candidate=candidate)  # type: ignore[return-value]
 
 
-def test_the_leaderboard_has_ranks_labels_gains_and_verdicts(outcome: Outcome) -> None:
-    table = leaderboard(outcome)
+def test_the_leaderboard_has_ranks_labels_gains_and_verdicts(result: RunResult) -> None:
+    table = leaderboard(result)
     assert table["columns"][:3] == ["strategy", "rank", "labels per class"]
     assert [line[:3] for line in table["data"]] == [
         ["fine_tune", "1", "10"],
@@ -56,8 +56,8 @@ def test_the_leaderboard_has_ranks_labels_gains_and_verdicts(outcome: Outcome) -
     assert table["data"][1][-2:] == ["", "baseline"]
 
 
-def test_accuracy_is_listed_by_label_budget(outcome: Outcome) -> None:
-    assert budget_table(outcome) == {
+def test_accuracy_is_listed_by_label_budget(result: RunResult) -> None:
+    assert budget_table(result) == {
         "columns": ["strategy", "none", "1", "10"],
         "data": [
             ["fine_tune", "", "0.950 ± 0.020", "0.950 ± 0.020"],
@@ -67,20 +67,20 @@ def test_accuracy_is_listed_by_label_budget(outcome: Outcome) -> None:
     }
 
 
-def test_the_note_says_what_labels_are_worth(outcome: Outcome) -> None:
-    text = note(outcome, "1", {})
+def test_the_note_says_what_labels_are_worth(result: RunResult) -> None:
+    text = note(result, "1", {})
     assert "fine_tune with 1 label per class is as good as scratch with 10." in text
     assert "| scratch |  | 0.600 ± 0.020 | 0.900 ± 0.020 |" in text
 
 
-def test_one_budget_has_no_table_of_budgets(outcome: Outcome) -> None:
-    outcome.report["smaller_budgets"] = {}
-    assert "by labels" not in note(outcome, "1", {})
+def test_one_budget_has_no_table_of_budgets(result: RunResult) -> None:
+    result.report["smaller_budgets"] = {}
+    assert "by labels" not in note(result, "1", {})
 
 
-def test_more_runs_than_there_is_room_for_end_in_dots(outcome: Outcome) -> None:
-    few = note(outcome, "1", {"fine_tune-10-0": "a" * 32})
+def test_more_runs_than_there_is_room_for_end_in_dots(result: RunResult) -> None:
+    few = note(result, "1", {"fine_tune-10-0": "a" * 32})
     assert few.endswith("workflowType=machine_learning)")
-    many = note(outcome, "1", {f"fine_tune-10-{seed}": "a" * 32 for seed in range(200)})
+    many = note(result, "1", {f"fine_tune-10-{seed}": "a" * 32 for seed in range(200)})
     assert MAX_LETTERS - 200 < len(many) <= MAX_LETTERS
     assert many.endswith("workflowType=machine_learning), …")

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from graft.data.label_budget import by_size
+from graft.settings import Metric
 from tasks.common.errors import GraftError
-from tasks.results.read import budgets, lead, read_summary
+from tasks.datasets.card_file import DataCard, read_card
+from tasks.results.forecast_file import read_forecast
+from tasks.results.metrics_file import Summary, read_summary
 from tasks.stage.key import lock_entries, stage_keys
 from tasks.trials.curves import read_curve
 from tasks.trials.on_disk import SEED_METRICS
 from tasks.trials.plan import Entry
 
-FORECAST = "build/forecast/forecast.json"
 TEST_DATA, POOL_DATA = "build/data/test", "build/data/pool"
 
 
@@ -32,7 +34,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Trial(Trained):
+class RecordedTrial(Trained):
     """A trial: one strategy, one label budget, one seed."""
 
     test: dict[str, float]
@@ -45,23 +47,26 @@ class Trial(Trained):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """Everything that one run of the graph came to."""
 
     root: Path
     key: str
     """Key of the stage `evaluate`, which depends on all others: the same key is the same result."""
-    report: dict[str, Any]
-    metric: str
-    """The one that leads the comparison: gains and verdicts are in it."""
-    card: dict[str, Any]
+    summary: Summary
+    card: DataCard
     test_md5: str
     """Hash of the packed test split."""
     pool_md5: str
     """Hash of the target's packed label pool."""
     sources: tuple[Trained, ...]
     """The project's own source model, then the further ones, by name."""
-    trials: tuple[Trial, ...]
+    trials: tuple[RecordedTrial, ...]
+
+    @property
+    def metric(self) -> Metric:
+        """The one that leads the comparison: gains and verdicts are in it."""
+        return self.summary.lead
 
     @property
     def pretrained(self) -> Trained:
@@ -71,15 +76,15 @@ class Outcome:
     @property
     def data_md5(self) -> str:
         """DVC's hash of the raw data."""
-        return str(self.card["data_md5"])
+        return self.card.data_md5
 
     @property
-    def candidate(self) -> Trial:
+    def candidate(self) -> RecordedTrial:
         """The trial that validation chose."""
-        return next(trial for trial in self.trials if trial.name == self.report["candidate"]["trial"])
+        return next(trial for trial in self.trials if trial.name == self.summary.candidate.trial)
 
 
-def read_outcome(root: Path) -> Outcome:
+def read_run_result(root: Path) -> RunResult:
     """Read the result in the project folder `root`.
 
     Raises:
@@ -87,18 +92,17 @@ def read_outcome(root: Path) -> Outcome:
     """
     try:
         (root / "reports/index.html").stat()
-        report = read_summary(root)
+        summary = read_summary(root)
         keys = stage_keys(root / "dvc.lock")
-        return Outcome(
+        return RunResult(
             root=root,
             key=keys["evaluate"],
-            report=report,
-            metric=lead(report),
-            card=_read_json(root / "build/data/card.json"),
+            summary=summary,
+            card=read_card(root),
             test_md5=_hash_in_lock(root / "dvc.lock", TEST_DATA),
             pool_md5=_hash_in_lock(root / "dvc.lock", POOL_DATA),
             sources=tuple(_read_sources(root, keys)),
-            trials=tuple(_read_trials(root, report, keys)),
+            trials=tuple(_read_trials(root, summary, keys)),
         )
     except OSError as error:
         raise GraftError(f"{error.filename}: {error.strerror}", "Let every stage run first: `graft run`.") from None
@@ -111,21 +115,21 @@ def read_outcome(root: Path) -> Outcome:
 def _read_sources(root: Path, keys: dict[str, str]) -> Iterator[Trained]:
     """The source models that the forecast ranked, but for those that no stage made."""
     yield Trained("pretrain", keys["pretrain"], *_read_network(root / "build/pretrained"))
-    for name in sorted(_read_json(root / FORECAST)["ranking"]):
+    for name in sorted(read_forecast(root).ranking):
         if key := keys.get(f"source@{name}"):
             yield Trained(f"source {name}", key, *_read_network(root / "build/sources" / name))
 
 
-def _read_trials(root: Path, report: dict[str, Any], keys: dict[str, str]) -> Iterator[Trial]:
+def _read_trials(root: Path, summary: Summary, keys: dict[str, str]) -> Iterator[RecordedTrial]:
     """The trials that the evaluation compared: each once, though one without labels is compared at every budget."""
-    rows = [(name, row) for group in budgets(report).values() for name, row in group.items()]
-    compared = {(name, row["labels_per_class"]): row for name, row in rows}
+    rows = [(name, row) for group in summary.budgets().values() for name, row in group.items()]
+    compared = {(name, row.labels_per_class): row for name, row in rows}
     for (strategy, labels), row in sorted(compared.items(), key=lambda item: (item[0][0], by_size(item[0][1]))):
-        for index, seed in enumerate(report["budget"]["seeds"]):
+        for index, seed in enumerate(summary.budget.seeds):
             entry = Entry(strategy, labels, seed)
-            values = {metric: row[metric]["seeds"][index] for metric in SEED_METRICS}
-            test = {metric: float(value) for metric, value in values.items() if value is not None}
-            yield Trial(entry.name, keys[entry.stage], *_read_network(root / "build/trials" / entry.name), test)
+            test: dict[str, float] = {metric: row.score(metric).seeds[index] for metric in SEED_METRICS}
+            network = _read_network(root / "build/trials" / entry.name)
+            yield RecordedTrial(entry.name, keys[entry.stage], *network, test)
 
 
 def _read_network(folder: Path) -> tuple[Path, dict[str, Any], dict[str, Any], tuple[dict[str, float], ...]]:
