@@ -11,6 +11,7 @@ from tasks.common.errors import GraftError
 SCHEMA = "schema"
 """The key that holds the version."""
 AGAIN = "Make it again: graft run"
+"""What to do about a file of another version."""
 
 
 class Versioned(Protocol):
@@ -36,7 +37,7 @@ def read_versioned(path: Path, kind: type[V], *, shown: Path | None = None, hint
         path: of the file.
         kind: the dataclass of its content.
         shown: the path for messages; by default `path`.
-        hint: what to do about a file that cannot be used.
+        hint: what to do about a file that is missing or not JSON.
 
     Raises:
         GraftError: the file is missing or damaged, or has another version, or none, than this Graft reads.
@@ -45,15 +46,15 @@ def read_versioned(path: Path, kind: type[V], *, shown: Path | None = None, hint
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GraftError(f"{shown}: no result that can be read: {error}", hint) from None
+        raise GraftError(f"{shown}: cannot be read: {error}", hint) from None
     found = content.get(SCHEMA) if isinstance(content, dict) else None
     if found != kind.VERSION:
         said = "names no version of its schema" if found is None else f"has version {found!r} of its schema"
-        raise GraftError(f"{shown}: {said}, this version of Graft reads version {kind.VERSION}", hint)
+        raise GraftError(f"{shown}: {said}, this version of Graft reads version {kind.VERSION}", AGAIN)
     try:
         return kind.from_json(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GraftError(f"{shown}: a damaged result: {_explain(error)}", hint) from None
+        raise GraftError(f"{shown}: a damaged result: {_explain(error)}", AGAIN) from None
 
 
 def typed(content: object, kind: type[T]) -> T:

@@ -32,8 +32,8 @@ from tasks.settings.yaml_sections import read_section
 from tasks.source_models.from_file import from_file
 from tasks.source_models.from_registry import from_registry
 from tasks.tracking.client import default_server
-from tasks.tracking.run_result import read_run_result
 from tasks.tracking.record import record
+from tasks.tracking.run_result import read_run_result
 from tasks.trials.plan import Entry
 from tasks.weights import weights
 from tests.tasks.support.mlflow_fixture import client_of

@@ -22,6 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.pyfunc.scoring_server import init
 from PIL import Image
 
+from graft.measures.findings import Interval
 from tasks.artifacts.networks import load_network
 from tasks.common.errors import GraftError
 from tasks.datasets.pictures import fit
@@ -34,9 +35,9 @@ from tasks.settings.mlflow import Promotion, read_mlflow_settings
 from tasks.settings.prepare import PrepareSettings
 from tasks.source_models.from_registry import from_registry
 from tasks.tracking.client import default_server
-from tasks.tracking.run_result import read_run_result
 from tasks.tracking.published import Registration
 from tasks.tracking.record import record
+from tasks.tracking.run_result import read_run_result
 from tests.house.imports import ROOT
 from tests.tasks.support.mlflow_fixture import (
     CLASSES,
@@ -51,7 +52,7 @@ from tests.tasks.support.mlflow_fixture import (
     write_split,
 )
 
-GAIN = {"mean": 0.1, "low": 0.02, "high": 0.2}
+GAIN, NOTHING = Interval(0.1, 0.02, 0.2), Interval(0.0, 0.0, 0.0)
 GOOD = Candidate("2", "fine_tune", "positive", GAIN, score=0.9)
 
 
@@ -372,7 +373,12 @@ def test_without_a_run_nothing_is_registered_and_it_is_said(project: Path) -> No
         (Candidate("2", "fine_tune", "negative", GAIN, 0.9), None, Promotion("not_negative"), (False, "negative")),
         (replace(GOOD, seeds=2), None, Promotion(), (False, "positive, but from 2 seeds; 3 are required")),
         (replace(GOOD, seeds=2), None, Promotion(seeds=2), (True, "there was no champion before")),
-        (Candidate("2", "scratch", "baseline", None, 0.9), None, Promotion("not_negative"), (False, "baseline")),
+        (
+            Candidate("2", "scratch", "baseline", NOTHING, 0.9),
+            None,
+            Promotion("not_negative"),
+            (False, "baseline"),
+        ),
         (Candidate("2", "source_only", "positive", GAIN, 0.9), None, Promotion(), (False, "nothing was transferred")),
         (
             Candidate("2", "x", "positive", GAIN, 0.9, was_champion=True),
@@ -390,5 +396,5 @@ def test_the_gate(candidate: Candidate, champion: Standing | None, gate: Promoti
 
 
 def test_a_single_seed_has_a_gain_without_an_interval() -> None:
-    candidate = Candidate("1", "fine_tune", "positive", {"mean": 0.1, "low": None, "high": None}, score=0.9)
-    assert "gain over scratch +0.100;" in decide(candidate, None, Promotion()).reason
+    candidate = Candidate("1", "fine_tune", "positive", Interval(0.1, None, None), score=0.9)
+    assert "gain over scratch +10.0 points;" in decide(candidate, None, Promotion()).reason

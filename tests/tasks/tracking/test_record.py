@@ -16,14 +16,16 @@ import yaml
 from mlflow.entities import Run
 
 from tasks.executor import run_journal
+from tasks.results.forecast_file import FORECAST
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.tracking import waiting_results
-from tasks.tracking.run_result import read_run_result
 from tasks.tracking.published import Published, Registration, load_published, save_published
 from tasks.tracking.record import record, record_result
 from tasks.tracking.run_content import COMPLETE, KEY, RUNS
+from tasks.tracking.run_result import read_run_result
 from tasks.tracking.run_store import PARENT, RunStore, is_complete
 from tasks.tracking.saved_view import FILTER
+from tests.tasks.support.forecast_fixture import by_hand, with_models
 from tests.tasks.support.mlflow_fixture import (
     SEEDS,
     STRATEGIES,
@@ -112,7 +114,7 @@ def test_the_flow_s_run_shows_the_result_and_leads_to_its_trials(project: Path) 
     assert flow.data.tags["verdict"] == "positive"
     assert artifact(project, flow, "report/index.html") == (project / "reports/index.html").read_text()
     leaderboard = json.loads(artifact(project, flow, "leaderboard.json"))
-    assert [row[0] for row in leaderboard["data"]] == ["fine_tune", "scratch"]
+    assert [row[leaderboard["columns"].index("strategy")] for row in leaderboard["data"]] == ["fine_tune ★", "scratch"]
     table = json.loads(artifact(project, flow, "trials.json"))
     run_ids = {name: run.info.run_id for name, run in by_name(project, "trial").items()}
     assert {row[0]: row[table["columns"].index("run_id")] for row in table["data"]} == run_ids
@@ -128,7 +130,8 @@ def test_the_flow_s_run_shows_the_result_and_leads_to_its_trials(project: Path) 
 
 def test_each_further_source_has_a_run_of_its_own(project: Path) -> None:
     shutil.copytree(project / "build/pretrained", project / "build/sources/other")
-    write_json(project / "build/forecast/forecast.json", {"ranking": ["other", "pretrained", "a folder of the user's"]})
+    forecast = with_models(by_hand({(10, 0): 0.1}), "other", "pretrained", "a folder of the user's")
+    write_json(project / FORECAST, forecast.to_json())
     lock = yaml.safe_load((project / "dvc.lock").read_text())
     lock["stages"]["source@other"] = {"cmd": "python -m tasks.source --name other"}
     (project / "dvc.lock").write_text(yaml.safe_dump(lock))
