@@ -108,9 +108,9 @@ def init(
 ) -> None:
     """Start a project for data of your own in DIR: asks a few questions on a terminal, and none elsewhere."""
     with told():
-        from flows.commands.new_project import Given, start_project
+        from flows.commands.new_project import Flags, start_project
 
-        given = Given(
+        given = Flags(
             name,
             weights,
             backbone,
@@ -294,12 +294,12 @@ def strategies(
 def data_demo() -> None:
     """Make the demo data: digits rendered from fonts (source) and real handwritten ones (target)."""
     with project() as root:
-        from flows.commands.run import in_words
+        from flows.commands.run import version_in_words
         from tasks.data_versions.version import version_demo
 
         with console.status("making the demo data") as shown:
             made = version_demo(root, shown.update)
-        console.print(in_words(made), highlight=False)
+        console.print(version_in_words(made), highlight=False)
 
 
 @data_app.command(

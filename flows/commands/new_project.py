@@ -26,7 +26,7 @@ NIGHTLY = "0 2 * * *"
 
 
 @dataclass(frozen=True)
-class Given:
+class Flags:
     """What the flags say; None where one was not given."""
 
     name: str | None
@@ -43,7 +43,7 @@ class Given:
     git: bool | None
 
 
-def start_project(folder: Path, given: Given, console: Console, *, ask: bool) -> None:
+def start_project(folder: Path, given: Flags, console: Console, *, ask: bool) -> None:
     """Ask what the flags leave open, if `ask`; make the project and say what to type next.
 
     Raises:
@@ -62,7 +62,7 @@ def start_project(folder: Path, given: Given, console: Console, *, ask: bool) ->
     console.print(Text("\n".join(f"  {line}" for line in next_steps(folder))), soft_wrap=True)
 
 
-def settle(folder: Path, given: Given, *, ask: bool) -> tuple[Answers, bool]:
+def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
     """The answers: those that the flags give, then those of the user, else the defaults; and whether git is wanted.
 
     Raises:

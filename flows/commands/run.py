@@ -42,7 +42,7 @@ def _bring_up_to_date(
 ) -> Published:
     find_devices(devices)
     make_ready(root)
-    data = in_words(have_data(root, console, update=update_data))
+    data = version_in_words(have_data(root, console, update=update_data))
     found = _look(root)
     if all(stage.state == "up_to_date" for stage in found):
         from tasks.publish import publish
@@ -96,7 +96,7 @@ def have_data(root: Path, console: Console, *, update: bool = False) -> DataVers
         return take_in(root, shown.update)
 
 
-def in_words(data: DataVersion) -> str:
+def version_in_words(data: DataVersion) -> str:
     """The version of the data and what was done to have it, for a line of the terminal."""
     said = {
         "unchanged": "data unchanged",

@@ -20,7 +20,7 @@ from tasks.common.errors import GraftError
 from tasks.common.local_server import running
 from tasks.common.parent_death import SERVICE
 from tasks.common.urls import without_password
-from tasks.settings.prefect import FILE, Deployment, Schedule, read_deployments
+from tasks.settings.prefect import FILE, Deployment, DeploymentSchedule, read_deployments
 
 SKIPPED = "Skipped"
 """What the flow calls the state of a run that was left out, because another worked in the project."""
@@ -184,7 +184,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _schedule(schedule: Schedule) -> Any:
+def _schedule(schedule: DeploymentSchedule) -> Any:
     from prefect.schedules import Cron, Interval, RRule
 
     zone, active = schedule.timezone, schedule.active

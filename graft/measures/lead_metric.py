@@ -26,7 +26,7 @@ def lead_metric(asked: Metric | None, counts: Sequence[int]) -> Metric:
     return "accuracy" if max(counts) <= MOST_UNEQUAL * min(counts) else "balanced_accuracy"
 
 
-class Answers:
+class ScoredPredictions:
     """What every strategy with every seed says of the test images, and how good that is.
 
     Args:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tasks.datasets.card import class_counts, contact_sheet, duplicates
 from tasks.datasets.check import Examined, Part
-from tasks.datasets.layouts.domain import TEST, TRAIN, Pictures
+from tasks.datasets.layouts.domain import TEST, TRAIN, LabelledImages
 from tasks.datasets.pack_texts import examples
 from tasks.datasets.pictures import fit
 from tasks.settings.prepare import PrepareSettings
@@ -106,7 +106,7 @@ def _look_at(found: Examined, name: str, part: Part, settings: PrepareSettings) 
         duplicates=duplicates(part.digests),
         ignored=part.domain.ignored,
         skipped=len(found.skipped.get("pool" if found.has_made_test else name, [])),
-        content=_at_pictures(part, split, settings) if isinstance(split, Pictures) else _at_texts(part),
+        content=_at_pictures(part, split, settings) if isinstance(split, LabelledImages) else _at_texts(part),
     )
 
 
@@ -116,7 +116,7 @@ def _at_texts(part: Part) -> TextLook:
     return TextLook((lengths[0], lengths[len(lengths) // 2], lengths[-1]), of_class)
 
 
-def _at_pictures(part: Part, split: Pictures, settings: PrepareSettings) -> PictureLook:
+def _at_pictures(part: Part, split: LabelledImages, settings: PrepareSettings) -> PictureLook:
     widths_heights = np.sort(part.sizes[:, ::-1], axis=0)
     smallest, median, largest = (widths_heights[place].tolist() for place in (0, len(widths_heights) // 2, -1))
     chosen = np.array([*_some_of_each(part.labels, len(part.domain.classes))], dtype=np.int64)

@@ -17,7 +17,7 @@ from tasks.registry.drift import DATA_MD5, POOL_MD5, TEST_MD5, Drift, find_drift
 from tasks.registry.gate import Candidate, Decision, decide
 from tasks.registry.model_package import logged_model
 from tasks.settings.mlflow import MlflowSettings, Promotion, read_mlflow_settings
-from tasks.tracking.client import default_server, find_experiment, in_words, only_one, open_client
+from tasks.tracking.client import default_server, find_experiment, mlflow_error_in_words, only_one, open_client
 from tasks.tracking.published import Registration
 from tasks.tracking.run_content import KEY, LEAD
 from tasks.tracking.run_result import RunResult, read_run_result
@@ -50,7 +50,7 @@ def register(root: Path) -> Registration:
         with only_one(root, "register"):
             return _register(client, settings, result)
     except Exception as error:  # a server can fail in any way
-        return Registration(settings.registry.model, problem=in_words(error, settings))
+        return Registration(settings.registry.model, problem=mlflow_error_in_words(error, settings))
 
 
 def _register(client: "MlflowClient", settings: MlflowSettings, result: RunResult) -> Registration:

@@ -15,7 +15,7 @@ from graft.data.label_budget import Labels
 from graft.data.split import Split
 from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values, rank_ranges, seed_interval
 from graft.measures.findings import Interval, Verdict, verdict
-from graft.measures.lead_metric import Answers
+from graft.measures.lead_metric import ScoredPredictions
 from graft.measures.metrics import Scores
 from graft.settings import Metric
 from tasks.results.metrics_file import (
@@ -114,7 +114,7 @@ def _rows(
     names = [name for name, _ in compared]
     groups = [[by_entry[Entry(name, labels, seed)] for seed in plan.seeds] for name, labels in compared]
     predictions = torch.stack([torch.stack([found.predictions for found in group]) for group in groups])
-    answers = Answers(predictions, test.labels, len(test.classes), metric)
+    answers = ScoredPredictions(predictions, test.labels, len(test.classes), metric)
     contributions = answers.contributions()
     over_scratch = _gains(names, answers, BASELINE, settings)
     over_source_only = _gains(names, answers, CONTROL, settings) if CONTROL in names else {}
@@ -154,7 +154,9 @@ def _over(baseline: str, name: str, gains: Mapping[str, Interval]) -> Verdict | 
     return "baseline" if name == baseline else verdict(gains[name])
 
 
-def _gains(names: list[str], answers: Answers, baseline: str, settings: EvaluateSettings) -> dict[str, Interval]:
+def _gains(
+    names: list[str], answers: ScoredPredictions, baseline: str, settings: EvaluateSettings
+) -> dict[str, Interval]:
     """Each strategy's gain over `baseline`, already rounded: the verdict has to follow from the printed numbers."""
     gains = gains_over(
         answers.contributions(),
@@ -183,7 +185,7 @@ def _companions(
             gain = None
             if name != ORACLE:
                 pair = torch.stack([torch.stack([one.predictions for one in of]) for of in (group, companions)])
-                answers = Answers(pair, test.labels, len(test.classes), metric)
+                answers = ScoredPredictions(pair, test.labels, len(test.classes), metric)
                 gain = _gains([strategy, name], answers, name, settings)[strategy]
             row = CompanionScore(score.mean, score.low, score.high, score.seeds, gain, verdict(gain) if gain else None)
             found.setdefault(strategy, {}).setdefault(labels, {})[name] = row

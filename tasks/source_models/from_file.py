@@ -18,7 +18,7 @@ from graft.networks.state_dicts import Named, in_our_names, published_lite0, unw
 from tasks.common.errors import GraftError
 from tasks.settings.yaml_sections import load_yaml, parse
 from tasks.source_models.from_library import numbered
-from tasks.source_models.given_network import Given, as_saved, network_of
+from tasks.source_models.given_network import GivenNetwork, as_saved, network_of
 
 FOLDER = "weights"
 """What DVC watches for the stage: a file from anywhere else could change unnoticed."""
@@ -62,7 +62,7 @@ LITE0 = Stated(
 """The published weights of EfficientNet-Lite0 are known by their names and need no description."""
 
 
-def from_file(weights: str, project: Path) -> Given:
+def from_file(weights: str, project: Path) -> GivenNetwork:
     """A folder that Graft wrote (`model.safetensors`, `model.json`), or a file with its description next to it.
 
     Raises:
@@ -91,7 +91,7 @@ def from_file(weights: str, project: Path) -> Given:
         tuple(stated.mean),
         tuple(stated.std),
     )
-    return Given(network_of(description, named, weights), path.name)
+    return GivenNetwork(network_of(description, named, weights), path.name)
 
 
 def _inside(weights: str, project: Path) -> Path:

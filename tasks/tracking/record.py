@@ -17,7 +17,7 @@ from tasks.common import errors
 from tasks.common.errors import GraftError
 from tasks.settings.mlflow import MlflowSettings, read_mlflow_settings
 from tasks.tracking import waiting_results
-from tasks.tracking.client import create_experiment, find_experiment, in_words, only_one, open_client
+from tasks.tracking.client import create_experiment, find_experiment, mlflow_error_in_words, only_one, open_client
 from tasks.tracking.published import Recorded
 from tasks.tracking.run_content import (
     KEY,
@@ -77,7 +77,9 @@ def record(root: Path) -> Recorded:
     except Exception as error:  # a server can fail in any way
         _keep(root, result)
         waiting = len(list(waiting_results.kept(root)))
-        return Recorded(settings.tracking.experiment, problem=in_words(error, settings), late=late, waiting=waiting)
+        return Recorded(
+            settings.tracking.experiment, problem=mlflow_error_in_words(error, settings), late=late, waiting=waiting
+        )
     waiting_results.forget(root, result)
     return replace(recorded, late=late)
 
