@@ -18,9 +18,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tasks.results.read import read_summary
 
 from benchmarks.projects import clone
-from tasks.results.read import read_summary
 
 EXPECTED = {
     "gradual_unfreeze": (0.955, 0.995),

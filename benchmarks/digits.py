@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from tasks.results.read import read_summary
 
 from benchmarks.projects import clone, graft, set_parameters, stage_seconds
-from tasks.results.read import read_summary
 
 LABEL_FREE: dict[str, Any] = {name: {} for name in ("source_only", "adabn", "coral", "mmd", "dann", "cdan", "mcc")}
 LABELLED: dict[str, Any] = {"scratch": {}, "fine_tune": {"head": "matched"}}

@@ -26,13 +26,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from tasks.results.read import budgets, read_summary
 
 from benchmarks.projects import clone, graft, set_parameters
 from tasks.datasets.demo.digits import make_demo
 from tasks.forecast import ranked_by
 from tasks.results.forecast_score import score_ranking
 from tasks.results.forecast_words import own
-from tasks.results.read import budgets, read_summary
 from tasks.settings.forecast import OWN
 
 LABEL_BUDGETS = [1, 5, 10]

@@ -28,7 +28,8 @@ from benchmarks import study
 from graft.data.sampling import draw_labels, hold_out
 from graft.data.split import Domains, Split
 from graft.loop import train
-from graft.measures.comparison import gains_over, seed_interval, verdict
+from graft.measures.comparison import gains_over, seed_interval
+from graft.measures.findings import verdict
 from graft.networks.efficientnet_lite import MEAN, STD, from_published
 from graft.networks.network import Description, Network, predict
 from graft.settings import Augmentation, Training

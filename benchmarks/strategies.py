@@ -18,11 +18,11 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from tasks.results.read import budgets, read_summary
 
 from benchmarks.projects import clone, graft, set_parameters
 from graft.strategies import strategy_class, strategy_names
 from tasks.results.companions import depth_sweep
-from tasks.results.read import budgets, read_summary
 
 LEAST = {1: 0.80, 5: 0.93, 10: 0.97}
 KNOBS = {"layer_transfer": {"sweep": True}}

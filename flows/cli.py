@@ -114,9 +114,9 @@ def init(
 ) -> None:
     """Create a project for your own data in DIR; on a terminal it asks a few questions."""
     with told():
-        from flows.commands.new_project import Given, start_project
+        from flows.commands.new_project import Flags, start_project
 
-        given = Given(
+        given = Flags(
             name,
             weights,
             backbone,
@@ -145,12 +145,12 @@ def run(
     """Bring everything up to date: data, stages, MLflow and the registry; then show the leaderboard."""
     with project() as root:
         from flows.commands.run import bring_up_to_date
-        from flows.views.leaderboard import leaderboard
+        from flows.views.leaderboard import leaderboard_view
 
         with turn(root, if_busy):
             published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data, devices=devices)
         console.print()
-        console.print(leaderboard(root))
+        console.print(leaderboard_view(root))
         console.print()
         console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
         console.print(f"Report: [bold]{root / REPORT}[/]   MLflow: [bold]graft ui[/]")
@@ -252,12 +252,12 @@ def report(
 ) -> None:
     """Print the leaderboard and open the report of the last run."""
     with project() as root:
-        from flows.views.leaderboard import leaderboard
+        from flows.views.leaderboard import leaderboard_view
 
         page = root / REPORT
         if not page.exists():
             raise GraftError("there is no report yet: reports/index.html not found", "Make it with `graft run`.")
-        console.print(leaderboard(root))
+        console.print(leaderboard_view(root))
         console.print(f"Report: [bold]{page}[/]")
         if show and sys.stdout.isatty():
             webbrowser.open(page.as_uri())
@@ -301,12 +301,12 @@ def strategies(
 def data_demo() -> None:
     """Render the demo data: digits drawn from fonts (source), and add real handwritten ones (target)."""
     with project() as root:
-        from flows.commands.run import in_words
+        from flows.commands.run import version_in_words
         from tasks.data_versions.version import version_demo
 
         with console.status("rendering the demo data") as shown:
             made = version_demo(root, shown.update)
-        console.print(in_words(made), highlight=False)
+        console.print(version_in_words(made), highlight=False)
 
 
 @data_app.command(

@@ -27,8 +27,8 @@ NIGHTLY = "0 2 * * *"
 
 
 @dataclass(frozen=True)
-class Given:
-    """The values of the flags; None for those not given."""
+class Flags:
+    """What the flags say; None where one was not given."""
 
     name: str | None
     weights: str | None
@@ -44,7 +44,7 @@ class Given:
     git: bool | None
 
 
-def start_project(folder: Path, given: Given, console: Console, *, ask: bool) -> None:
+def start_project(folder: Path, given: Flags, console: Console, *, ask: bool) -> None:
     """Ask for what the flags leave open, if `ask`; create the project and print the next steps.
 
     Raises:
@@ -63,7 +63,7 @@ def start_project(folder: Path, given: Given, console: Console, *, ask: bool) ->
     console.print(Text("\n".join(f"  {line}" for line in next_steps(folder))), soft_wrap=True)
 
 
-def settle(folder: Path, given: Given, *, ask: bool) -> tuple[Answers, bool]:
+def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
     """The answers, from the flags, else from the user, else the defaults; and whether to initialise git.
 
     Raises:

@@ -42,7 +42,7 @@ def _bring_up_to_date(
 ) -> Published:
     with survey(root, jobs, find_devices(devices)) as found:
         with console.status("checking the data") as shown:
-            data = in_words(found.data(update_data, shown.update))
+            data = version_in_words(found.data(update_data, shown.update))
         stages = found.stages()
         _check_labels(root, stages)
         if not found.has_work:
@@ -85,7 +85,7 @@ def _import_flow() -> None:
     import flows.transfer  # noqa: F401  (sets the environment before Prefect reads it)
 
 
-def in_words(data: DataVersion) -> str:
+def version_in_words(data: DataVersion) -> str:
     """The version of the data and how it was put in place, as one line for the terminal."""
     said = {
         "unchanged": "data unchanged",

@@ -22,7 +22,7 @@ from tasks.common.parent_death import SERVICE
 from tasks.common.places import PREFECT
 from tasks.common.urls import without_password
 from tasks.executor.processes.runner import shared_by_runs
-from tasks.settings.prefect import Deployment, Schedule, read_deployments
+from tasks.settings.prefect import Deployment, DeploymentSchedule, read_deployments
 
 SKIPPED = "Skipped"
 """State name of a run that the flow skipped because another one was active in the project."""
@@ -189,7 +189,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _schedule(schedule: Schedule) -> Any:
+def _schedule(schedule: DeploymentSchedule) -> Any:
     from prefect.schedules import Cron, Interval, RRule
 
     zone, active = schedule.timezone, schedule.active

@@ -5,49 +5,16 @@ Legend: M strategies, S seeds, N test images, R resamples.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Literal
 
 import torch
 from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
-Verdict = Literal["positive", "no evidence", "negative"]
+from graft.measures.findings import Interval
 
 _CHUNK = 4_000_000
 """Most random draws in memory at once."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its confidence interval; `low` and `high` are None with a single seed."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    def rounded(self, digits: int) -> "Interval":
-        """The same with fewer digits. Round before taking a verdict, so that it agrees with the printed numbers."""
-        low = None if self.low is None else _round(self.low, digits)
-        high = None if self.high is None else _round(self.high, digits)
-        return Interval(_round(self.mean, digits), low, high)
-
-
-def _round(value: float, digits: int) -> float:
-    return round(value, digits) + 0.0  # turns -0.0 into 0.0
-
-
-def verdict(gain: Interval) -> Verdict:
-    """The verdict on a gain: positive if its whole interval is above zero, negative if below, else no evidence.
-
-    Without an interval (one seed) there is no evidence, however large the gain.
-    """
-    if gain.low is not None and gain.low > 0:
-        return "positive"
-    if gain.high is not None and gain.high < 0:
-        return "negative"
-    return "no evidence"
 
 
 def seed_interval(values: Sequence[float], confidence: float) -> Interval:

@@ -5,33 +5,13 @@ A difference in the class frequencies contributes to every distance here.
 Legend: N source images, M target images, D features.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from graft.measures.findings import DomainGap
 from graft.techniques.logistic import logistic_regression
 
 _FOLDS = 5
-
-
-@dataclass(frozen=True)
-class DomainGap:
-    """The gap between equal numbers of source and target images; distances within a domain show chance alone."""
-
-    images: int
-    """Images per domain."""
-    proxy_a_distance: float
-    """From 0 (the domains cannot be told apart) to 2 (they are perfectly separable)."""
-    domain_error: float
-    """Share of held-out images whose domain a linear classifier gets wrong."""
-    mmd: float
-    """Squared, unbiased: 0 on average for equal domains, and may be negative."""
-    mmd_p_value: float
-    frechet: float
-    """Between halves of the two domains."""
-    frechet_within: float
-    """Between the two halves of a domain, mean of source and target: the value of `frechet` without any gap."""
 
 
 def domain_gap(source: Tensor, target: Tensor, *, permutations: int = 200, seed: int = 0) -> DomainGap:

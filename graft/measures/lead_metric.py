@@ -26,8 +26,8 @@ def lead_metric(asked: Metric | None, counts: Sequence[int]) -> Metric:
     return "accuracy" if max(counts) <= MOST_UNEQUAL * min(counts) else "balanced_accuracy"
 
 
-class Answers:
-    """Predictions of every strategy and seed on the test images, with their metric.
+class ScoredPredictions:
+    """What every strategy with every seed says of the test images, and how good that is.
 
     Args:
         predictions: (M, S, N) int64.

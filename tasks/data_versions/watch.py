@@ -69,8 +69,8 @@ class Watch:
             self._not_before = now + min(LONGEST_WAIT, self.every * 2**self._failures)
 
 
-class Look:
-    """Checks all that the data of the project in `root` comes from: `data/`, `data.dvc`, the origin of an import.
+class DataFingerprint:
+    """All that the data of the project in `root` comes from: `data/`, `data.dvc`, and the origin of an import.
 
     Args:
         root: the project's folder.
@@ -111,14 +111,14 @@ class Look:
 
 def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
     """Run whenever the data has changed, until Ctrl-C or SIGTERM, which also end a run in progress."""
-    watched, look = Watch(every, settle), Look(root, say, every)
+    watched, data = Watch(every, settle), DataFingerprint(root, say, every)
     with interrupted_by_sigterm(), suppress(KeyboardInterrupt), shared_by_runs():
         while True:
-            found = look.fingerprint()
+            found = data.fingerprint()
             if watched.is_due(found, time.monotonic()):
                 say("checking for new data")
                 code = _run(root)
-                watched.ran(found, look.fingerprint(), time.monotonic(), code)
+                watched.ran(found, data.fingerprint(), time.monotonic(), code)
                 say("watching" if code in (0, PERMANENT_FAULT) else "the run failed and will be tried again")
             time.sleep(min(every, settle) or every)
 

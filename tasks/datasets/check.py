@@ -20,7 +20,7 @@ from graft.data.label_budget import nesting_fault
 from tasks.common.errors import GraftError
 from tasks.common.places import RAW_DATA
 from tasks.datasets.class_map import read_class_map, rename_classes
-from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures, Texts
+from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, LabelledImages, LabelledTexts
 from tasks.datasets.layouts.manifest import Columns
 from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest
@@ -155,7 +155,7 @@ def raw_test_pictures(project: Path, settings: PrepareSettings) -> Iterator[Imag
     if found.faults or "test" not in found.parts:
         raise GraftError(summarise(found.faults) or f"{settings.target}: no test images")
     pictures = target.splits[TRAIN if found.has_made_test else TEST]
-    assert isinstance(pictures, Pictures)
+    assert isinstance(pictures, LabelledImages)
     return (pictures.read(row, settings.channels) for row in found.parts["test"].rows)
 
 
@@ -240,14 +240,14 @@ def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
 
 
 def _read(
-    name: str, domain: Domain, split: Pictures | Texts, settings: PrepareSettings, keeper: Keeper | None
+    name: str, domain: Domain, split: LabelledImages | LabelledTexts, settings: PrepareSettings, keeper: Keeper | None
 ) -> tuple[Part, list[Fault]]:
-    if isinstance(split, Texts):
+    if isinstance(split, LabelledTexts):
         return _read_texts(domain, split)
     return _decode(domain, split, settings.channels, keeper(name, len(split)) if keeper else _keep_nothing)
 
 
-def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
+def _read_texts(domain: Domain, split: LabelledTexts) -> tuple[Part, list[Fault]]:
     """Read every text; the problems are those of texts that cannot be used."""
     sizes = np.array([[len(text)] for text in split.texts], dtype=np.int64).reshape(-1, 1)
     digests, faults = [b""] * len(split), []
@@ -260,7 +260,7 @@ def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
     return Part(domain, split.names, split.labels, digests, sizes, rows, split.groups, split.texts), faults
 
 
-def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
+def _decode(domain: Domain, pictures: LabelledImages, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
     """Decode every image in threads (Pillow releases the GIL) and pass it to `keep`, or report why it cannot be."""
     n = len(pictures)
     sizes, rows = np.zeros((n, 2), dtype=np.int64), np.arange(n)

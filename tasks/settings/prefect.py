@@ -20,7 +20,7 @@ Name = Annotated[str, MinLen(1)]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class DeploymentSchedule:
     """When a deployment runs; one of cron, interval and rrule."""
 
     cron: Name | None = None
@@ -49,7 +49,7 @@ class Deployment:
 
     name: Name
     description: str = ""
-    schedules: list[Schedule] = field(default_factory=list)
+    schedules: list[DeploymentSchedule] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     work_pool: Pool = field(default_factory=Pool)
     tags: list[str] = field(default_factory=list)

@@ -20,7 +20,7 @@ from tasks.common.places import WEIGHTS
 from tasks.common.yaml_files import load_yaml
 from tasks.settings.yaml_sections import parse
 from tasks.source_models.from_library import numbered
-from tasks.source_models.given_network import Given, as_saved, network_of
+from tasks.source_models.given_network import GivenNetwork, as_saved, network_of
 
 """The folder that DVC tracks for the stage: a file from anywhere else could change unnoticed."""
 _BESIDE = (".yaml", ".json")
@@ -63,7 +63,7 @@ LITE0 = Stated(
 """The published weights of EfficientNet-Lite0 are recognised by their names and need no description."""
 
 
-def from_file(weights: str, project: Path) -> Given:
+def from_file(weights: str, project: Path) -> GivenNetwork:
     """Load a folder that Graft wrote (`model.safetensors`, `model.json`), or a file with its description next to it.
 
     Raises:
@@ -92,7 +92,7 @@ def from_file(weights: str, project: Path) -> Given:
         tuple(stated.mean),
         tuple(stated.std),
     )
-    return Given(network_of(description, named, weights), path.name)
+    return GivenNetwork(network_of(description, named, weights), path.name)
 
 
 def _inside(weights: str, project: Path) -> Path:

@@ -11,7 +11,7 @@ from tasks.common.local_server import LocalServer, Say, announce, free_port, run
 from tasks.common.places import STATE
 from tasks.common.urls import without_password
 from tasks.settings.mlflow import MlflowSettings, read_mlflow_settings
-from tasks.tracking.client import create_experiment, find_experiment, in_words, open_client
+from tasks.tracking.client import create_experiment, find_experiment, mlflow_error_in_words, open_client
 from tasks.tracking.saved_view import page_url, provision
 
 LOG = STATE / "logs" / "mlflow.log"
@@ -47,7 +47,7 @@ def _prepare(root: Path, settings: MlflowSettings) -> tuple[str, bool]:
     except GraftError:
         raise
     except Exception as error:  # a server can fail in any way
-        raise GraftError(f"MLflow cannot be opened: {in_words(error, settings)}") from None
+        raise GraftError(f"MLflow cannot be opened: {mlflow_error_in_words(error, settings)}") from None
     try:
         provision(client, experiment_id)
     except Exception:  # a user without write access, or an MLflow that stores views differently

@@ -40,7 +40,7 @@ def test_a_stage_uses_what_its_module_imports_as_python_parses_it(stage: str) ->
 def test_code_is_a_parameter_of_every_stage_and_a_strategy_of_its_own_trials_alone(stage: str) -> None:
     has_strategy = "strategy" in STAGES[stage].get("matrix", {})
     wanted = [f"stages.{stage}", *(["strategies.${item.strategy}"] if has_strategy else [])]
-    assert STAGES[stage]["params"][-1] == {CODE: wanted}
+    assert STAGES[stage]["params"][-1] == {str(CODE): wanted}
     assert not [dep for dep in STAGES[stage]["deps"] if dep.startswith(("graft/", "tasks/"))]
     assert not has_strategy or not stage_files(stage) & STRATEGIES
 

@@ -24,6 +24,7 @@ from tasks.finetune import finetune
 from tasks.forecast import write_forecast
 from tasks.prepare import prepare
 from tasks.pretrain import pretrain
+from tasks.results.forecast_file import read_forecast
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
@@ -117,7 +118,7 @@ def test_weights_without_a_head_are_taken_as_they_are(project: Path) -> None:
     assert (scores["leep"], scores["nce"]) == (None, None)
     assert scores["logme"] is not None
     console = Console(record=True, width=100)
-    console.print(forecast_view(found, None))
+    console.print(forecast_view(read_forecast(Path()), None))
     assert re.search(r"^ *4 .* – +– ", console.export_text(), re.MULTILINE)
     for name in strategies:
         finetune(Entry(name, 4, 0))

@@ -7,15 +7,8 @@ import pytest
 import scipy.stats
 import torch
 
-from graft.measures.comparison import (
-    Interval,
-    gains_over,
-    p_values_over,
-    pairwise_p_values,
-    rank_ranges,
-    seed_interval,
-    verdict,
-)
+from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values, rank_ranges, seed_interval
+from graft.measures.findings import Interval, verdict
 
 
 def gains(correct, baseline=0, **changes) -> list[Interval]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.data_versions.watch import LONGEST_WAIT, Look, Watch
+from tasks.data_versions.watch import LONGEST_WAIT, DataFingerprint, Watch
 from tests.house.imports import ROOT
 from tests.tasks.support.processes import gone
 
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def fingerprint(root: Path) -> str:
-    return Look(root, lambda _: None).fingerprint()
+    return DataFingerprint(root, lambda _: None).fingerprint()
 
 
 def begun(settle: float = 5.0) -> Watch:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from tasks.results.read import read_summary
 
 from tasks.common.errors import GraftError
 from tasks.evaluate import evaluate
 from tasks.report.figures.lines import levels
 from tasks.report.figures.palette import looks
 from tasks.report.figures.rows import gains_cut
-from tasks.results.read import read_summary
 from tasks.settings.evaluate import EvaluateSettings
 from tests.house.imports import ROOT
 from tests.tasks.support.evaluation_fixture import STEPS, add_companion, make_project

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tasks.common.errors import GraftError
-from tasks.settings.prefect import Schedule, read_deployments
+from tasks.settings.prefect import DeploymentSchedule, read_deployments
 from tests.house.imports import ROOT
 
 
@@ -25,7 +25,7 @@ def refusal(root: Path, *deployments: object) -> str:
 def test_the_projects_own_file_takes_in_new_data_every_night() -> None:
     (nightly,) = read_deployments(ROOT)
     assert nightly.parameters == {"update_data": True, "if_busy": "skip"}
-    assert nightly.schedules == [Schedule(cron="0 2 * * *", timezone="UTC")]
+    assert nightly.schedules == [DeploymentSchedule(cron="0 2 * * *", timezone="UTC")]
 
 
 def test_keys_that_are_prefects_alone_are_left_to_it(tmp_path: Path) -> None:
