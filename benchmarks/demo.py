@@ -1,4 +1,4 @@
-"""What the README promises of the demo: its verdicts, and how long a new user waits. Fresh clones, real everything.
+"""What docs/figures.md promises of the demo: its verdicts, and how long a new user waits. Fresh clones, all real.
 
     python -m benchmarks.demo
 
