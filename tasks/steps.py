@@ -16,25 +16,21 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture
 
-from tasks.checks.project import make_ready
+from tasks.checks.survey import Survey, survey
 from tasks.common.environment import find_project, prepare_environment
-from tasks.data_versions.take_in import take_in
 from tasks.data_versions.version import ATTEMPTS
-from tasks.data_versions.version import version_data as version_recorded_data
 from tasks.executor import events
 from tasks.executor.dvc.dvc_project import SourceChangedError
 from tasks.executor.execute import Outcome
 from tasks.executor.one_run_at_a_time import IfBusy, turn
-from tasks.executor.pipeline import Pipeline
-from tasks.executor.processes.runner import start
-from tasks.executor.resources.gpus import Devices, find_devices
+from tasks.executor.resources.gpus import find_devices
 from tasks.executor.run_module import run_module
 from tasks.executor.schedule import Job, RunFailed
 from tasks.notify import EVENT, News, announced
 from tasks.tracking.markdown import in_markdown
 from tasks.tracking.published import Published, load_published
 
-logger = logging.getLogger("graft.networks.stages")
+logger = logging.getLogger("graft.stages")
 _jobs: dict[str, Job] = {}
 
 
@@ -48,10 +44,10 @@ def run_stage(name: str) -> Outcome:
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
-def version_data(root: Path, update: bool) -> str:
+def version_data(found: Survey, update: bool) -> str:
     """Pull, make or check `data/` against `data.dvc`; the hash of the data."""
     with events.step("version data"):
-        return (take_in(root) if update else version_recorded_data(root)).md5
+        return found.data(update).md5
 
 
 @task(cache_policy=NO_CACHE, persist_result=False)
@@ -74,25 +70,22 @@ def publish(root: Path) -> Published:
 
 
 class Stages:
-    """The stages of the project during one flow run.
+    """The stages of the project during one flow run."""
 
-    Attributes:
-        changed: whether any of them had to run.
-    """
-
-    changed = False
-
-    def __init__(self, root: Path, jobs: int | None, devices: Devices) -> None:
-        self.root = root
-        self._pipeline = Pipeline(root, jobs=jobs, on_event=events.tell, devices=devices, takes_data=False)
-        self._settled: set[str] = set()
+    def __init__(self, found: Survey) -> None:
+        self.root, self._survey = found.root, found
         self._futures: dict[str, PrefectFuture[Outcome]] = {}
+
+    @property
+    def changed(self) -> bool:
+        """Whether any of them had to run."""
+        return self._survey.has_work
 
     def prepare(self, update_data: bool) -> bool:
         """Version the data, and if any stage has to run, prepare it; whether any has.
 
         From then on nothing of this run reads `data/`: what arrives there is for the next one. What arrives in between
-        is looked at like what was there before.
+        is checked like what was there before.
 
         Raises:
             GraftError: the data is refused, it changes again and again, or a knob of a strategy cannot be used.
@@ -103,21 +96,15 @@ class Stages:
             except RunFailed as failed:
                 if not any(isinstance(each.__cause__, SourceChangedError) for each in failed.failures.values()):
                     raise
-                logger.warning("data/ changed after it was looked at: it is looked at again")
+                logger.warning("data/ changed after it was checked: it is checked again")
+                self._survey.again()
         return self._prepare(update_data)
 
     def _prepare(self, update_data: bool) -> bool:
-        version_data(self.root, update_data)
-        if self._have_to_run():
-            self.run("prepare", "weights")
-        return self.changed
-
-    def _have_to_run(self) -> bool:
-        """Whether any stage has to; then the knobs of all strategies are checked, before anything is trained."""
-        self.changed = any(stage.state != "up_to_date" for stage in self._pipeline.status())
+        version_data(self._survey, update_data)
         if self.changed:
-            start()
-            run_module("tasks.checks.parameters", self.root)
+            self._survey.check_knobs()
+            self.run("prepare", "weights")
         return self.changed
 
     def check_strategies(self) -> None:
@@ -130,8 +117,7 @@ class Stages:
 
     def run(self, *targets: str) -> None:
         """Bring stages, or all members of groups, up to date; each that changed is a Prefect task run."""
-        outcomes = self._pipeline.run(targets, submit=self._submit, settled=self._settled)
-        self._settled.update(outcome.name for outcome in outcomes)
+        self._survey.pipeline.run(targets, submit=self._submit)
 
     def _submit(self, job: Job) -> PrefectFuture[Outcome]:
         _jobs[job.name] = job
@@ -152,9 +138,8 @@ def open_project(root: str | None, jobs: int | None, devices: str, if_busy: IfBu
     prepare_environment(folder)
     logging.getLogger("graft").setLevel(logging.INFO)  # Prefect passes on what `tasks.executor.events` logs
     found = find_devices(devices)
-    with announced(folder, _emit) as news, turn(folder, if_busy):
-        make_ready(folder)
-        stages = Stages(folder, jobs, found)
+    with announced(folder, _emit) as news, turn(folder, if_busy), survey(folder, jobs, found) as surveyed:
+        stages = Stages(surveyed)
         yield stages
         news.outcome = "finished" if stages.changed else "unchanged"
 

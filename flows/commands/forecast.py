@@ -9,13 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.commands.run import have_data
 from flows.views.forecast import forecast_view
 from flows.views.progress import progress
-from tasks.checks.project import make_ready
+from tasks.checks.survey import survey
 from tasks.common.errors import GraftError
-from tasks.executor import events
-from tasks.executor.pipeline import Pipeline
+from tasks.executor.one_run_at_a_time import turn
+from tasks.executor.resources.gpus import find_devices
 from tasks.results.read import read_summary
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.yaml_sections import read_section
@@ -29,13 +28,14 @@ def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) ->
     Raises:
         GraftError: the data, a model or params.yaml cannot be used.
     """
-    make_ready(root)
-    have_data(root, console)
-    stages = Pipeline(root).status(["forecast"])
-    if any(stage.state != "up_to_date" for stage in stages):
-        with progress(console, [stage.name for stage in stages]):
-            Pipeline(root, on_event=events.tell).run(["forecast"])
-        console.print()
+    with turn(root), survey(root, None, find_devices()) as surveyed:
+        with console.status("checking the data") as shown:
+            surveyed.data(update=False, on_line=shown.update)
+        stages = surveyed.stages("forecast")
+        if any(stage.state != "up_to_date" for stage in stages):
+            with progress(console, [stage.name for stage in stages]):
+                surveyed.pipeline.run(["forecast"])
+            console.print()
     found = json.loads((root / FORECAST).read_text(encoding="utf-8"))
     if folders or _replaced(root, found):
         with console.status("looking through the other models"):

@@ -11,14 +11,14 @@ from flows.prefect_server import prefect_server
 from flows.views.progress import progress
 from flows.views.stages import stages_view, to_come
 from tasks.checks.parameters import check_label_budget
-from tasks.checks.project import check_files, make_ready
+from tasks.checks.project import check_files
+from tasks.checks.survey import survey
 from tasks.common.errors import GraftError
 from tasks.data_versions.dvc_data import POINTER
-from tasks.data_versions.version import DataStatus, DataVersion, data_status, version_data
+from tasks.data_versions.version import DataStatus, DataVersion, data_status
 from tasks.executor.pipeline import Pipeline, StageStatus
 from tasks.executor.processes.runner import start
 from tasks.executor.resources.gpus import find_devices
-from tasks.executor.run_module import run_module
 from tasks.notify import News, announced
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.yaml_sections import read_section
@@ -40,60 +40,49 @@ def bring_up_to_date(
 def _bring_up_to_date(
     root: Path, console: Console, news: News, *, jobs: int | None, update_data: bool, devices: str
 ) -> Published:
-    find_devices(devices)
-    make_ready(root)
-    data = in_words(have_data(root, console, update=update_data))
-    found = _look(root)
-    if all(stage.state == "up_to_date" for stage in found):
-        from tasks.publish import publish
+    with survey(root, jobs, find_devices(devices)) as found:
+        with console.status("checking the data") as shown:
+            data = in_words(found.data(update_data, shown.update))
+        stages = found.stages()
+        _check_labels(root, stages)
+        if not found.has_work:
+            from tasks.publish import publish_news
 
-        news.outcome = "unchanged"
-        console.print(f"Nothing to do: {data}, all {len(found)} stages are up to date.", highlight=False)
-        return publish(root)
+            news.outcome = "unchanged"
+            console.print(f"Nothing to do: {data}, all {len(stages)} stages are up to date.", highlight=False)
+            return publish_news(root)
 
-    start()  # imports torch and MLflow next to what follows
-    with prefect_server(root) as answers:
-        with ThreadPoolExecutor(1) as beside:
-            importing = beside.submit(_import_flow)
-            with console.status("checking the knobs of the strategies"):
-                run_module("tasks.checks.parameters", root)
-            console.print(f"{data}. {to_come(found)}. Starting Prefect …", highlight=False)
-            importing.result()
-        answers()
-        with progress(console, ["version data", *(stage.name for stage in found), "register"]):
-            from flows.transfer import transfer
+        start()  # imports torch and MLflow while the rest starts
+        with prefect_server(root) as answers:
+            with ThreadPoolExecutor(1) as pool:
+                importing = pool.submit(_import_flow)
+                with console.status("checking the knobs of the strategies"):
+                    found.check_knobs()
+                console.print(f"{data}. {to_come(stages)}. Starting Prefect …", highlight=False)
+                importing.result()
+            answers()
+            with progress(console, ["version data", *(stage.name for stage in stages), "register"]):
+                from flows.transfer import transfer
 
-            published = transfer(str(root), jobs, update_data, devices)
+                published = transfer(str(root), jobs, update_data, devices)
     assert isinstance(published, Published), "its turn was ours already"
     return published
 
 
-def _look(root: Path) -> list[StageStatus]:
-    """What a run would do with each stage; where the packed data are those of today, the label budget is checked too.
+def _check_labels(root: Path, found: list[StageStatus]) -> None:
+    """Where the packed data are those of today, check the label budget against them.
 
     Raises:
-        GraftError: the pipeline cannot be read, or a class has too few examples for the largest label budget.
+        GraftError: a class has too few examples for the largest label budget.
     """
-    found = Pipeline(root).status()
     if any(stage.name == "prepare" and stage.state == "up_to_date" for stage in found):
         check_label_budget(root)
-    return found
 
 
 def _import_flow() -> None:
     """Seconds, saved for later."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the display says it
     import flows.transfer  # noqa: F401  (sets the environment before Prefect reads it)
-
-
-def have_data(root: Path, console: Console, *, update: bool = False) -> DataVersion:
-    """Put the data in place, showing what is done where it takes time."""
-    with console.status("looking at the data") as shown:
-        if not update:
-            return version_data(root, on_line=shown.update)
-        from tasks.data_versions.take_in import take_in
-
-        return take_in(root, shown.update)
 
 
 def in_words(data: DataVersion) -> str:
@@ -116,7 +105,8 @@ def show_status(root: Path, console: Console) -> None:
         GraftError: params.yaml, mlflow.yaml or the pipeline cannot be used.
     """
     check_files(root)
-    found = _look(root)
+    found = Pipeline(root).status()
+    _check_labels(root, found)
     is_as_recorded = any(stage.name == POINTER and stage.state == "up_to_date" for stage in found)
     data = DataStatus("unchanged") if is_as_recorded else data_status(root)
     console.print(status_view(data, found, console.width), soft_wrap=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_f1_score
 
 CALIBRATION_BINS = 15
 """As many as Guo et al. 2017 ('On Calibration of Modern Neural Networks') use, and most papers since."""
@@ -63,18 +62,19 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
     _check(probabilities, labels)
     classes = probabilities.shape[1]
     predictions = probabilities.argmax(dim=1)
-    confusion = multiclass_confusion_matrix(predictions, labels, classes, validate_args=False)
-    support = confusion.sum(dim=1)
-    recall = confusion.diag().double() / support.clamp(min=1)
+    confusion = torch.bincount(labels * classes + predictions, minlength=classes**2).view(classes, classes)
+    support, found = confusion.sum(dim=1), confusion.diag()
+    involved = support + confusion.sum(dim=0)
+    recall, f1 = found.double() / support.clamp(min=1), 2 * found.double() / involved.clamp(min=1)
     true_class = probabilities.double().gather(1, labels[:, None])
     return Scores(
         accuracy=(predictions == labels).double().mean().item(),
         balanced_accuracy=recall[support > 0].mean().item(),
-        macro_f1=multiclass_f1_score(predictions, labels, classes, average="macro", validate_args=False).item(),
+        macro_f1=f1[involved > 0].mean().item(),
         nll=-true_class.clamp(min=_LEAST_PROBABILITY).log().mean().item(),
         calibration_error=reliability(probabilities, labels).error(),
         per_class_recall=tuple(
-            found if n else None for found, n in zip(recall.tolist(), support.tolist(), strict=True)
+            share if n else None for share, n in zip(recall.tolist(), support.tolist(), strict=True)
         ),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )

@@ -10,7 +10,7 @@ from tasks.executor.execute import Event
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []
-_logger = logging.getLogger("graft.networks.stages")
+_logger = logging.getLogger("graft.stages")
 
 
 @contextmanager

@@ -11,10 +11,10 @@ returns its future.
 
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +43,27 @@ class StageStatus:
     name: str
     state: Literal["up_to_date", "will_restore", "will_run", "waits", "running"]
     reasons: tuple[str, ...] = ()
+
+
+@dataclass
+class _Reading:
+    """A project's graph as it was read once, and the stages that were brought up to date since."""
+
+    project: Project
+    targets: frozenset[str]
+    nodes: list[Node]
+    settled: set[str] = field(default_factory=set)
+
+    def nodes_of(self, targets: Iterable[str]) -> list[Node]:
+        """Those that the targets name, with all that these need; all of them if none is named."""
+        wanted = frozenset(targets)
+        if not wanted or wanted == self.targets:
+            return self.nodes
+        found: set[str] = set()
+        for node in reversed(self.nodes):  # whoever needs a stage comes after it
+            if node.name in found or node.name in wanted or node.name.partition("@")[0] in wanted:
+                found |= {node.name, *node.upstream}
+        return [node for node in self.nodes if node.name in found]
 
 
 class Pipeline:
@@ -76,9 +97,29 @@ class Pipeline:
         self._devices, self._leases, self._takes_data = devices, leases, takes_data
         self._root, self._jobs, self._runner, self._if_busy = root, jobs, runner, if_busy
         self._on_event = on_event or (lambda _: None)
+        self._reading: _Reading | None = None
         self._stopped = False
         self._lock = threading.RLock()  # `stop` may be called by a signal handler, in the midst of what holds it
         self._end: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def opened(self, targets: Iterable[str] = ()) -> Iterator[None]:
+        """Read the graph once for all calls within the block, whose targets are among these, and judge it once.
+
+        What is edited meanwhile is for the next one. Hold the repository's `turn`, if the calls are more than a look.
+
+        Raises:
+            GraftError: the pipeline cannot be read, or a target does not exist.
+        """
+        refresh(self._root)
+        project, targets = Project(self._root, takes_data=self._takes_data), tuple(targets)
+        try:
+            self._stop_by(project.give_up)
+            self._reading = _Reading(project, frozenset(targets), project.plan(targets))
+            yield
+        finally:
+            self._reading = None
+            project.close()
 
     def status(self, targets: Iterable[str] = ()) -> list[StageStatus]:
         """What `run` would do with each stage; nothing is run, and nothing written but `code.yaml`.
@@ -86,16 +127,12 @@ class Pipeline:
         Raises:
             GraftError: the pipeline cannot be read, or a target does not exist.
         """
-        refresh(self._root)
-        project = Project(self._root)
-        try:
-            nodes, found = project.plan(targets), dict[str, StageStatus]()
-            judged = project.judge()
-            for node in nodes:
-                found[node.name] = _status(project, node, judged[node.name], found)
+        targets = tuple(targets)
+        with self._read(targets) as reading:
+            judged, found = reading.project.judge(), dict[str, StageStatus]()
+            for node in reading.nodes_of(targets):
+                found[node.name] = _status(reading.project, node, judged[node.name], found)
             return list(found.values())
-        finally:
-            project.close()
 
     def run(
         self,
@@ -103,7 +140,6 @@ class Pipeline:
         *,
         submit: Submit | None = None,
         keep_going: bool = False,
-        settled: Collection[str] = (),
     ) -> list[Outcome]:
         """Bring the targets (by default all that `dvc repro` would) up to date, in as many jobs as allowed.
 
@@ -111,32 +147,38 @@ class Pipeline:
             targets: stages, groups (`finetune`), members (`finetune@mixed-0`), `dvc.yaml` and `.dvc` files.
             submit: starts a job somewhere and returns its future; by default a thread of this process.
             keep_going: after a failure, go on with the stages that do not depend on it.
-            settled: stages of which no more is asked: earlier calls have brought them up to date. What is edited
-                meanwhile is for the next run.
 
         Returns:
-            One outcome a stage that is not settled, in the order of `dvc repro`.
+            One outcome per stage, in the order of `dvc repro`; of a pipeline that is `opened`, of those stages that
+            earlier calls have not brought up to date.
 
         Raises:
             RunFailed: stages failed, or `stop` was called; it holds all outcomes.
             GraftError: the pipeline cannot be read, a target does not exist, or the repository is busy.
         """
+        targets = tuple(targets)
         with ExitStack() as stack:
             stack.enter_context(self.turn())
-            refresh(self._root)
-            project = Project(self._root, takes_data=self._takes_data)
-            stack.callback(project.close)
-            self._stop_by(project.give_up)
-            nodes = [node for node in project.plan(targets) if node.name not in settled]
+            reading = stack.enter_context(self._read(targets))
+            nodes = [node for node in reading.nodes_of(targets) if node.name not in reading.settled]
             jobs = self._jobs or cores()
             resources = Resources(max(jobs, cores()), self._devices or find_devices(), self._leases)
-            executor = Executor(project, self._runner or shared_runner(), self._on_event)
+            executor = Executor(reading.project, self._runner or shared_runner(), self._on_event)
             self._stop_by(executor.stop)
             if submit is None:
                 pool = stack.enter_context(ThreadPoolExecutor(jobs, thread_name_prefix="stage"))
                 submit = pool.submit
-            schedule = Schedule(nodes, project, executor, resources, submit, jobs=jobs, keep_going=keep_going)
-            return schedule.run()
+            schedule = Schedule(nodes, reading.project, executor, resources, submit, jobs=jobs, keep_going=keep_going)
+            outcomes = schedule.run()
+            reading.settled.update(outcome.name for outcome in outcomes)
+            return outcomes
+
+    @contextmanager
+    def _read(self, targets: Iterable[str]) -> Iterator["_Reading"]:
+        """The reading that is open, or one for this call."""
+        with nullcontext() if self._reading else self.opened(targets):
+            assert self._reading is not None
+            yield self._reading
 
     def turn(self) -> AbstractContextManager[None]:
         """Hold the repository, as `run` does, for longer: what is looked at before is then still so.

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "scikit-learn", "dvc")
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "dvc")
 
 
 def blob_id(content: bytes) -> str:

@@ -50,7 +50,7 @@ def gap_in_numbers(gap: dict[str, Any]) -> str:
         f"Proxy A-distance {gap['proxy_a_distance']:.2f}, of 0 to 2. "
         f"MMD² {gap['mmd']:.3f}, 0 without a gap (p = {gap['mmd_p_value']:.3g}). "
         f"Fréchet distance {gap['frechet']:.3g}, {gap['frechet_within']:.3g} within a domain. "
-        f"{gap['pictures']} of each domain."
+        f"{gap['images']} of each domain."
     )
 
 

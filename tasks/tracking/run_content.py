@@ -140,7 +140,7 @@ def _how(root: Path, key: str) -> dict[str, str]:
         return {}
     unusual = {"attempts": ran.attempts, "batch_parts": ran.batch_parts}
     more = {f"graft.{name}": str(value) for name, value in unusual.items() if value > 1}
-    return {"graft.networks.device": ran.device, "graft.threads": str(ran.threads), **more}
+    return {"graft.device": ran.device, "graft.threads": str(ran.threads), **more}
 
 
 def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, float]] = ()) -> tuple[Point, ...]:

@@ -108,6 +108,8 @@ class Project:
         self._is_stale = False
         self._stages: dict[str, Any] = {}
         self._places: dict[str, int] = {}
+        self._judged: dict[str, Judgement] = {}
+        self._readers: dict[str, list[str]] = {}
         try:
             self._repo = Repo(str(self.root))
         except DvcException as error:
@@ -134,11 +136,17 @@ class Project:
         for name, stage in self._stages.items():
             # Of the whole graph: a frozen stage is not remade for what it reads, yet nobody may write that meanwhile.
             upstream = tuple(names[other] for other in graph.successors(stage) if names[other] in self._stages)
+            self._readers[name] = [names[other] for other in graph.predecessors(stage)]
             nodes.append(Node(name, upstream, dvc_stage.needs(stage, name)))
         return nodes
 
     def is_changed(self, name: str) -> bool:
-        """Whether `dvc repro` would do anything for this stage, judged on what is on disk now."""
+        """Whether `dvc repro` would do anything for this stage.
+
+        What `judge` found is not looked for again, unless the run has since written something that the stage reads.
+        """
+        if judged := self._judged.get(name):
+            return judged.state != "up_to_date"
         stage = self._stages[name]
         with self._section(), untouched_folders([stage]):
             return bool(stage.changed())
@@ -149,7 +157,9 @@ class Project:
             written = writers(self._repo)  # within the section nobody begins to write
             found = {name: dvc_stage.in_work(stage, written) for name, stage in self._stages.items()}
             with untouched_folders([stage for name, stage in self._stages.items() if not found[name]]):
-                return {name: found[name] or dvc_stage.judge(stage) for name, stage in self._stages.items()}
+                judged = {name: found[name] or dvc_stage.judge(stage) for name, stage in self._stages.items()}
+        self._judged = {name: how for name, how in judged.items() if not found[name]}
+        return judged
 
     def can_restore(self, name: str) -> bool:
         """Whether the run cache holds the result of this stage for its inputs as they are now."""
@@ -320,6 +330,8 @@ class Project:
 
     def _enter(self, name: str, stage: Any) -> None:
         """Write the stage's entry, and remember it as up to date."""
+        for changed_since in (name, *self._readers[name]):
+            self._judged.pop(changed_since, None)
         context, place = self._repo.scm_context, self._places[name]
         self._ignores.sort(context.ignored_paths, place)
         changed = self._files.enter(stage, place)

@@ -25,7 +25,7 @@ from typing import Protocol
 from tasks.executor.processes.warm_client import THREAD_VARIABLES, Choice, Process, Server
 
 PRELOAD = (
-    *("numpy", "torch", "torchvision", "torchmetrics", "matplotlib", "sklearn.manifold"),
+    *("numpy", "torch", "torchvision", "matplotlib", "sklearn.manifold"),
     *("mlflow", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store"),
 )
 """Libraries that stages share. Never a module of the project: children would see it as it was when this started."""

@@ -1,6 +1,7 @@
 """What `graft forecast` prints, and when it looks at models again."""
 
 import json
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,9 @@ from rich.console import Console
 
 from flows.commands import forecast as view
 from tasks.artifacts.splits import load_split
+from tasks.checks.survey import Survey
 from tasks.common.errors import GraftError
+from tasks.executor.pipeline import Pipeline
 from tasks.forecast import write_forecast
 from tasks.results.forecast_score import score_forecast
 from tests.tasks.support.forecast_fixture import change, make_project, write_model
@@ -74,21 +77,19 @@ class TestShow:
         change(root, forecast={"images": 50, "permutations": 99, "untrained": 1})
         self.asked: list[list[str]] = []
 
-        class OneStage:
-            def __init__(self, root: Path, **_: Any) -> None:
-                self.root = root
+        def stages(_: Survey, *targets: str) -> list[SimpleNamespace]:
+            state = "up_to_date" if (root / "build/forecast").exists() else "will_run"
+            return [SimpleNamespace(name=name, state=state) for name in targets]
 
-            def status(self, targets: list[str]) -> list[SimpleNamespace]:
-                state = "up_to_date" if (self.root / "build/forecast").exists() else "will_run"
-                return [SimpleNamespace(name=name, state=state) for name in targets]
+        def run(_: Pipeline, targets: list[str]) -> None:
+            self.asked.append(targets)
+            write_forecast(root)
 
-            def run(_, targets: list[str]) -> None:  # noqa: N805
-                self.asked.append(targets)
-                write_forecast(root)
-
-        monkeypatch.setattr(view, "Pipeline", OneStage)
-        monkeypatch.setattr(view, "make_ready", lambda root: None)
-        monkeypatch.setattr(view, "have_data", lambda root, console: None)
+        monkeypatch.setattr(Survey, "stages", stages)
+        monkeypatch.setattr(Survey, "data", lambda *_, **__: None)
+        monkeypatch.setattr(Pipeline, "run", run)
+        monkeypatch.setattr("tasks.checks.survey.make_ready", lambda root: None)
+        monkeypatch.setattr(view, "turn", lambda root: nullcontext())
         return root
 
     def show(self, root: Path, *folders: Path) -> str:
@@ -131,7 +132,7 @@ class TestShow:
         change(project, forecast=settings)
         write_forecast(project)
         stale = json.loads((project / "build/forecast/forecast.json").read_text())
-        monkeypatch.setattr(view, "Pipeline", lambda *_, **__: SimpleNamespace(status=lambda _: [], run=lambda _: None))
+        monkeypatch.setattr(Survey, "stages", lambda *_: [])
         assert stale["ranking"] == ["pretrained", "other"]
         write_model(project / "models/other", source, steps=150)
         shown: list[dict[str, Any]] = []

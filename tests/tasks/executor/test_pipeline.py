@@ -1,10 +1,14 @@
 """The executor does what `dvc repro` would: what runs, what is skipped, what is restored, and what a failure means."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from dvc.repo.index import Index
+from dvc.stage import Stage
 
 from tasks.common.errors import PASSING_FAULT, GraftError
 from tasks.executor.dvc.dvc_project import Claim, Project
@@ -92,9 +96,50 @@ def test_data_that_changes_after_it_was_recorded_is_not_read(finished: Sandbox) 
 def test_what_is_settled_is_not_looked_at_again(finished: Sandbox) -> None:
     finished.write("data/raw.txt", "xyz")
     finished.write("params.yaml", "lr: 0.2\nkinds: [a, b]\n")
-    outcomes = finished.run("train", settled={"data.dvc", "prepare"})
-    assert outcomes == {"train@a": "ran", "train@b": "ran"}
-    assert finished.read("model-a.txt") == "amodel-a.txt"
+    pipeline = finished.pipeline()
+    with pipeline.opened():
+        first = pipeline.run(["prepare"])
+        finished.write("data/raw.txt", "abc")
+        then = pipeline.run(["train"])
+        last = pipeline.run()
+    assert [outcome.name for outcome in first] == ["data.dvc", "prepare"]
+    assert {outcome.name: outcome.how for outcome in then} == {"train@a": "ran", "train@b": "ran"}
+    assert [outcome.name for outcome in last] == ["report"]
+    assert finished.read("model-a.txt") == "xmodel-a.txt"
+
+
+def _counting(method: Callable[..., Any], calls: list[Any]) -> Callable[..., Any]:
+    """The method, which notes the first argument of every call."""
+
+    def counted(first: Any, *others: Any, **named: Any) -> Any:
+        calls.append(first)
+        return method(first, *others, **named)
+
+    return counted
+
+
+def test_a_graph_is_read_and_judged_once_and_again_only_for_what_a_stage_changed(
+    finished: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished.write("params.yaml", "lr: 0.2\nkinds: [a, b]\n")
+    reads, asked = [], []
+    monkeypatch.setattr(Index, "from_repo", _counting(Index.from_repo, reads))
+    monkeypatch.setattr(Stage, "changed", _counting(Stage.changed, asked))
+    pipeline = finished.pipeline()
+    with pipeline.opened():
+        pipeline.status()
+        how = {
+            outcome.name: outcome.how for target in ("prepare", "train", "report") for outcome in pipeline.run([target])
+        }
+    assert how == {
+        "data.dvc": "up_to_date",
+        "prepare": "up_to_date",
+        "train@a": "ran",
+        "train@b": "ran",
+        "report": "up_to_date",
+    }
+    assert len(reads) == 1
+    assert [stage.addressing for stage in asked] == ["report"]
 
 
 def test_a_deleted_output_is_restored(finished: Sandbox) -> None:

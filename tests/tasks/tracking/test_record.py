@@ -96,7 +96,7 @@ def test_a_run_shows_on_what_it_was_run_and_whether_that_took_more_than_it_shoul
     run_journal.note(project, keys[1], run_journal.Ran("cuda:0", 1, attempts=3, batch_parts=4))
     record(project)
     tags = {run.data.tags[KEY]: run.data.tags for run in runs_of(project)}
-    how = ("graft.networks.device", "graft.threads", "graft.attempts", "graft.batch_parts")
+    how = ("graft.device", "graft.threads", "graft.attempts", "graft.batch_parts")
     assert [[tags[key].get(name) for name in how] for key in keys[:3]] == [
         ["cuda:1", "2", None, None],
         ["cuda:0", "1", "3", "4"],
