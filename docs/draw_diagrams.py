@@ -1,4 +1,4 @@
-"""Draws the pictures of `docs/architecture.md` into `docs/images`: `python docs/draw_diagrams.py`.
+"""Draws the diagrams of `docs/` into `docs/images`: `python docs/draw_diagrams.py`.
 
 The floors and rooms are read from the contracts in `pyproject.toml` and the first sentence of each room, so the picture
 shows what `lint-imports` holds. A test draws all of them again and compares.
@@ -213,6 +213,34 @@ def _distance(start: Point, end: Point) -> float:
     return abs(start[0] - end[0]) + abs(start[1] - end[1])
 
 
+def graph() -> Drawing:
+    """What depends on what in `dvc.yaml`."""
+    boxes = {
+        "prepare": State(0, 0, "prepare", ("both domains, checked", "and packed, from data.dvc")),
+        "weights": State(0, 1, "weights", ("what pretraining", "begins with")),
+        "pretrain": State(1, 0, "pretrain", ("the network learns", "the source domain")),
+        "source": State(1, 1, "source@NAME", ("a further source model,", "its weights or images")),
+        "forecast": State(2, 0, "forecast", ("the domain gap; which", "source model to begin with")),
+        "finetune": State(3, 0, "finetune, adapt", ("per strategy, budget, seed;", "adapt: without labels")),
+        "from": State(3, 1, "finetune_from", ("the same from each", "further source model")),
+        "evaluate": State(2, 1, "evaluate", ("the test split, verdicts,", "the report")),
+        "register": State(2, 2, "register", ("in the flow, not the graph:", "MLflow and the gate"), True),
+    }
+    moves = [
+        Move("prepare", "right", "pretrain", "left"),
+        Move("prepare", "right+16", "source", "left"),
+        Move("weights", "right-16", "pretrain", "left+16"),
+        Move("pretrain", "right", "forecast", "left"),
+        Move("source", "right-16", "forecast", "left+16"),
+        Move("forecast", "right", "finetune", "left"),
+        Move("source", "bottom", "from", "bottom", (), ((356, 250), (852, 250))),
+        Move("finetune", "left+20", "evaluate", "right-16"),
+        Move("from", "left", "evaluate", "right"),
+        Move("evaluate", "bottom", "register", "top"),
+    ]
+    return states("The graph of the stages", boxes, moves)
+
+
 def stage() -> Drawing:
     """What becomes of a stage in one run."""
     boxes = {
@@ -323,7 +351,7 @@ def version() -> Drawing:
 
 def drawings() -> dict[str, str]:
     """The files, by name."""
-    return {f"{draw.__name__}.svg": str(draw()) for draw in (rooms, stage, lease, turn, version)}
+    return {f"{draw.__name__}.svg": str(draw()) for draw in (rooms, graph, stage, lease, turn, version)}
 
 
 if __name__ == "__main__":
