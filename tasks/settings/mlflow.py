@@ -67,9 +67,9 @@ class Ui:
     """Where `graft ui` listens."""
 
     host: Name = "127.0.0.1"
-    """Keep it on this machine: the page has no password."""
+    """The address that `graft ui` listens on. Keep it on this machine: the page has no password."""
     port: Annotated[int, Ge(1), Le(65535)] = 5000
-    """The next free port is taken if this one is busy."""
+    """The port; the next free one if it is busy."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ class Schedule:
     rrule: Name | None = None
     """A recurrence rule of iCalendar (RFC 5545)."""
     timezone: Name | None = None
-    """Of `cron` and `rrule`, such as `Europe/Berlin`; without one, UTC."""
+    """Time zone of `cron` and `rrule`, such as `Europe/Berlin`; without one, UTC."""
     active: bool = True
     """Whether it runs; `false` pauses the schedule."""
 
@@ -51,16 +51,16 @@ class Deployment:
     """The flow with a schedule and parameters."""
 
     name: Name
-    """Of the deployment, as Prefect's page shows it."""
+    """Name of the deployment, as Prefect's page shows it."""
     description: str = ""
-    """Shown there too."""
+    """Description, shown on Prefect's page."""
     schedules: list[Schedule] = field(default_factory=list)
     """With none, the flow runs only when it is started by hand."""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """Of the flow: `update_data`, `if_busy`, `jobs`, `devices`, `root`."""
+    """Parameters of the flow: `update_data`, `if_busy`, `jobs`, `devices`, `root`."""
     work_pool: Pool = field(default_factory=Pool)
     tags: list[str] = field(default_factory=list)
-    """Of its runs."""
+    """Tags of its runs."""
     concurrency_limit: Annotated[int, Ge(1)] | None = None
     """How many of its runs Prefect lets run at once."""
 
