@@ -1,8 +1,9 @@
 # make run    install what is locked, materialise the demo data, run the pipeline, show the result
 # make ui     open MLflow on the runs, compared by strategy
 # make test   the tests that an edit is checked with; make test-all adds the slow ones
+# make docs   the documentation as a site, in build/site
 # make lint   ruff, mypy, and the contracts of the floors and rooms
-# make bench  the figures that the README states
+# make bench  the figures that docs/figures.md states
 # make lock   renew requirements.lock from pyproject.toml
 # make clean  remove stage outputs (DVC's cache, MLflow's runs and registry, data and the environment stay)
 
@@ -19,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 # Byte code cached once makes every later start two to three times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run install ui test test-all lint bench lock clean
+.PHONY: run install ui test test-all docs lint bench lock clean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -45,6 +46,10 @@ ui: $(STAMP)
 test: ARGS += -m "not slow"
 test test-all: $(STAMP)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

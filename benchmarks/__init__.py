@@ -1,1 +1,1 @@
-"""Benchmarks: every figure that the README states, with the command that produces it."""
+"""Benchmarks: every figure that docs/figures.md states, with the command that produces it."""

@@ -1,4 +1,4 @@
-"""The README's promises about the demo: its verdicts, and how long a new user waits. Fresh clones, nothing mocked.
+"""What docs/figures.md promises of the demo: its verdicts, and how long a new user waits. Fresh clones, nothing mocked.
 
     python -m benchmarks.demo
 

@@ -22,7 +22,6 @@ app = typer.Typer(
     name="graft",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_show_locals=False,
     help="Transfer learning as a pipeline: versioned data, honest comparison, and a model that is promoted only if "
     "transfer helped.",

@@ -29,8 +29,13 @@ class Tracking:
     """Where runs are recorded."""
 
     uri: Name = f"sqlite:///{STATE}/mlflow/mlflow.db"
+    """Where runs are recorded: `sqlite:///FILE` (in the project), `http(s)://HOST:PORT` of an MLflow server, or
+    a database such as `postgresql://…`."""
     artifacts: Name = f"{STATE}/mlflow/artifacts"
+    """Where figures, reports and models are kept: a folder (relative to the project) or a store such as
+    `s3://bucket/path`. An MLflow server decides this itself."""
     experiment: Name = "graft"
+    """The experiment that all runs of the project are recorded in."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,15 @@ class Promotion:
     """The requirements that a candidate must meet to become the champion."""
 
     require: Literal["positive", "not_negative"] = "positive"
+    """The verdict of the candidate's strategy: its gain over `scratch` is positive with the interval above zero, or is
+    not proven negative."""
     metric: Literal["lead", Metric] = "lead"
-    """The metric by which candidate and champion are compared; `lead` is the lead metric of the comparison of
-    strategies."""
+    """What must be better than the champion's on the same test set; `lead` is the metric that leads the comparison of
+    strategies (`evaluate.metric`)."""
     margin: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
+    """By how much it must be better; 0.01 is one percentage point."""
     seeds: Annotated[int, Ge(1)] = 3
+    """How many seeds the verdict needs at least."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Registry:
     """The name under which models are registered, and the gate."""
 
     model: Name = "graft"
+    """The name under which candidates are registered, without / : ' and \"."""
     promotion: Promotion = field(default_factory=Promotion)
 
 
@@ -58,7 +68,9 @@ class Ui:
     """Where `graft ui` listens."""
 
     host: Name = "127.0.0.1"
+    """The address that `graft ui` listens on. Keep it on this machine: the page has no password."""
     port: Annotated[int, Ge(1), Le(65535)] = 5000
+    """The port; the next free one if it is busy."""
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,15 @@ class DeploymentSchedule:
     """When a deployment runs; one of cron, interval and rrule."""
 
     cron: Name | None = None
+    """A cron line, such as `0 2 * * *`."""
     interval: Annotated[float, Gt(0.0)] | None = None
-    """Seconds."""
+    """Seconds between two runs."""
     rrule: Name | None = None
+    """A recurrence rule of iCalendar (RFC 5545)."""
     timezone: Name | None = None
+    """Time zone of `cron` and `rrule`, such as `Europe/Berlin`; without one, UTC."""
     active: bool = True
+    """Whether it runs; `false` pauses the schedule."""
 
     @property
     def kinds(self) -> list[str]:
@@ -41,6 +45,7 @@ class Pool:
     """The work pool of a deployment."""
 
     name: Name = "graft"
+    """For `graft schedule --deploy`; `graft schedule` needs none."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,18 @@ class Deployment:
     """The flow with a schedule and parameters."""
 
     name: Name
+    """Name of the deployment, as Prefect's page shows it."""
     description: str = ""
+    """Description, shown on Prefect's page."""
     schedules: list[DeploymentSchedule] = field(default_factory=list)
+    """With none, the flow runs only when it is started by hand."""
     parameters: dict[str, Any] = field(default_factory=dict)
+    """Parameters of the flow: `update_data`, `if_busy`, `jobs`, `devices`, `root`."""
     work_pool: Pool = field(default_factory=Pool)
     tags: list[str] = field(default_factory=list)
+    """Tags of its runs."""
     concurrency_limit: Annotated[int, Ge(1)] | None = None
+    """How many of its runs Prefect lets run at once."""
 
 
 def read_deployments(root: Path) -> list[Deployment]:

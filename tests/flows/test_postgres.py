@@ -1,4 +1,4 @@
-"""MLflow and Prefect on a real PostgreSQL, as docs/operate.md moves them there."""
+"""MLflow and Prefect on a real PostgreSQL, as docs/how-to/operate.md moves them there."""
 
 import getpass
 import os

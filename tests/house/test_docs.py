@@ -30,7 +30,8 @@ from tests.graft.strategies import test_contract
 from tests.house.imports import ROOT
 from tests.tasks.support.evaluation_fixture import make_project
 
-STRATEGIES = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
+READMES = ("README.md", "README.zh-CN.md")
+STRATEGIES = (ROOT / "docs/how-to/new-strategy.md").read_text(encoding="utf-8")
 ENTRY = re.search(r"^  norm_tune: .*\n", STRATEGIES, re.MULTILINE)[0]
 """The line of params.yaml that the page shows."""
 
@@ -113,7 +114,7 @@ def _params_with(entry: str) -> str:
 
 def test_every_example_of_weights_and_sources_is_valid(tmp_path: Path) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    text = (ROOT / "docs/bring-your-weights.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/how-to/your-weights.md").read_text(encoding="utf-8")
     blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
     sections = [block for block in blocks if "backbone" not in block]
     for block in sections:
@@ -138,3 +139,27 @@ def _run(folder: Path, module: str, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_chinese_readme_has_the_commands_and_figures_of_the_english_one() -> None:
+    english, chinese = (_code_and_figures((ROOT / name).read_text(encoding="utf-8")) for name in READMES)
+    assert chinese == english
+    assert all(english)
+
+
+def test_the_readme_is_short_and_links_to_the_other() -> None:
+    english, chinese = ((ROOT / name).read_text(encoding="utf-8") for name in READMES)
+    assert len(english.splitlines()) <= 150
+    assert "](README.zh-CN.md)" in english
+    assert "](README.md)" in chinese
+    for term in ("迁移学习", "微调", "线性探测", "领域自适应", "负迁移", "源域", "目标域", "骨干网络", "标注预算"):
+        assert term in chinese
+
+
+def _code_and_figures(text: str) -> tuple[list[str], list[str], list[str], list[str]]:
+    """The blocks of code in their order, and sorted: code in the text, links, and numbers of the rest."""
+    blocks = re.findall(r"^```.*?^```$", text, re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    inline, links = re.findall(r"`([^`]+)`", rest), re.findall(r"\]\((?!README)([^)]+)\)", rest)
+    figures = re.findall(r"\d(?:[\d.,]*\d)?", re.sub(r"`[^`]+`|\]\([^)]+\)", "", rest))
+    return blocks, sorted(" ".join(code.split()) for code in inline), sorted(links), sorted(figures)
