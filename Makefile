@@ -42,9 +42,9 @@ $(STAMP): requirements.lock pyproject.toml
 ui: $(STAMP)
 	@$(BIN)/graft ui $(ARGS)
 
-test: ARGS += -m "not slow"
+test: TIER := -m "not slow"
 test test-all: $(STAMP)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(TIER) $(ARGS)
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
