@@ -43,9 +43,9 @@ $(STAMP): requirements.lock pyproject.toml
 ui: $(STAMP)
 	@$(BIN)/graft ui $(ARGS)
 
-test: ARGS += -m "not slow"
+test: TIER := -m "not slow"
 test test-all: $(STAMP)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(TIER) $(ARGS)
 
 docs: $(STAMP)
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -24,22 +24,20 @@ from tasks.common.environment import prepare_environment  # noqa: E402  (the env
 
 prepare_environment(STATE)
 
-COSTLY = {"prefect_api", "finished"}
-"""Fixtures that one worker makes for all tests: a Prefect server, and a project that has been run."""
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of several workers (`pytest -n 2 --dist loadgroup`), give one all tests with costly fixtures, which come first.
+    """Of several workers (`pytest -n 2 --dist loadgroup`), give one all tests of Prefect's server, which come first.
 
-    The other tests of a file stay together too, for the fixtures of their module.
+    So the server, and the project that is run once with it, are made once. The other tests of a file stay together too,
+    for the fixtures of their module.
     """
     if not config.pluginmanager.hasplugin("xdist"):
         return
-    items.sort(key=lambda item: not _is_costly(item))
+    items.sort(key=lambda item: not _needs_prefect(item))
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("costly" if _is_costly(item) else item.nodeid.partition("::")[0]))
+        item.add_marker(pytest.mark.xdist_group("prefect" if _needs_prefect(item) else item.nodeid.partition("::")[0]))
 
 
-def _is_costly(item: pytest.Item) -> bool:
-    return not COSTLY.isdisjoint(getattr(item, "fixturenames", ()))
+def _needs_prefect(item: pytest.Item) -> bool:
+    return "prefect_api" in getattr(item, "fixturenames", ())

@@ -28,8 +28,10 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory, warm_server: None) -> 
     command += ["--host", "127.0.0.1", "--port", str(port)]
     environment = {"PREFECT_HOME": str(home)}
     server = LocalServer("Prefect", command, environment, "127.0.0.1", port, "/api/health", home / "server.log")
-    with running(server, lambda _: None):
-        yield f"{server.url}/api"
+    with pytest.MonkeyPatch.context() as patient:
+        patient.setattr("tasks.common.local_server.START_SECONDS", 600)  # the machine may be busy with other tests
+        with running(server, lambda _: None):
+            yield f"{server.url}/api"
 
 
 @pytest.fixture(scope="session")

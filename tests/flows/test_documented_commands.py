@@ -112,6 +112,7 @@ def edit(project: Path, **sections: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_server")
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
 def test_an_example_runs_as_its_page_says(example: Path, tmp_path: Path) -> None:
     root = tmp_path / example.name
@@ -170,6 +171,7 @@ def lay_down_data(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("warm_server")
 def test_what_is_told_of_data_leads_to_a_registered_model(tmp_path: Path) -> None:
     lay_down_data(tmp_path)
     registered = []
