@@ -1,11 +1,11 @@
-"""What docs/figures.md promises of the demo: its verdicts, and how long a new user waits. Fresh clones, all real.
+"""The promises of docs/figures.md about the demo: its verdicts, and how long a new user waits. Nothing is mocked.
 
     python -m benchmarks.demo
 
-Clones this repository's last commit twice. One clone is brought up by `graft run` (no Prefect server configured,
-nothing cached), run again, and asked for its status; the other by `dvc repro`. Expected, on 2 cores: <= 120 s,
-<= 10 s, <= 2 s, and the same `dvc.lock` in both, byte for byte; fine_tune positive, source_only negative, and every
-verdict the one that its interval supports.
+Clones this repository's last commit twice. One clone runs `graft run` (no Prefect server configured, nothing cached),
+`graft run` again, and `graft status`; the other runs `dvc repro`. Expected, on 2 cores: <= 120 s, <= 10 s, <= 2 s, and
+the same `dvc.lock` in both, byte for byte; fine_tune positive, source_only negative, and every verdict consistent with
+its interval.
 """
 
 import os
@@ -44,7 +44,7 @@ def seconds(folder: Path, *command: str) -> float:
 
 
 def supported(row: dict[str, Any]) -> bool:
-    """Whether a verdict is the one that its interval supports."""
+    """Whether a verdict is consistent with its interval."""
     if row["verdict"] == "baseline":
         return True
     gain = row["gain_over_scratch"]
@@ -57,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         by_graft, by_dvc = clone(Path(folder, "by-graft")), clone(Path(folder, "by-dvc"))
         waits = [
-            ("graft run, nothing there yet", seconds(by_graft, "flows.cli", "run"), 120.0),
+            ("graft run, first time", seconds(by_graft, "flows.cli", "run"), 120.0),
             ("graft run, nothing to do", seconds(by_graft, "flows.cli", "run"), 10.0),
             ("graft status", seconds(by_graft, "flows.cli", "status"), 2.0),
         ]
@@ -71,7 +71,7 @@ def main() -> None:
 
 def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, strategies: dict[str, Any]) -> bool:
     console, kept = Console(), same
-    times = Table("what", "seconds", "promised", title="Waiting, 2 cores")
+    times = Table("command", "seconds", "promised", title="Wall time, 2 cores")
     for name, took, most in waits:
         kept &= took <= most
         times.add_row(name, f"{took:.1f}", f"<= {most:.0f}")

@@ -1,15 +1,15 @@
-"""Digits: MNIST <-> USPS, what an unlabelled target can reach, and what 1, 5 and 10 labels per class are worth.
+"""Digits: MNIST <-> USPS, the accuracy without target labels, and the value of 1, 5 and 10 labels per class.
 
     python -m benchmarks.digits --data FOLDER [--cases aligned plain] [--seeds 0 1 2]
 
 FOLDER holds mnist/{train,test}.npz and usps/{train,test}.npz: images uint8 (N, H, W), labels, class_names. Each case is
 a project of its own, run by `graft run` as a user would. Images are 16 px. USPS digits fill their frame and MNIST's
-do not: in the case `aligned` MNIST's are cut to their middle 22 px before they are resized, in `plain` they are not.
-Nothing else is done to them. Plain, the best method makes up for most of the difference.
+do not: in the case `aligned`, MNIST's are cropped to their central 22 px before they are resized, in `plain` they are
+not. There is no other preprocessing. In `plain`, the best method makes up for most of the difference.
 
 Expected, aligned: mean over seeds of the best label-free strategy >= 97.5 % (MNIST -> USPS) and >= 98.0 % (USPS ->
-MNIST), weights chosen without labels; each trial <= 60 s; no strategy below source_only by more than its interval
-without a verdict that says so.
+MNIST), with weights selected without labels; each trial <= 60 s; no strategy below source_only by more than its
+interval without a verdict that says so.
 """
 
 import argparse
@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "strategies": LABELLED,
     "label_free": LABEL_FREE,
     "prepare": {"image_size": 16, "channels": 1},
-    "evaluate": {"metric": "accuracy"},  # as papers on these sets have it
+    "evaluate": {"metric": "accuracy"},  # as in papers on these data sets
     "pretrain": {
         "backbone": "convnet_small",
         "training": {"steps": 1500, "batch_size": 128, "learning_rate": 0.01, "augmentation": AUGMENTATION},
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str, ...] = ("train", "test")) -> None:
-    """Copy a set of digits; `aligned` cuts 28 px images to their middle 22."""
+    """Copy a data set of digits; `aligned` crops 28 px images to their central 22."""
     folder.mkdir(parents=True)
     for split in splits:
         with np.load(source / f"{split}.npz") as archive:
@@ -85,11 +85,11 @@ def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str
 
 
 def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: dict[str, float]) -> bool:
-    """Print a case's table; whether it keeps its promises."""
+    """Print the table of a case; returns whether it keeps its promises."""
     oracles = {name: budgets["0"]["oracle"] for name, budgets in summary["companions"].items() if "0" in budgets}
     seeds = len(summary["budget"]["seeds"])
     table = Table(title=f"{source} -> {target}, {case}, test accuracy %, mean of {seeds} seeds, labels per class")
-    for heading in ("strategy", "labels", "accuracy", "oracle", "over source_only", "that is", "s a trial"):
+    for heading in ("strategy", "labels", "accuracy", "oracle", "gain over source_only", "verdict", "s per trial"):
         table.add_column(heading, justify="left" if heading == "strategy" else "right", no_wrap=True)
     rows = {0: {name: row for name, row in summary["strategies"].items() if not row["labels_per_class"]}}
     rows |= {int(labels): group for labels, group in summary["smaller_budgets"].items()}

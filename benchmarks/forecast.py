@@ -2,11 +2,11 @@
 
     python -m benchmarks.forecast [--data FOLDER] [--seeds 0 1 2]
 
-The target is the demo's. Its rendered source is spoiled in several ways (no augmentation, hardly trained, half of the
-classes, another question, labels shuffled, bright paper, a smaller network); FOLDER adds mnist/train.npz and
-usps/train.npz. Each source is a project run by `graft run`; then one project forecasts with all their networks, and
-each score is compared with what `linear_probe` and `fine_tune` reached from them: by rank correlation, and by the
-accuracy that is lost by choosing the model that the score ranks first (regret).
+The target is the demo's. Its rendered source is degraded in several ways (no augmentation, hardly trained, half of the
+classes, another task, labels shuffled, bright paper, a smaller network); FOLDER adds mnist/train.npz and
+usps/train.npz. Each source is a project run by `graft run`; then one project makes the forecast for all their networks,
+and each score is compared with the accuracy of `linear_probe` and `fine_tune` from these networks: by rank correlation,
+and by the accuracy lost by choosing the model that the score ranks first (regret).
 
 Expected at 5 and 10 labels per class: the score that the forecast ranks by has a Kendall's tau of at least .5 with both
 strategies, and a regret of at most 3 points.
@@ -47,10 +47,10 @@ Digits = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Source:
-    """A way to come to a source model."""
+    """How a source model is trained."""
 
     change: Callable[[Digits], Digits] = lambda digits: digits
-    """What is done to the images and labels."""
+    """A change of the images and labels."""
     backbone: str = "convnet_small"
     steps: int = 1000
     augmented: bool = True
@@ -58,7 +58,7 @@ class Source:
 
 
 def shuffled(digits: Digits) -> Digits:
-    """Labels that say nothing of their images."""
+    """Labels that are independent of the images."""
     return digits[0], np.random.RandomState(0).permutation(digits[1])
 
 
@@ -81,7 +81,7 @@ SOURCES = {
 
 
 def main() -> None:
-    """Run a project for each source, forecast with all, print both tables; exit with 1 if a promise is not kept."""
+    """Run a project per source, forecast with all, print the tables; exit with 1 if a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -140,17 +140,17 @@ def accuracies(summary: dict[str, Any]) -> Iterator[tuple[tuple[int, str], float
 
 
 def show(console: Console, found: dict[str, Any], reached: dict[str, dict[tuple[int, str], float]]) -> bool:
-    """Print what the forecast said and what came of it; whether it keeps its promises."""
+    """Print the forecast and the accuracies that were reached; returns whether it keeps its promises."""
     kept = True
     for labels in LABEL_BUDGETS:
-        told = {name: at(model, labels) for name, model in found["models"].items()}
+        forecast = {name: at(model, labels) for name, model in found["models"].items()}
         scores = list(at(own(found), labels))
         table = Table(title=f"Source models for the demo's target, {labels} labels per class")
         table.add_column("source model")
         for heading in (*scores, *(f"{strategy} %" for strategy in ("scratch", *REALISED))):
             table.add_column(heading, justify="right")
-        for name in sorted(told, key=lambda name: -reached[name][labels, REALISED[0]]):
-            values = (f"{value:.3f}" for value in told[name].values())
+        for name in sorted(forecast, key=lambda name: -reached[name][labels, REALISED[0]]):
+            values = (f"{value:.3f}" for value in forecast[name].values())
             got = (f"{100 * reached[name][labels, strategy]:.1f}" for strategy in ("scratch", *REALISED))
             table.add_row(name, *values, *got)
         console.print(table)
@@ -160,7 +160,7 @@ def show(console: Console, found: dict[str, Any], reached: dict[str, dict[tuple[
             words = []
             for score in scores:
                 tau = ranks[score]["kendall"]
-                first = max(told, key=lambda name: told[name][score])
+                first = max(forecast, key=lambda name: forecast[name][score])
                 regret = max(realised.values()) - realised[first]
                 words.append(f"{score} {tau:+.2f} ({100 * regret:.1f})")
                 if score == ranked_by(labels) and labels > 1:

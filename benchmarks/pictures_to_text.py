@@ -1,10 +1,10 @@
-"""Do images help texts? A transformer that learned images is carried to texts, next to its controls.
+"""Do images help with texts? A transformer that was trained on images is transferred to texts, with controls.
 
     python -m benchmarks.pictures_to_text --images FOLDER --texts FOLDER ... [--modes tuned norms aligned] [--seeds 5]
 
-Each target and each way to carry the body is a project as `graft init` makes it, run once. Next to `cross_modal`
-stand `scratch`, the same network from random weights, and a random body that is carried over in the same way: what
-`cross_modal` has over the latter is due to the images. Gains are with their 95 % intervals over seeds and test texts.
+Each target and each mode of transfer is a project made by `graft init`, run once. The controls of `cross_modal` are
+`scratch`, the same network from random weights, and a random body that is transferred in the same way: the gain of
+`cross_modal` over the latter is due to the images. Gains have 95 % intervals over seeds and test texts.
 """
 
 import argparse
@@ -29,15 +29,15 @@ SETTINGS = (
 
 
 def main() -> None:
-    """Run all, a row a label budget as it ends."""
+    """Run all, and print one row per label budget."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, required=True, help="grey images, the source")
-    parser.add_argument("--texts", type=Path, required=True, nargs="+", help="each a target")
+    parser.add_argument("--images", type=Path, required=True, help="grey images: the source")
+    parser.add_argument("--texts", type=Path, required=True, nargs="+", help="texts: one target per folder")
     parser.add_argument("--modes", nargs="+", default=["tuned", "norms", "aligned"])
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     table = Table(
-        "texts", "mode", "labels", "metric", "cross_modal", "random body", "scratch", "over it", "over scratch"
+        "texts", "mode", "labels", "metric", "cross_modal", "random body", "scratch", "gain over random", "over scratch"
     )
     console = Console(width=160)
     with tempfile.TemporaryDirectory() as name:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) -> dict[str, Any]:
-    """What reports/metrics.json of such a project says."""
+    """Make and run a project; returns its reports/metrics.json."""
     project = folder / f"{texts.name}-{mode}"
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     options = ["--backbone", "transformer_tiny", "--image-size", "16", "--channels", "1", "--no-flip"]
@@ -66,7 +66,7 @@ def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) ->
 
 
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Of each label budget: labels, the metric, its means and the two gains."""
+    """Per label budget: labels, the metric, its means and the two gains."""
     metric = found["metric"]["name"]
     for labels, strategies in (*found["smaller_budgets"].items(), (LABELS[-1], found["strategies"])):
         carried, scratch = strategies["cross_modal"], strategies["scratch"]

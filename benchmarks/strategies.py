@@ -2,12 +2,12 @@
 
     python -m benchmarks.strategies [--seeds 0 1 2]
 
-Two parts, each a project run by `graft run`. First all strategies with their defaults, `layer_transfer` with its sweep
-over the depth. Then what augmenting the source brings: none, flips, random crops, grey dilation and erosion, and all
-that the demo uses, each with its own pretraining.
+Two parts, each a project run by `graft run`. First, all strategies with their defaults, `layer_transfer` with its depth
+sweep. Then the effect of augmenting the source: none, flips, random crops, grey dilation and erosion, and the demo's
+augmentation, each with its own pretraining.
 
-Expected: at each budget the best strategy is at least as accurate as plain fine-tuning in a first trial with another
-recipe: .80, .93 and .97.
+Expected: at each budget, the best strategy is at least as accurate as plain fine-tuning in an early experiment with
+another recipe: .80, .93 and .97.
 """
 
 import argparse
@@ -56,18 +56,18 @@ def main() -> None:
 
 
 def run(project: Path) -> dict[str, Any]:
-    """What a run comes to."""
+    """Run a project; returns its results."""
     graft(project, "run")
     return read_summary(project)
 
 
 def show(console: Console, summary: dict[str, Any]) -> bool:
-    """The table of all strategies; whether the best is good enough at each budget."""
+    """Print the table of all strategies; returns whether the best is good enough at each budget."""
     rows = budgets(summary)
     table = Table(title=f"Demo, test accuracy %, mean of {len(summary['budget']['seeds'])} seeds")
     table.add_column("strategy")
     for labels in rows:
-        table.add_column(f"{labels} a class", justify="right")
+        table.add_column(f"{labels} per class", justify="right")
     table.add_column("gain over scratch, most labels", justify="right")
     table.add_column("rank", justify="right")
     last = rows[max(rows)]
@@ -87,7 +87,7 @@ def show(console: Console, summary: dict[str, Any]) -> bool:
 
 
 def sweep(console: Console, summary: dict[str, Any]) -> None:
-    """How transferable each layer is: accuracy by the number of stages that come from the source."""
+    """Print how transferable each layer is: accuracy by number of transferred stages."""
     by_budget = depth_sweep(summary, "layer_transfer")
     table = Table(title="layer_transfer, test accuracy % by transferred stages")
     table.add_column("labels per class", justify="right")
@@ -99,7 +99,7 @@ def sweep(console: Console, summary: dict[str, Any]) -> None:
 
 
 def augmentation(project: Path, seeds: list[int]) -> Table:
-    """What augmenting the source's images brings to what is transferred from them."""
+    """The effect of augmenting the source's images on transfer."""
     table = Table(title="Augmentation of the source, test accuracy % with 1, 5 and 10 labels per class")
     for heading in ("augmentation", "source_only", *AUGMENTED):
         table.add_column(heading, justify="left" if heading == "augmentation" else "right")

@@ -65,8 +65,9 @@ def finetune(entry: Entry) -> None:
         require_source(strategy, len(source or ()))
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        several = bool(tune.trials or strategy.companions(load_network(given)))
-        trainer = _Trainer(given, domains, entry.seed, several=several)
+        network = load_network(given)
+        several = bool(tune.trials or strategy.companions(network))
+        trainer = _Trainer(network, domains, entry.seed, several=several)
         result, searched = _search(trainer, strategy, settings.training, tune)
         strategy, fit, network = result.strategy, result.fit, result.network
         companions = dict(_companions(trainer, result, settings.training))
@@ -166,19 +167,19 @@ class _Trainer:
     """Trains one network after another on the same images, each of them as it would be alone.
 
     Args:
-        folder: with the source's network.
+        source: the source's network.
         domains: the images.
         seed: of the weights that are new, the order and the augmentation.
         several: whether there is more than one: what has ended is then kept, should the stage be killed.
     """
 
-    def __init__(self, folder: Path, domains: Domains, seed: int, *, several: bool) -> None:
-        self.folder, self.domains, self.seed = folder, domains, seed
+    def __init__(self, source: Network, domains: Domains, seed: int, *, several: bool) -> None:
+        self.source, self.domains, self.seed = source, domains, seed
         self._checkpoints = StageCheckpoints.of_this_stage(several=several)
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
-        source = carried(load_network(self.folder), self.domains.validation.reads, strategy)
+        source = carried(deepcopy(self.source), self.domains.validation.reads, strategy)
         network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
@@ -219,7 +220,7 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
     """The networks of the strategy's other settings, trained alike: measured next to it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
-    for name, other in result.strategy.companions(load_network(trainer.folder)).items():
+    for name, other in result.strategy.companions(trainer.source).items():
         print(f"companion: {name}", flush=True)
         yield name, trainer(other, training).network
 

@@ -7,6 +7,8 @@ import signal
 import tempfile
 from pathlib import Path
 
+import pytest
+
 STATE = Path(tempfile.mkdtemp(prefix="graft-tests-"))
 atexit.register(shutil.rmtree, STATE, ignore_errors=True)
 os.environ["MPLCONFIGDIR"] = str(STATE / "matplotlib")
@@ -21,3 +23,23 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what 
 from tasks.common.environment import prepare_environment  # noqa: E402  (the environment comes before the libraries)
 
 prepare_environment(STATE)
+
+COSTLY = {"prefect_api", "finished"}
+"""Fixtures that one worker makes for all tests: a Prefect server, and a project that has been run."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several workers (`pytest -n 2 --dist loadgroup`), give one all tests with costly fixtures, which come first.
+
+    The other tests of a file stay together too, for the fixtures of their module.
+    """
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    items.sort(key=lambda item: not _is_costly(item))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("costly" if _is_costly(item) else item.nodeid.partition("::")[0]))
+
+
+def _is_costly(item: pytest.Item) -> bool:
+    return not COSTLY.isdisjoint(getattr(item, "fixturenames", ()))

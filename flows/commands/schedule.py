@@ -20,6 +20,7 @@ from tasks.common.errors import GraftError
 from tasks.common.local_server import running
 from tasks.common.parent_death import SERVICE
 from tasks.common.urls import without_password
+from tasks.executor.processes.runner import shared_by_runs
 from tasks.settings.prefect import FILE, Deployment, Schedule, read_deployments
 
 SKIPPED = "Skipped"
@@ -109,7 +110,8 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
         _require_ours(deployment.name, root)
         go_on(cast(UUID, runner.add_deployment(each)))  # it is a coroutine in coroutines alone
     os.environ[SERVICE] = str(os.getpid())  # runs end with it
-    asyncio.run(runner.start())
+    with shared_by_runs():
+        asyncio.run(runner.start())
 
 
 def _require_ours(name: str, root: Path) -> None:

@@ -105,7 +105,7 @@ def _card(root: Path, settings: PrepareSettings, new: dict[Role, Path]) -> Card:
 
 def _way_out(found: Examined, new: dict[Role, Path]) -> str:
     what = "Nothing was added: fix" if new else "Mend"
-    unreadable = any(fault.kind == "picture" for fault in found.faults)
+    unreadable = any(fault.kind == "image" for fault in found.faults)
     return f"{what} these{', or leave them out with prepare.on_error: skip in params.yaml' if unreadable else ''}."
 
 

@@ -2,7 +2,8 @@
 
 A look costs the names, sizes and times of the files, and of an import from elsewhere one question to its origin, so it
 can be taken every minute; what really changed, DVC finds out in the run. Files that are still being written are waited
-for. Each run is a process of its own: the one that watches stays as small as it began.
+for. Each run is a process of its own: the one that watches stays as small as it began. Next to it waits the server that
+runs attach to (`tasks.executor.processes.shared_server`), so that they need not import the libraries.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from tasks.common.local_server import interrupted_by_sigterm
 from tasks.common.parent_death import end_with_parent
 from tasks.data_versions.dvc_data import DATA, POINTER
 from tasks.data_versions.import_origin import local_origin, remote_state
+from tasks.executor.processes.runner import shared_by_runs
 
 RUN = (sys.executable, "-m", "flows.cli", "run", "--update-data")
 LONGEST_WAIT = 3600.0
@@ -110,7 +112,7 @@ class Look:
 def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
     """Run whenever the data has changed, until Ctrl-C or SIGTERM, which end a run that is under way."""
     watched, look = Watch(every, settle), Look(root, say, every)
-    with interrupted_by_sigterm(), suppress(KeyboardInterrupt):
+    with interrupted_by_sigterm(), suppress(KeyboardInterrupt), shared_by_runs():
         while True:
             found = look.fingerprint()
             if watched.is_due(found, time.monotonic()):

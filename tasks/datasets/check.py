@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from graft.data.label_budget import nesting_fault
 from tasks.common.errors import GraftError
@@ -265,7 +267,7 @@ def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tu
             try:
                 image = pictures.read(index, channels)
             except UnreadableError as error:
-                unreadable.append(Fault("picture", pictures.names[index], str(error)))
+                unreadable.append(Fault("image", pictures.names[index], str(error)))
                 continue
             part.digests[index], part.sizes[index] = digest(image), (image.height, image.width)
             keep(index, image)
@@ -278,19 +280,17 @@ def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tu
 
 def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
     """For each image the first one that it may not be parted from: equal ones, and those of its group."""
-    leader = list(range(len(digests)))
-
-    def find(place: int) -> int:
-        while leader[place] != place:
-            leader[place] = place = leader[leader[place]]
-        return place
-
-    first: dict[bytes | str, int] = {}
-    for place, keys in enumerate(zip(digests, groups, strict=True) if groups else ((d,) for d in digests)):
-        for key in keys:
-            one, other = sorted((find(place), find(first.setdefault(key, place))))
-            leader[other] = one
-    return [find(place) for place in range(len(digests))]
+    count, first = len(digests), dict[bytes | str, int]()
+    pairs = [
+        (place, first.setdefault(key, place))
+        for place, keys in enumerate(zip(digests, groups, strict=True) if groups else ((d,) for d in digests))
+        for key in keys
+    ]
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs), dtype=bool), (rows, columns)), shape=(count, count))
+    _, component = connected_components(graph, directed=False)
+    _, leaders, inverse = np.unique(component, return_index=True, return_inverse=True)
+    return [int(leader) for leader in leaders[inverse]]
 
 
 def hold_out(

@@ -186,6 +186,7 @@ def test_what_is_told_of_data_leads_to_a_registered_model(tmp_path: Path) -> Non
     assert all("version 1 (registered now)" in text for command, text in said if command == "graft run")
 
 
+@pytest.mark.slow
 def test_what_is_told_of_weights_holds_for_a_file_and_several_sources(project: Project) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", text_of(WEIGHTS), re.DOTALL)
     (description,) = [block for block in blocks if block.startswith("# weights/resnet18-mine.yaml")]

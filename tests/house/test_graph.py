@@ -9,6 +9,8 @@ import yaml
 import graft
 from graft.strategies import strategy_names
 from tasks.stage.code import FILE, closure, current, module_file, stage_files
+from tasks.stage.key import lock_entries
+from tasks.trials.plan import read_plan
 from tests.house.imports import ROOT
 from tests.house.imports import closure as parsed_closure
 
@@ -64,3 +66,11 @@ def test_the_door_for_strategies_names_where_each_thing_is_defined() -> None:
         assert getattr(graft, name) is getattr(__import__(home, fromlist=[name]), name)
     with pytest.raises(AttributeError, match="it has Batch"):
         graft.Unknown  # noqa: B018
+
+
+def test_the_committed_lock_holds_the_stages_of_the_graph_and_no_others() -> None:
+    groups = {name.partition("@")[0] for name in lock_entries(ROOT / "dvc.lock")}
+    assert groups <= STAGES.keys()
+    plan = read_plan(ROOT / "params.yaml")
+    trials = {name for name in lock_entries(ROOT / "dvc.lock") if name.startswith(("finetune", "adapt"))}
+    assert trials == {entry.stage for entry in plan.entries()}

@@ -280,7 +280,7 @@ class TestPublishedLite0:
             weights.with_suffix(".yaml").write_text(yaml.safe_dump(stated))
             network = from_file("weights/published.pth", weights.parents[1]).network
             (fault,) = input_fit(network, photographs).faults
-            assert "the first convolution answers" in fault
+            assert "the first convolution responds" in fault
 
 
 class TestLibraries:
@@ -343,7 +343,7 @@ class TestLibraries:
 
     def test_without_timm_it_is_said_how_to_install_it(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "timm", None)
-        with pytest.raises(GraftError, match=r"needs the library timm, which is not installed: pip install timm"):
+        with pytest.raises(GraftError, match=r"needs timm, which is not installed: pip install timm"):
             run(project, weights="timm:resnet18")
         with pytest.raises(GraftError, match=r"pretrain.backbone: 'timm:resnet18'.*pip install timm"):
             run(project, backbone="timm:resnet18")

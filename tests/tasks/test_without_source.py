@@ -143,7 +143,7 @@ def test_what_would_learn_from_the_source_is_refused(project: Path, change: dict
 def test_strategies_that_train_on_the_source_are_refused_before_anything_is_trained(project: Path) -> None:
     write(PARAMS | {"strategies": {"scratch": {}, "mixed_training": {}}})
     until_pretrained(project)
-    with pytest.raises(GraftError, match=r"strategies.mixed_training: it trains on source data too, and there is none"):
+    with pytest.raises(GraftError, match=r"strategies.mixed_training: it also trains on source data, but there is no"):
         check_suitability(project)
-    with pytest.raises(GraftError, match=r"it trains on source data too, and there is none"):
+    with pytest.raises(GraftError, match=r"it also trains on source data, but there is none"):
         finetune(Entry("mixed_training", 4, 0))

@@ -69,6 +69,7 @@ def run_from_the_page(api: str, name: str) -> dict[str, Any]:
     return post(address, {"parameters": {"jobs": 1, "if_busy": "wait"}})
 
 
+@pytest.mark.slow
 def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str], prefect_api: str) -> None:
     project, name = named
     nightly = {"cron": "0 2 * * *", "timezone": "Europe/Rome"}
@@ -100,6 +101,7 @@ def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str
     assert not planned["rrule"]["active"]
 
 
+@pytest.mark.slow
 def test_without_a_server_it_brings_its_own_whose_runs_are_there_after_a_restart_and_in_a_backup(
     project: Project, tmp_path: Path
 ) -> None:
@@ -127,6 +129,7 @@ def test_without_a_server_it_brings_its_own_whose_runs_are_there_after_a_restart
     assert (first[0]["id"],) in completed
 
 
+@pytest.mark.slow
 def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
     named: tuple[Project, str], prefect_api: str
 ) -> None:
@@ -148,6 +151,7 @@ def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
         service.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_lives_on_when_the_service_is_killed(named: tuple[Project, str], prefect_api: str) -> None:
     project, _ = named
     project.edit(pretrain={"training": {"steps": 10**7, "batch_size": 64, "learning_rate": 0.02}})  # hours
@@ -194,6 +198,7 @@ def test_the_deployment_of_another_project_is_left_alone(named: tuple[Project, s
     assert found[0]["parameters"] == {"root": "/elsewhere"}
 
 
+@pytest.mark.slow
 def test_deployments_go_into_a_work_pool_where_a_worker_runs_them(named: tuple[Project, str], prefect_api: str) -> None:
     project, name = named
     content = yaml.safe_load((project.root / "prefect.yaml").read_text())

@@ -1,4 +1,4 @@
-"""Metrics that lead a comparison: against scikit-learn, and gains in them against a bootstrap by hand."""
+"""Metrics that rank strategies: compared with scikit-learn, and their gains with a direct bootstrap."""
 
 import math
 
@@ -22,7 +22,7 @@ OTHERS = [name for name in METRICS if name != "accuracy"]
 def guesses(
     *rates: float, seeds: int = 3, shares: tuple[float, ...] = (0.7, 0.2, 0.1), n: int = 120, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predictions (M, S, N) of a strategy for each rate of success, and labels (N,) of classes with those shares."""
+    """Predictions (M, S, N) of one strategy per success rate, and labels (N,) of classes with those shares."""
     random = np.random.default_rng(seed)
     labels = random.choice(len(shares), n, p=shares)
     said = random.integers(0, len(shares), (len(rates), seeds, n))
@@ -33,7 +33,7 @@ def guesses(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("seed", range(5))
 def test_the_mean_of_the_contributions_is_the_metric(metric: str, seed: int) -> None:
-    # A class too many, which nothing is and only some networks name.
+    # An extra class, which no image has and only some networks predict.
     said, labels = guesses(0.5, 0.9, shares=(0.6, 0.3, 0.1, 0.0), n=60, seed=seed)
     said[0, 0][said[0, 0] == 3] = 1
     found = Answers(said, labels, 4, metric).contributions().mean(dim=2)
@@ -68,7 +68,7 @@ def test_a_resample_has_the_metric_of_its_pictures(metric: str) -> None:
     found = Answers(said, labels, 3, metric).resampled(times)
     assert found.shape == (30, 2)
     with np.testing.suppress_warnings() as quiet:
-        quiet.filter(UserWarning)  # classes that are named and not there
+        quiet.filter(UserWarning)  # classes that are predicted but absent
         for r, row in enumerate(drawn):
             for m in range(2):
                 by_hand = np.mean([METRICS[metric](labels[row], one[row]) for one in said[m]])
@@ -109,7 +109,7 @@ def test_a_rare_class_decides_where_each_class_counts_alike() -> None:
     labels = torch.tensor([0] * 180 + [1] * 20)
     always_first = torch.zeros(3, 200, dtype=torch.long)
     finds_the_rare = labels.repeat(3, 1)
-    finds_the_rare[:, :30] = 1  # and pays for it with frequent ones
+    finds_the_rare[:, :30] = 1  # and gets some of the frequent ones wrong
     said = torch.stack([always_first, finds_the_rare])
     verdicts = {}
     for metric in METRICS:
@@ -136,7 +136,7 @@ def test_a_p_value_in_balanced_accuracy_is_that_of_the_recalls_class_by_class() 
 
 @pytest.mark.parametrize("metric", OTHERS)
 def test_a_nominal_95_percent_comes_near_it_with_a_rare_class(metric: str) -> None:
-    """Strategies that are alike in truth: an interval of their gain holds zero about as often as it says."""
+    """Strategies of equal quality: the interval of their gain contains zero about as often as stated."""
     held = 0
     for trial in range(150):
         said, labels = guesses(0.7, 0.7, shares=(0.8, 0.15, 0.05), n=200, seed=trial)

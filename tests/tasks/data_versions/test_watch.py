@@ -114,7 +114,7 @@ def test_a_look_goes_to_the_origin_of_an_import(root: Path, tmp_path: Path) -> N
 
 WATCHED = """
 from pathlib import Path
-import tasks.watch
+import tasks.data_versions.watch
 tasks.data_versions.watch.RUN = ("sleep", "1000")
 tasks.data_versions.watch.watch(Path(), lambda _: None, every=0.1, settle=0.0)
 """

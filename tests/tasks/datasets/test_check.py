@@ -179,7 +179,7 @@ def test_one_folder_for_both_domains_is_refused(root: Path) -> None:
 
 
 def test_long_lists_are_cut_by_kind_and_counted() -> None:
-    found = [Fault("picture", f"p{number:03}", "broken") for number in range(500)]
+    found = [Fault("image", f"p{number:03}", "broken") for number in range(500)]
     lines = summarise([*found, Fault("leak", "one", "twin")])
     assert lines[0] == "one: twin"
     assert lines[1] == "p000: broken"

@@ -158,8 +158,8 @@ class TestTheProjectsParameters:
         [
             (["all"], {"ant": 5000, "bee": 2}, None),
             (["all", 30], {"ant": 50, "bee": 40}, None),
-            (["all"], {"ant": 50, "bee": 1}, "`all` needs two images of every class"),
-            ([5000, "all"], {"ant": 50, "bee": 40}, "`all` takes what is there, and as a number the largest label"),
+            (["all"], {"ant": 50, "bee": 1}, "`all` needs two images per class"),
+            ([5000, "all"], {"ant": 50, "bee": 40}, "`all` uses every image; the largest label budget possible"),
             (["all", 40], {"ant": 60, "bee": 50}, None),
             (["all", 41], {"ant": 60, "bee": 51}, None),
             (["all", 5], {"ant": 60, "bee": 5}, "10 labels per class are asked for"),
@@ -184,7 +184,8 @@ class TestTheProjectsParameters:
         root = edit(label_budgets=[10, "all"], finetune={"validation_per_class": 1, "validation_fraction": 0.5})
         (root / CARD).parent.mkdir(parents=True)
         (root / CARD).write_text('{"domains": {"pool": {"classes": {"ant": 50, "bee": 12}}}}')
-        with pytest.raises(GraftError, match=r"label_budgets: 10 is no part of `all`, which leaves 6 images of bee"):
+        message = r"label_budgets: 10 labels per class are not a subset of `all`, which trains on 6 images of bee"
+        with pytest.raises(GraftError, match=message):
             check_label_budget(root)
 
     @pytest.mark.parametrize(
