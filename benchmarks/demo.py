@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""What docs/figures.md promises of the demo: its verdicts, and how long a new user waits. Fresh clones, nothing mocked.
-=======
 """The promises of docs/figures.md about the demo: its verdicts, and how long a new user waits. Nothing is mocked.
->>>>>>> docs-merge
 
     python -m benchmarks.demo
 
