@@ -104,7 +104,9 @@ class OwnServer(Server):
         # The libraries are imported with one thread each: a pool of theirs would not survive the fork. Nor would CUDA:
         # a library that asks on import whether there is a GPU must not start the driver to find out.
         survive = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        # OpenMP's threads spin while they wait for each other: where cores are busy that costs many times the work.
+        waiting = {"OMP_WAIT_POLICY": "passive"}
+        environment = waiting | {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         passed = [end.fileno() for end in (theirs, listener) if end]
         ends = (passed[0], passed[1] if listener else "")
         with theirs:
