@@ -14,13 +14,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from tasks.results.read import read_summary
 
 from benchmarks.projects import clone
+from graft.measures.findings import verdict
+from tasks.results.metrics_file import Rows, StrategyRow, read_summary
+from tasks.results.words import gain_in_words, percent
 
 EXPECTED = {
     "gradual_unfreeze": (0.955, 0.995),
@@ -43,6 +44,7 @@ def seconds(folder: Path, *command: str) -> float:
     return time.perf_counter() - start
 
 
+<<<<<<< HEAD
 def supported(row: dict[str, Any]) -> bool:
     """Whether a verdict is consistent with its interval."""
     if row["verdict"] == "baseline":
@@ -50,6 +52,11 @@ def supported(row: dict[str, Any]) -> bool:
     gain = row["gain_over_scratch"]
     says = "positive" if gain["low"] > 0 else "negative" if gain["high"] < 0 else "no evidence"
     return bool(row["verdict"] == says)
+=======
+def supported(row: StrategyRow) -> bool:
+    """Whether a verdict is the one that its interval supports."""
+    return row.verdict in ("baseline", verdict(row.gain_over_scratch))
+>>>>>>> results
 
 
 def main() -> None:
@@ -64,12 +71,12 @@ def main() -> None:
         seconds(by_dvc, "flows.cli", "data", "demo")
         serial = seconds(by_dvc, "dvc", "repro", "--quiet")
         same = (by_graft / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
-        strategies = read_summary(by_graft)["strategies"]
+        strategies = read_summary(by_graft).strategies
     kept = _show(waits, serial, same, strategies)
     sys.exit(0 if kept else 1)
 
 
-def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, strategies: dict[str, Any]) -> bool:
+def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, strategies: Rows) -> bool:
     console, kept = Console(), same
     times = Table("command", "seconds", "promised", title="Wall time, 2 cores")
     for name, took, most in waits:
@@ -82,14 +89,13 @@ def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, stra
     verdicts = Table(
         "strategy", "accuracy", "expected", "gain over scratch", "verdict", title="Demo, 10 labels per class"
     )
-    for name, row in sorted(strategies.items(), key=lambda item: -item[1]["accuracy"]["mean"]):
+    for name, row in sorted(strategies.items(), key=lambda item: -item[1].accuracy.mean):
         low, high = EXPECTED[name]
-        kept &= low <= row["accuracy"]["mean"] <= high and supported(row)
-        gain = row["gain_over_scratch"]
-        words = "" if row["verdict"] == "baseline" else f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-        verdicts.add_row(name, f"{row['accuracy']['mean']:.3f}", f"{low}-{high}", words, row["verdict"])
+        kept &= low <= row.accuracy.mean <= high and supported(row)
+        words = "" if row.verdict == "baseline" else gain_in_words(row.gain_over_scratch)
+        verdicts.add_row(name, percent(row.accuracy.mean), f"{percent(low)}-{percent(high)}", words, row.verdict)
     console.print(verdicts)
-    kept &= strategies["fine_tune"]["verdict"] == "positive" and strategies["source_only"]["verdict"] == "negative"
+    kept &= strategies["fine_tune"].verdict == "positive" and strategies["source_only"].verdict == "negative"
     console.print("All promises kept." if kept else "[bold red]Not all promises are kept.[/]")
     return kept
 

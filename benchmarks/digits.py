@@ -21,9 +21,11 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from tasks.results.read import read_summary
 
 from benchmarks.projects import clone, graft, set_parameters, stage_seconds
+from tasks.results.companions import oracles
+from tasks.results.metrics_file import Summary, read_summary
+from tasks.results.words import gain_in_words, percent, score_in_words
 
 LABEL_FREE: dict[str, Any] = {name: {} for name in ("source_only", "adabn", "coral", "mmd", "dann", "cdan", "mcc")}
 LABELLED: dict[str, Any] = {"scratch": {}, "fine_tune": {"head": "matched"}}
@@ -84,37 +86,43 @@ def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str
         np.savez(folder / f"{split}.npz", images=images, labels=labels, class_names=names)
 
 
+<<<<<<< HEAD
 def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: dict[str, float]) -> bool:
     """Print the table of a case; returns whether it keeps its promises."""
     oracles = {name: budgets["0"]["oracle"] for name, budgets in summary["companions"].items() if "0" in budgets}
     seeds = len(summary["budget"]["seeds"])
+=======
+def show(case: str, source: str, target: str, summary: Summary, seconds: dict[str, float]) -> bool:
+    """Print a case's table; whether it keeps its promises."""
+    oracle = oracles(summary)
+    seeds = len(summary.budget.seeds)
+>>>>>>> results
     table = Table(title=f"{source} -> {target}, {case}, test accuracy %, mean of {seeds} seeds, labels per class")
     for heading in ("strategy", "labels", "accuracy", "oracle", "gain over source_only", "verdict", "s per trial"):
         table.add_column(heading, justify="left" if heading == "strategy" else "right", no_wrap=True)
-    rows = {0: {name: row for name, row in summary["strategies"].items() if not row["labels_per_class"]}}
-    rows |= {int(labels): group for labels, group in summary["smaller_budgets"].items()}
-    rows[summary["budget"]["labels_per_class"]] = summary["strategies"]
+    label_free = {name: row for name, row in summary.strategies.items() if not row.labels_per_class}
+    rows = {0: label_free, **summary.budgets()}
     slowest = 0.0
-    for labels, group in sorted(rows.items()):
+    for labels, group in rows.items():
         for name, row in group.items():
-            if row["labels_per_class"] != labels:
+            if row.labels_per_class != labels:
                 continue
             prefix = f"adapt@{name}-" if not labels else f"finetune@{name}-{labels}-"
             took = max((value for stage, value in seconds.items() if stage.startswith(prefix)), default=0.0)
             slowest = max(slowest, took)
-            accuracy, gain = row["accuracy"], row["gain_over_source_only"]
+            gain = row.gain_over_source_only
             table.add_row(
                 name,
                 str(labels),
-                f"{100 * accuracy['mean']:.1f} ± {50 * (accuracy['high'] - accuracy['low']):.1f}",
-                f"{100 * oracles[name]['mean']:.1f}" if name in oracles and not labels else "",
-                f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]",
-                row["verdict_over_source_only"],
+                score_in_words(row.accuracy),
+                percent(oracle[name].mean) if name in oracle and not labels else "",
+                gain_in_words(gain) if gain else "",
+                row.verdict_over_source_only,
                 f"{took:.0f}",
             )
     console = Console(width=110)
     console.print(table)
-    best = max(row["accuracy"]["mean"] for row in rows[0].values())
+    best = max(row.accuracy.mean for row in rows[0].values())
     kept = slowest <= MOST_SECONDS and (case == "plain" or best >= LEAST[source, target])
     console.print(
         f"best without labels {100 * best:.1f} %, slowest trial {slowest:.0f} s: {'kept' if kept else 'NOT KEPT'}"

@@ -8,17 +8,16 @@ Each target and each mode of transfer is a project made by `graft init`, run onc
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import graft
-from tasks.results.words import SYMBOLS, interval, percent, points, spread
+from tasks.results.metrics_file import Summary, read_summary
+from tasks.results.words import SYMBOLS, gain_in_words, score_in_words
 
 LABELS = ("20", "all")
 SETTINGS = (
@@ -50,8 +49,13 @@ def main() -> None:
     console.print(table)
 
 
+<<<<<<< HEAD
 def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) -> dict[str, Any]:
     """Make and run a project; returns its reports/metrics.json."""
+=======
+def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) -> Summary:
+    """What reports/metrics.json of such a project says."""
+>>>>>>> results
     project = folder / f"{texts.name}-{mode}"
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     options = ["--backbone", "transformer_tiny", "--image-size", "16", "--channels", "1", "--no-flip"]
@@ -61,25 +65,33 @@ def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) ->
     for domain, path in (("source", pictures), ("target", texts)):
         graft(project, "data", "add", domain, str(path))
     graft(project, "run")
-    found: dict[str, Any] = json.loads((project / "reports/metrics.json").read_text(encoding="utf-8"))
-    return found
+    return read_summary(project)
 
 
+<<<<<<< HEAD
 def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     """Per label budget: labels, the metric, its means and the two gains."""
     metric = found["metric"]["name"]
     for labels, strategies in (*found["smaller_budgets"].items(), (LABELS[-1], found["strategies"])):
+=======
+def _rows(found: Summary) -> Iterator[tuple[str, ...]]:
+    """Of each label budget: labels, the metric, its means and the two gains."""
+    metric = found.lead
+    for labels, strategies in found.budgets().items():
+>>>>>>> results
         carried, scratch = strategies["cross_modal"], strategies["scratch"]
-        control = found["companions"]["cross_modal"][labels]["random body"]
-        means = [f"{percent(of['mean'])} {spread(of)}" for of in (carried[metric], control, scratch[metric])]
+        control = found.companions["cross_modal"][labels]["random body"]
+        assert control.gain_over_it
+        assert control.verdict_over_it
+        means = [score_in_words(of) for of in (carried.score(metric), control, scratch.score(metric))]
         gains = [
-            f"{SYMBOLS[verdict]} {points(gain['mean'])} {interval(gain)}"
+            f"{SYMBOLS[verdict]} {gain_in_words(gain)}"
             for gain, verdict in (
-                (control["gain_over_it"], control["verdict_over_it"]),
-                (carried["gain_over_scratch"], carried["verdict"]),
+                (control.gain_over_it, control.verdict_over_it),
+                (carried.gain_over_scratch, carried.verdict),
             )
         ]
-        yield labels, metric, *means, *gains
+        yield str(labels), metric, *means, *gains
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,30 @@ from PIL import Image
 from graft.networks.network import Description, Network, predict
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import save_split
+<<<<<<< HEAD
 from tasks.common.places import CARD, FORECAST, METRICS
 from tasks.datasets.card_file import DataCard, ImageNumbers, PartCard
 from tasks.datasets.pictures import fit
 from tasks.executor.processes.runner import Command, shared_runner
 from tasks.results.metrics_file import ChosenTrial, EvaluatedOn, LeadMetric, PaidLabels, RankRange, SeedScore, Summary
+=======
+from tasks.common.typed_json import typed
+from tasks.datasets.card_file import CARD, DataCard, ImageNumbers, PartCard
+from tasks.datasets.pictures import fit
+from tasks.executor.processes.runner import Command, shared_runner
+from tasks.results.forecast_file import FORECAST
+from tasks.results.metrics_file import (
+    METRICS,
+    ChosenTrial,
+    EvaluatedOn,
+    LeadMetric,
+    PaidLabels,
+    RankRange,
+    SeedScore,
+    Summary,
+    read_summary,
+)
+>>>>>>> results
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.tracking.client import find_experiment, open_client
 from tasks.tracking.run_content import KEY, RUNS
@@ -213,15 +233,14 @@ def report(accuracies: dict[str, list[float]], verdict: str, candidate: str) -> 
 
 def change_report(root: Path, **values: Any) -> None:
     """Set entries of reports/metrics.json: `strategies__fine_tune__verdict="negative"`."""
-    path = root / "reports/metrics.json"
-    content = json.loads(path.read_text())
+    content = asdict(read_summary(root))
     for dotted, value in values.items():
         *parents, last = dotted.split("__")
         place = content
         for part in parents:
             place = place[part]
         place[last] = value
-    write_json(path, content)
+    write_json(root / METRICS, typed(content, Summary).to_json())
 
 
 @cache
