@@ -44,19 +44,9 @@ def seconds(folder: Path, *command: str) -> float:
     return time.perf_counter() - start
 
 
-<<<<<<< HEAD
-def supported(row: dict[str, Any]) -> bool:
-    """Whether a verdict is consistent with its interval."""
-    if row["verdict"] == "baseline":
-        return True
-    gain = row["gain_over_scratch"]
-    says = "positive" if gain["low"] > 0 else "negative" if gain["high"] < 0 else "no evidence"
-    return bool(row["verdict"] == says)
-=======
 def supported(row: StrategyRow) -> bool:
-    """Whether a verdict is the one that its interval supports."""
+    """Whether a verdict is consistent with its interval."""
     return row.verdict in ("baseline", verdict(row.gain_over_scratch))
->>>>>>> results
 
 
 def main() -> None:

@@ -86,17 +86,10 @@ def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str
         np.savez(folder / f"{split}.npz", images=images, labels=labels, class_names=names)
 
 
-<<<<<<< HEAD
-def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: dict[str, float]) -> bool:
-    """Print the table of a case; returns whether it keeps its promises."""
-    oracles = {name: budgets["0"]["oracle"] for name, budgets in summary["companions"].items() if "0" in budgets}
-    seeds = len(summary["budget"]["seeds"])
-=======
 def show(case: str, source: str, target: str, summary: Summary, seconds: dict[str, float]) -> bool:
-    """Print a case's table; whether it keeps its promises."""
+    """Print the table of a case; returns whether it keeps its promises."""
     oracle = oracles(summary)
     seeds = len(summary.budget.seeds)
->>>>>>> results
     table = Table(title=f"{source} -> {target}, {case}, test accuracy %, mean of {seeds} seeds, labels per class")
     for heading in ("strategy", "labels", "accuracy", "oracle", "gain over source_only", "verdict", "s per trial"):
         table.add_column(heading, justify="left" if heading == "strategy" else "right", no_wrap=True)

@@ -138,21 +138,12 @@ def accuracies(summary: Summary) -> Iterator[tuple[tuple[Labels, str], float]]:
             yield (labels, name), rows[name].accuracy.mean
 
 
-<<<<<<< HEAD
-def show(console: Console, found: dict[str, Any], reached: dict[str, dict[tuple[int, str], float]]) -> bool:
+def show(console: Console, found: Forecast, reached: dict[str, dict[tuple[Labels, str], float]]) -> bool:
     """Print the forecast and the accuracies that were reached; returns whether it keeps its promises."""
     kept = True
     for labels in LABEL_BUDGETS:
-        forecast = {name: at(model, labels) for name, model in found["models"].items()}
-        scores = list(at(own(found), labels))
-=======
-def show(console: Console, found: Forecast, reached: dict[str, dict[tuple[Labels, str], float]]) -> bool:
-    """Print what the forecast said and what came of it; whether it keeps its promises."""
-    kept = True
-    for labels in LABEL_BUDGETS:
-        told = {name: at(model, labels) for name, model in found.models.items()}
+        forecasts = {name: at(model, labels) for name, model in found.models.items()}
         scores = list(at(found.models[OWN], labels))
->>>>>>> results
         table = Table(title=f"Source models for the demo's target, {labels} labels per class")
         table.add_column("source model")
         for heading in (*scores, *(f"{strategy} %" for strategy in ("scratch", *REALISED))):
@@ -167,15 +158,10 @@ def show(console: Console, found: Forecast, reached: dict[str, dict[tuple[Labels
             ranks = score_ranking(found, realised, labels).rank
             words = []
             for score in scores:
-<<<<<<< HEAD
-                tau = ranks[score]["kendall"]
-                first = max(forecast, key=lambda name: forecast[name][score])
-=======
                 rank = ranks[score]
                 assert rank is not None
                 tau = rank.kendall
-                first = max(told, key=lambda name: told[name][score])
->>>>>>> results
+                first = max(forecasts, key=lambda name: forecasts[name][score])
                 regret = max(realised.values()) - realised[first]
                 words.append(f"{score} {tau:+.2f} ({100 * regret:.1f})")
                 if score == ranked_by(labels) and labels > 1:

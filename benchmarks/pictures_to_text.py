@@ -49,13 +49,8 @@ def main() -> None:
     console.print(table)
 
 
-<<<<<<< HEAD
-def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) -> dict[str, Any]:
-    """Make and run a project; returns its reports/metrics.json."""
-=======
 def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) -> Summary:
-    """What reports/metrics.json of such a project says."""
->>>>>>> results
+    """Make and run a project; returns its reports/metrics.json."""
     project = folder / f"{texts.name}-{mode}"
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     options = ["--backbone", "transformer_tiny", "--image-size", "16", "--channels", "1", "--no-flip"]
@@ -68,17 +63,10 @@ def _result(folder: Path, pictures: Path, texts: Path, mode: str, seeds: int) ->
     return read_summary(project)
 
 
-<<<<<<< HEAD
-def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Per label budget: labels, the metric, its means and the two gains."""
-    metric = found["metric"]["name"]
-    for labels, strategies in (*found["smaller_budgets"].items(), (LABELS[-1], found["strategies"])):
-=======
 def _rows(found: Summary) -> Iterator[tuple[str, ...]]:
-    """Of each label budget: labels, the metric, its means and the two gains."""
+    """Per label budget: labels, the metric, its means and the two gains."""
     metric = found.lead
     for labels, strategies in found.budgets().items():
->>>>>>> results
         carried, scratch = strategies["cross_modal"], strategies["scratch"]
         control = found.companions["cross_modal"][labels]["random body"]
         assert control.gain_over_it

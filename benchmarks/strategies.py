@@ -56,28 +56,16 @@ def main() -> None:
     sys.exit(0 if kept else 1)
 
 
-<<<<<<< HEAD
-def run(project: Path) -> dict[str, Any]:
-    """Run a project; returns its results."""
-=======
 def run(project: Path) -> Summary:
-    """What a run comes to."""
->>>>>>> results
+    """Run a project; returns its results."""
     graft(project, "run")
     return read_summary(project)
 
 
-<<<<<<< HEAD
-def show(console: Console, summary: dict[str, Any]) -> bool:
-    """Print the table of all strategies; returns whether the best is good enough at each budget."""
-    rows = budgets(summary)
-    table = Table(title=f"Demo, test accuracy %, mean of {len(summary['budget']['seeds'])} seeds")
-=======
 def show(console: Console, summary: Summary) -> bool:
-    """The table of all strategies; whether the best is good enough at each budget."""
+    """Print the table of all strategies; returns whether the best is good enough at each budget."""
     rows = summary.budgets()
     table = Table(title=f"Demo, test accuracy %, mean of {len(summary.budget.seeds)} seeds")
->>>>>>> results
     table.add_column("strategy")
     for labels in rows:
         table.add_column(f"{labels} per class", justify="right")
@@ -98,13 +86,8 @@ def show(console: Console, summary: Summary) -> bool:
     return kept
 
 
-<<<<<<< HEAD
-def sweep(console: Console, summary: dict[str, Any]) -> None:
-    """Print how transferable each layer is: accuracy by number of transferred stages."""
-=======
 def sweep(console: Console, summary: Summary) -> None:
-    """How transferable each layer is: accuracy by the number of stages that come from the source."""
->>>>>>> results
+    """Print how transferable each layer is: accuracy by number of transferred stages."""
     by_budget = depth_sweep(summary, "layer_transfer")
     table = Table(title="layer_transfer, test accuracy % by transferred stages")
     table.add_column("labels per class", justify="right")

@@ -28,20 +28,12 @@ from PIL import Image
 from graft.networks.network import Description, Network, predict
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import save_split
-<<<<<<< HEAD
 from tasks.common.places import CARD, FORECAST, METRICS
+from tasks.common.typed_json import typed
 from tasks.datasets.card_file import DataCard, ImageNumbers, PartCard
 from tasks.datasets.pictures import fit
 from tasks.executor.processes.runner import Command, shared_runner
-from tasks.results.metrics_file import ChosenTrial, EvaluatedOn, LeadMetric, PaidLabels, RankRange, SeedScore, Summary
-=======
-from tasks.common.typed_json import typed
-from tasks.datasets.card_file import CARD, DataCard, ImageNumbers, PartCard
-from tasks.datasets.pictures import fit
-from tasks.executor.processes.runner import Command, shared_runner
-from tasks.results.forecast_file import FORECAST
 from tasks.results.metrics_file import (
-    METRICS,
     ChosenTrial,
     EvaluatedOn,
     LeadMetric,
@@ -51,7 +43,6 @@ from tasks.results.metrics_file import (
     Summary,
     read_summary,
 )
->>>>>>> results
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.tracking.client import find_experiment, open_client
 from tasks.tracking.run_content import KEY, RUNS
