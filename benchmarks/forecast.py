@@ -148,8 +148,8 @@ def show(console: Console, found: Forecast, reached: dict[str, dict[tuple[Labels
         table.add_column("source model")
         for heading in (*scores, *(f"{strategy} %" for strategy in ("scratch", *REALISED))):
             table.add_column(heading, justify="right")
-        for name in sorted(forecast, key=lambda name: -reached[name][labels, REALISED[0]]):
-            values = (f"{value:.3f}" for value in forecast[name].values())
+        for name in sorted(forecasts, key=lambda name: -reached[name][labels, REALISED[0]]):
+            values = (f"{value:.3f}" for value in forecasts[name].values())
             got = (f"{100 * reached[name][labels, strategy]:.1f}" for strategy in ("scratch", *REALISED))
             table.add_row(name, *values, *got)
         console.print(table)
@@ -173,7 +173,7 @@ def show(console: Console, found: Forecast, reached: dict[str, dict[tuple[Labels
     return kept
 
 
-def at(model: ModelForecast, labels: int) -> dict[str, Any]:
+def at(model: ModelForecast, labels: int) -> dict[str, float]:
     """The scores of a model for a label budget."""
     return asdict(next(row.source for row in model.budgets if row.labels == labels))
 
