@@ -1,13 +1,15 @@
 # make run    install what is locked, materialise the demo data, run the pipeline, show the result
 # make ui     open MLflow on the runs, compared by strategy
-# make test   the whole test suite
+# make test   the tests that an edit is checked with; make test-all adds the slow ones
+# make docs   the documentation as a site, in build/site
 # make lint   ruff, mypy, and the contracts of the floors and rooms
-# make bench  the figures that the README states
+# make bench  the figures that docs/figures.md states
 # make lock   renew requirements.lock from pyproject.toml
 # make clean  remove stage outputs (DVC's cache, MLflow's runs and registry, data and the environment stay)
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 # The package cache lies in the project too (wheels are hard-linked from it, so it costs no space twice).
@@ -18,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 # Byte code cached once makes every later start two to three times faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run install ui test lint bench lock clean
+.PHONY: run install ui test test-all docs lint bench lock clean
 .DEFAULT_GOAL := run
 
 run: $(STAMP)
@@ -41,8 +43,13 @@ $(STAMP): requirements.lock pyproject.toml
 ui: $(STAMP)
 	@$(BIN)/graft ui $(ARGS)
 
-test: $(STAMP)
-	@$(BIN)/python -m pytest $(ARGS)
+test: TIER := -m "not slow"
+test test-all: $(STAMP)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(TIER) $(ARGS)
+
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site: build/site/index.html"
 
 lint: $(STAMP)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -1,1 +1,1 @@
-"""Every figure that the README states, with the command that makes it."""
+"""Benchmarks: every figure that docs/figures.md states, with the command that produces it."""

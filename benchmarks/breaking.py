@@ -1,4 +1,4 @@
-"""Small valid projects, and the ways in which one thing of them is broken: at random, but seeded."""
+"""Small valid projects, and ways to break one thing in them: at random, but seeded."""
 
 import gzip
 import io
@@ -10,6 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ import yaml
 from PIL import Image
 
 from benchmarks.projects import ROOT, set_parameters
-from tasks.settings.yaml_sections import load_yaml
+from tasks.common.yaml_files import load_yaml
 
 SETTINGS = ("params.yaml", "mlflow.yaml", "prefect.yaml")
 HUGE = (1 << 31) - 1
 
 Break = Callable[[Path, random.Random], None]
-"""Breaks something of a valid project."""
+"""Breaks something in a valid project."""
 
 
 def make_project(root: Path) -> None:
@@ -46,12 +47,12 @@ def some_picture(root: Path, chance: random.Random) -> Path:
 
 
 def replaced_picture(root: Path, chance: random.Random, content: bytes) -> None:
-    """Put other bytes in an image's place."""
+    """Replace an image file's bytes."""
     some_picture(root, chance).write_bytes(content)
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
-    """Cut off, overwritten, repeated, or with other bytes between."""
+    """The bytes cut off, overwritten, zeroed, or with other bytes inserted."""
     how, place = chance.randrange(5), chance.randrange(max(1, len(content)))
     if how == 0:
         return content[:place]
@@ -68,7 +69,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 def encoded(chance: random.Random, size: int = 40) -> bytes:
-    """A valid image in one of many forms."""
+    """A valid image in one of many formats."""
     form = chance.choice(("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"))
     mode = chance.choice(("L", "RGB", "P", "1", *(("RGBA", "LA") if form in ("PNG", "TIFF") else ())))
     pixels = np.frombuffer(chance.randbytes(size * size * 3), np.uint8).reshape(size, size, 3)
@@ -85,14 +86,14 @@ def picture_damaged(root: Path, chance: random.Random) -> None:
 
 
 def picture_of_wrong_type(root: Path, chance: random.Random) -> None:
-    """What is no image of a format that is read."""
+    """A file that is not an image of a supported format."""
     options = (b"", b"hello\n", b"\0" * 100, b"%PDF-1.7\n", b"<svg xmlns='http://www.w3.org/2000/svg'/>",
                gzip.compress(b"x" * 1000), b"PK\x03\x04" + bytes(30), chance.randbytes(500))  # fmt: skip
     replaced_picture(root, chance, chance.choice(options))
 
 
 def png(width: int, height: int, rows: bytes, depth: int = 8, kind: int = 0) -> bytes:
-    """A PNG that says what it is told to."""
+    """A PNG with any header and data."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -102,7 +103,7 @@ def png(width: int, height: int, rows: bytes, depth: int = 8, kind: int = 0) -> 
 
 
 def picture_bomb(root: Path, chance: random.Random) -> None:
-    """A small file of a huge image, or one that says that it is."""
+    """A small file with a huge image, or one that claims to be."""
     how = chance.randrange(6)
     if how == 0:
         sizes = [chance.choice((0, 1, 9000, 65535, 1 << 20, HUGE)) for _ in range(2)]
@@ -132,7 +133,7 @@ def picture_bomb(root: Path, chance: random.Random) -> None:
 
 
 def picture_of_odd_values(root: Path, chance: random.Random) -> None:
-    """Floats, NaN, 32 bits, and metadata that is none."""
+    """Floats, NaN and 32-bit integers."""
     file = io.BytesIO()
     values = chance.choice((np.nan, np.inf, -1.0, 1e30, 70000))
     kind = chance.choice((np.float32, np.int32))
@@ -150,7 +151,7 @@ def emptied(root: Path, domain: str = "target") -> Path:
 
 
 def npz_arrays(chance: random.Random) -> dict[str, np.ndarray]:
-    """Those of a valid file."""
+    """The arrays of a valid file."""
     images = np.frombuffer(chance.randbytes(20 * 64), np.uint8).reshape(20, 8, 8)
     return {"images": images, "labels": np.arange(20) % 2, "class_names": np.array(["one", "two"])}
 
@@ -179,7 +180,7 @@ def npz_of_wrong_arrays(root: Path, chance: random.Random) -> None:
 
 
 def npz_bomb(root: Path, chance: random.Random) -> None:
-    """Arrays that are, or say that they are, larger than any memory."""
+    """Arrays that are, or claim to be, larger than memory."""
     folder, arrays = emptied(root), npz_arrays(chance)
     key = chance.choice(sorted(arrays))
     shape = chance.choice(
@@ -202,7 +203,7 @@ def npz_bomb(root: Path, chance: random.Random) -> None:
 
 
 def idx_broken(root: Path, chance: random.Random) -> None:
-    """MNIST's files: damaged, of other numbers than they say, or unpacking to more than memory."""
+    """MNIST's files: damaged, with other counts than they state, or expanding to more than memory."""
     folder, packed = emptied(root), chance.random() < 0.6
     count = chance.choice((20, 20, 0, 21, HUGE, 3_000_000))
     sides = chance.choice(((8, 8), (8, 8), (0, 8), (60_000, 60_000)))
@@ -218,7 +219,7 @@ def idx_broken(root: Path, chance: random.Random) -> None:
 
 
 def manifest_broken(root: Path, chance: random.Random) -> None:
-    """A table that leads elsewhere, is in another encoding, or is none."""
+    """A table that points elsewhere, is in another encoding, or is not a table."""
     folder = root / "data/target"
     files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))]
     rows = [[name, name.split("/")[1], name.split("/")[0]] for name in files]
@@ -245,7 +246,7 @@ def manifest_broken(root: Path, chance: random.Random) -> None:
 
 
 def parquet_broken(root: Path, chance: random.Random) -> None:
-    """A Parquet file: damaged, of other types, with empty cells, or with more in it than memory holds."""
+    """A Parquet file: damaged, with other types, with empty cells, or with more data than fits into memory."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -274,7 +275,7 @@ def parquet_broken(root: Path, chance: random.Random) -> None:
 
 
 def folders_broken(root: Path, chance: random.Random) -> None:
-    """Folders that hold what no folder of images should."""
+    """Folders with content that no folder of images should have."""
     folder = root / "data/target/train/one"
     how = chance.randrange(11)
     if how == 0:
@@ -303,7 +304,7 @@ def folders_broken(root: Path, chance: random.Random) -> None:
 
 
 def settings_text_broken(root: Path, chance: random.Random) -> None:
-    """A settings file whose text is damaged, or is made to harm its reader."""
+    """A settings file whose text is damaged or malicious."""
     path = root / chance.choice(SETTINGS)
     content = path.read_bytes()
     laughs = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)).encode()
@@ -330,9 +331,9 @@ def settings_text_broken(root: Path, chance: random.Random) -> None:
 
 
 def settings_value_broken(root: Path, chance: random.Random) -> None:
-    """A key of a settings file with a value that is none, or that nobody asked for."""
+    """A settings file with an invalid value or an unknown key."""
     path = root / chance.choice(SETTINGS)
-    content = load_yaml(path)
+    content = deepcopy(load_yaml(path))
     values: list[Any] = [
         None, True, -1, 0, 10**30, 1.5, float("nan"), float("inf"), -float("inf"), "", "x", "../..", "/etc", "\0",
         "1e3", "é" * 3000, [], [1], [None], [[1]], {}, {"a": 1}, {"source": "data/x"}, [float("nan")],
@@ -393,7 +394,7 @@ def texts_broken(root: Path, chance: random.Random) -> None:
 
 
 def weights_broken(root: Path, chance: random.Random) -> None:
-    """A file of weights, or what is said of it next to it: damaged, of other shapes and kinds, or no weights at all."""
+    """A file of weights or its description: damaged, with other shapes and types, or without weights."""
     import torch
     from safetensors.torch import save_file
 
@@ -442,13 +443,13 @@ def weights_broken(root: Path, chance: random.Random) -> None:
     (root / f"weights/given{suffix}").write_bytes(damaged(stream, chance) if how > 3 else stream)
     if chance.random() < 0.9:
         text = yaml.safe_dump(said).encode()
-        beside = root / f"weights/given{chance.choice(('.yaml', '.yaml', '.json'))}"
-        beside.write_bytes(damaged(text, chance) if chance.random() < 0.2 else text)
+        description = root / f"weights/given{chance.choice(('.yaml', '.yaml', '.json'))}"
+        description.write_bytes(damaged(text, chance) if chance.random() < 0.2 else text)
     set_parameters(root, pretrain={"weights": f"weights/given{suffix}", "learn": "nothing"})
 
 
 def class_map_broken(root: Path, chance: random.Random) -> None:
-    """A table of which class is which: elsewhere, damaged, or of classes that there are not."""
+    """A class map: elsewhere, damaged, or with classes that do not exist."""
     places = (
         "data/classes.csv",
         "data/classes.csv",
@@ -485,4 +486,4 @@ KINDS: dict[str, tuple[int, Break]] = {
     "settings, text": (10, settings_text_broken),
     "settings, values": (12, settings_value_broken),
 }
-"""By name: its share of the cases, and what it breaks."""
+"""By name: its relative frequency, and the function that breaks something."""

@@ -1,10 +1,10 @@
-"""What each strategy costs: seconds and peak memory against fine_tune, and what distillation saves.
+"""The cost of each strategy: seconds and peak memory relative to fine_tune, and the savings of distillation.
 
     python -m benchmarks.cost [--rounds 3]
 
 On the demo's data at 10 labels per class, with the demo's budget, each trial alone in a process with one thread.
 Expected: on EfficientNet-Lite0 at 128 px, 20 epochs of the linear probe cost <= 1.2 x one forward pass over the
-images that it learns from. (On the demo's tiny network a pass is cheaper than a few hundred optimiser steps.)
+training images. (On the demo's tiny network, a pass is cheaper than a few hundred optimiser steps.)
 """
 
 import argparse
@@ -38,7 +38,7 @@ LABELS = 10
 EPOCHS = 20
 PICTURES = 1000
 MOST = 1.2
-"""Forward passes that 20 epochs of the probe may cost."""
+"""Most forward passes that 20 epochs of the probe may cost."""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def strategies(folder: Path, training: Training, rounds: int) -> None:
-    """Every strategy's seconds and memory, as multiples of fine_tune's."""
+    """Print every strategy's seconds and memory, also as multiples of fine_tune's."""
     asked = {name: {} for name in strategy_names()}
     rows = [
         row
@@ -77,7 +77,7 @@ def strategies(folder: Path, training: Training, rounds: int) -> None:
         for name in asked
     }
     unit = measured["fine_tune"]
-    table = Table(title=f"Cost of a trial, {training.steps} steps, median of {rounds}")
+    table = Table(title=f"Cost per trial, {training.steps} steps, median of {rounds}")
     for heading in ("strategy", "CPU seconds", "x fine_tune", "peak memory, MB", "x fine_tune"):
         table.add_column(heading, justify="left" if heading == "strategy" else "right")
     for name, (seconds, megabytes) in sorted(measured.items(), key=lambda item: item[1]):
@@ -87,7 +87,7 @@ def strategies(folder: Path, training: Training, rounds: int) -> None:
 
 
 def probe() -> bool:
-    """The linear probe on EfficientNet-Lite0 at 128 px, against one forward pass over the same images."""
+    """Compare the linear probe on EfficientNet-Lite0 at 128 px with one forward pass over the same images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (PICTURES, 3, 128, 128), generator=generator, dtype=torch.uint8)
     pictures = Split(images, torch.arange(PICTURES) % 10, tuple("0123456789"))
@@ -105,7 +105,7 @@ def probe() -> bool:
 
 
 def student(folder: Path, training: Training) -> None:
-    """What a distilled network costs in use and how good it is, against its teacher and a fine-tuned one."""
+    """Print the inference cost and the accuracy of a distilled network, its teacher and a fine-tuned network."""
     teacher, test = load_network(folder / "pretrained"), load_split(folder / "test")
     assert teacher.description.classes == test.classes
     right = predict(teacher, test.images)[0].argmax(dim=1) == test.labels
@@ -115,12 +115,12 @@ def student(folder: Path, training: Training) -> None:
         for name in ("distill", "fine_tune")
     }
     pupil = Distill().finish(Distill().adapt(load_network(folder / "pretrained"), teacher.description.classes)).eval()
-    table = Table(title="In use: teacher and distilled student")
-    headings = ("network", "parameters", "multiply-adds an image", "ms an image", "ms a batch of 64", "accuracy %")
+    table = Table(title="Inference: teacher and distilled student")
+    headings = ("network", "parameters", "multiply-adds per image", "ms per image", "ms per batch of 64", "accuracy %")
     for heading in headings:
         table.add_column(heading, justify="left" if heading == "network" else "right")
     shown = (
-        ("teacher, untouched", teacher, float(right.double().mean())),
+        ("teacher, not adapted", teacher, float(right.double().mean())),
         (f"student ({pupil.description.backbone})", pupil, reached["distill"]),
         ("teacher, fine-tuned", teacher, reached["fine_tune"]),
     )
@@ -133,14 +133,14 @@ def student(folder: Path, training: Training) -> None:
 
 @torch.inference_mode()
 def latency(network: Network, size: int) -> float:
-    """Median milliseconds of a batch."""
+    """Median milliseconds per batch."""
     how = network.description
     images = torch.rand(size, how.channels, how.image_size, how.image_size)
     return 1000 * statistics.median(seconds(lambda: network(images)) for _ in range(50))
 
 
 def seconds(what: Callable[[], object]) -> float:
-    """Of CPU."""
+    """CPU seconds of a call."""
     start = time.process_time()
     what()
     return time.process_time() - start

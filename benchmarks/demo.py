@@ -1,11 +1,11 @@
-"""What the README promises of the demo: its verdicts, and how long a new user waits. Fresh clones, real everything.
+"""The promises of docs/figures.md about the demo: its verdicts, and how long a new user waits. Nothing is mocked.
 
     python -m benchmarks.demo
 
-Clones this repository's last commit twice. One clone is brought up by `graft run` (no Prefect server configured,
-nothing cached), run again, and asked for its status; the other by `dvc repro`. Expected, on 2 cores: <= 120 s,
-<= 10 s, <= 2 s, and the same `dvc.lock` in both, byte for byte; fine_tune positive, source_only negative, and every
-verdict the one that its interval supports.
+Clones this repository's last commit twice. One clone runs `graft run` (no Prefect server configured, nothing cached),
+`graft run` again, and `graft status`; the other runs `dvc repro`. Expected, on 2 cores: <= 120 s, <= 10 s, <= 2 s, and
+the same `dvc.lock` in both, byte for byte; fine_tune positive, source_only negative, and every verdict consistent with
+its interval.
 """
 
 import os
@@ -14,13 +14,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import clone
-from tasks.results.read import read_summary
+from graft.measures.findings import verdict
+from tasks.results.metrics_file import Rows, StrategyRow, read_summary
+from tasks.results.words import gain_in_words, percent
 
 EXPECTED = {
     "gradual_unfreeze": (0.955, 0.995),
@@ -43,13 +44,9 @@ def seconds(folder: Path, *command: str) -> float:
     return time.perf_counter() - start
 
 
-def supported(row: dict[str, Any]) -> bool:
-    """Whether a verdict is the one that its interval supports."""
-    if row["verdict"] == "baseline":
-        return True
-    gain = row["gain_over_scratch"]
-    says = "positive" if gain["low"] > 0 else "negative" if gain["high"] < 0 else "no evidence"
-    return bool(row["verdict"] == says)
+def supported(row: StrategyRow) -> bool:
+    """Whether a verdict is consistent with its interval."""
+    return row.verdict in ("baseline", verdict(row.gain_over_scratch))
 
 
 def main() -> None:
@@ -57,21 +54,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         by_graft, by_dvc = clone(Path(folder, "by-graft")), clone(Path(folder, "by-dvc"))
         waits = [
-            ("graft run, nothing there yet", seconds(by_graft, "flows.cli", "run"), 120.0),
+            ("graft run, first time", seconds(by_graft, "flows.cli", "run"), 120.0),
             ("graft run, nothing to do", seconds(by_graft, "flows.cli", "run"), 10.0),
             ("graft status", seconds(by_graft, "flows.cli", "status"), 2.0),
         ]
         seconds(by_dvc, "flows.cli", "data", "demo")
         serial = seconds(by_dvc, "dvc", "repro", "--quiet")
         same = (by_graft / "dvc.lock").read_bytes() == (by_dvc / "dvc.lock").read_bytes()
-        strategies = read_summary(by_graft)["strategies"]
+        strategies = read_summary(by_graft).strategies
     kept = _show(waits, serial, same, strategies)
     sys.exit(0 if kept else 1)
 
 
-def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, strategies: dict[str, Any]) -> bool:
+def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, strategies: Rows) -> bool:
     console, kept = Console(), same
-    times = Table("what", "seconds", "promised", title="Waiting, 2 cores")
+    times = Table("command", "seconds", "promised", title="Wall time, 2 cores")
     for name, took, most in waits:
         kept &= took <= most
         times.add_row(name, f"{took:.1f}", f"<= {most:.0f}")
@@ -82,14 +79,13 @@ def _show(waits: list[tuple[str, float, float]], serial: float, same: bool, stra
     verdicts = Table(
         "strategy", "accuracy", "expected", "gain over scratch", "verdict", title="Demo, 10 labels per class"
     )
-    for name, row in sorted(strategies.items(), key=lambda item: -item[1]["accuracy"]["mean"]):
+    for name, row in sorted(strategies.items(), key=lambda item: -item[1].accuracy.mean):
         low, high = EXPECTED[name]
-        kept &= low <= row["accuracy"]["mean"] <= high and supported(row)
-        gain = row["gain_over_scratch"]
-        words = "" if row["verdict"] == "baseline" else f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-        verdicts.add_row(name, f"{row['accuracy']['mean']:.3f}", f"{low}-{high}", words, row["verdict"])
+        kept &= low <= row.accuracy.mean <= high and supported(row)
+        words = "" if row.verdict == "baseline" else gain_in_words(row.gain_over_scratch)
+        verdicts.add_row(name, percent(row.accuracy.mean), f"{percent(low)}-{percent(high)}", words, row.verdict)
     console.print(verdicts)
-    kept &= strategies["fine_tune"]["verdict"] == "positive" and strategies["source_only"]["verdict"] == "negative"
+    kept &= strategies["fine_tune"].verdict == "positive" and strategies["source_only"].verdict == "negative"
     console.print("All promises kept." if kept else "[bold red]Not all promises are kept.[/]")
     return kept
 

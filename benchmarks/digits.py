@@ -1,15 +1,15 @@
-"""Digits: MNIST <-> USPS, what an unlabelled target can reach, and what 1, 5 and 10 labels per class are worth.
+"""Digits: MNIST <-> USPS, the accuracy without target labels, and the value of 1, 5 and 10 labels per class.
 
     python -m benchmarks.digits --data FOLDER [--cases aligned plain] [--seeds 0 1 2]
 
 FOLDER holds mnist/{train,test}.npz and usps/{train,test}.npz: images uint8 (N, H, W), labels, class_names. Each case is
 a project of its own, run by `graft run` as a user would. Images are 16 px. USPS digits fill their frame and MNIST's
-do not: in the case `aligned` MNIST's are cut to their middle 22 px before they are resized, in `plain` they are not.
-Nothing else is done to them. Plain, the best method makes up for most of the difference.
+do not: in the case `aligned`, MNIST's are cropped to their central 22 px before they are resized, in `plain` they are
+not. There is no other preprocessing. In `plain`, the best method makes up for most of the difference.
 
 Expected, aligned: mean over seeds of the best label-free strategy >= 97.5 % (MNIST -> USPS) and >= 98.0 % (USPS ->
-MNIST), weights chosen without labels; each trial <= 60 s; no strategy below source_only by more than its interval
-without a verdict that says so.
+MNIST), with weights selected without labels; each trial <= 60 s; no strategy below source_only by more than its
+interval without a verdict that says so.
 """
 
 import argparse
@@ -23,7 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import clone, graft, set_parameters, stage_seconds
-from tasks.results.read import read_summary
+from tasks.results.companions import oracles
+from tasks.results.metrics_file import Summary, read_summary
+from tasks.results.words import gain_in_words, percent, score_in_words
 
 LABEL_FREE: dict[str, Any] = {name: {} for name in ("source_only", "adabn", "coral", "mmd", "dann", "cdan", "mcc")}
 LABELLED: dict[str, Any] = {"scratch": {}, "fine_tune": {"head": "matched"}}
@@ -33,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "strategies": LABELLED,
     "label_free": LABEL_FREE,
     "prepare": {"image_size": 16, "channels": 1},
-    "evaluate": {"metric": "accuracy"},  # as papers on these sets have it
+    "evaluate": {"metric": "accuracy"},  # as in papers on these data sets
     "pretrain": {
         "backbone": "convnet_small",
         "training": {"steps": 1500, "batch_size": 128, "learning_rate": 0.01, "augmentation": AUGMENTATION},
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str, ...] = ("train", "test")) -> None:
-    """Copy a set of digits; `aligned` cuts 28 px images to their middle 22."""
+    """Copy a data set of digits; `aligned` crops 28 px images to their central 22."""
     folder.mkdir(parents=True)
     for split in splits:
         with np.load(source / f"{split}.npz") as archive:
@@ -84,37 +86,36 @@ def write_domain(source: Path, folder: Path, *, aligned: bool, splits: tuple[str
         np.savez(folder / f"{split}.npz", images=images, labels=labels, class_names=names)
 
 
-def show(case: str, source: str, target: str, summary: dict[str, Any], seconds: dict[str, float]) -> bool:
-    """Print a case's table; whether it keeps its promises."""
-    oracles = {name: budgets["0"]["oracle"] for name, budgets in summary["companions"].items() if "0" in budgets}
-    seeds = len(summary["budget"]["seeds"])
+def show(case: str, source: str, target: str, summary: Summary, seconds: dict[str, float]) -> bool:
+    """Print the table of a case; returns whether it keeps its promises."""
+    oracle = oracles(summary)
+    seeds = len(summary.budget.seeds)
     table = Table(title=f"{source} -> {target}, {case}, test accuracy %, mean of {seeds} seeds, labels per class")
-    for heading in ("strategy", "labels", "accuracy", "oracle", "over source_only", "that is", "s a trial"):
+    for heading in ("strategy", "labels", "accuracy", "oracle", "gain over source_only", "verdict", "s per trial"):
         table.add_column(heading, justify="left" if heading == "strategy" else "right", no_wrap=True)
-    rows = {0: {name: row for name, row in summary["strategies"].items() if not row["labels_per_class"]}}
-    rows |= {int(labels): group for labels, group in summary["smaller_budgets"].items()}
-    rows[summary["budget"]["labels_per_class"]] = summary["strategies"]
+    label_free = {name: row for name, row in summary.strategies.items() if not row.labels_per_class}
+    rows = {0: label_free, **summary.budgets()}
     slowest = 0.0
-    for labels, group in sorted(rows.items()):
+    for labels, group in rows.items():
         for name, row in group.items():
-            if row["labels_per_class"] != labels:
+            if row.labels_per_class != labels:
                 continue
             prefix = f"adapt@{name}-" if not labels else f"finetune@{name}-{labels}-"
             took = max((value for stage, value in seconds.items() if stage.startswith(prefix)), default=0.0)
             slowest = max(slowest, took)
-            accuracy, gain = row["accuracy"], row["gain_over_source_only"]
+            gain = row.gain_over_source_only
             table.add_row(
                 name,
                 str(labels),
-                f"{100 * accuracy['mean']:.1f} ± {50 * (accuracy['high'] - accuracy['low']):.1f}",
-                f"{100 * oracles[name]['mean']:.1f}" if name in oracles and not labels else "",
-                f"{100 * gain['mean']:+.1f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]",
-                row["verdict_over_source_only"],
+                score_in_words(row.accuracy),
+                percent(oracle[name].mean) if name in oracle and not labels else "",
+                gain_in_words(gain) if gain else "",
+                row.verdict_over_source_only,
                 f"{took:.0f}",
             )
     console = Console(width=110)
     console.print(table)
-    best = max(row["accuracy"]["mean"] for row in rows[0].values())
+    best = max(row.accuracy.mean for row in rows[0].values())
     kept = slowest <= MOST_SECONDS and (case == "plain" or best >= LEAST[source, target])
     console.print(
         f"best without labels {100 * best:.1f} %, slowest trial {slowest:.0f} s: {'kept' if kept else 'NOT KEPT'}"

@@ -1,10 +1,10 @@
-"""The executor against `dvc repro` on the same stages, and how soon a warm stage computes.
+"""The executor compared with `dvc repro` on the same stages, and the start-up time of a warm stage.
 
     python -m benchmarks.executor [--stages 26] [--seconds 0.2] [--jobs 2] [--starts 20]
 
-Each is a process of its own, started cold, byte code cached: the executor's time includes Python, DVC and the import of
-the libraries into its server. Expected: executor / dvc repro <= 0.3, nothing changed <= 1, warm start <= 0.1 s, and the
-same `dvc.lock` from both.
+Each runs in a process of its own, started cold, with cached byte code: the executor's time includes Python, DVC and the
+import of the libraries into its server. Expected: executor / dvc repro <= 0.3, nothing changed <= 1, warm start <= 0.1
+s, and the same `dvc.lock` from both.
 """
 
 import argparse
@@ -39,17 +39,17 @@ pathlib.Path(out).write_text(out)
 EXECUTOR = """\
 import sys
 from pathlib import Path
-from tasks.executor import warm
+from tasks.executor.processes import runner
 if sys.argv[2] == "warm":
-    warm.start()
-from tasks.pipeline import Pipeline
+    runner.start()
+from tasks.executor.pipeline import Pipeline
 Pipeline(Path.cwd(), jobs=int(sys.argv[1])).run()
 """
 FIRST_OPERATION = "import time, torch\ntorch.ones(2).sum().item()\nprint(time.monotonic())\n"
 
 
 def make_project(root: Path, stages: int, seconds: float) -> None:
-    """One stage that all others wait for, as `pretrain` is, and members of a matrix."""
+    """One stage that all others depend on, like `pretrain`, and the members of a matrix."""
     root.mkdir()
     subprocess.run([DVC, "init", "--quiet", "--no-scm"], cwd=root, check=True)
     (root / "work.py").write_text(WORK)
@@ -64,7 +64,7 @@ def make_project(root: Path, stages: int, seconds: float) -> None:
 
 
 def wall_time(command: list[str], folder: Path) -> float:
-    """Seconds that a command takes, as a process of its own."""
+    """Seconds that a command takes in a process of its own."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     bin_folder = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     site = str(folder.parent / "site")
@@ -75,20 +75,20 @@ def wall_time(command: list[str], folder: Path) -> float:
 
 
 def compare(folder: Path, stages: int, seconds: float, jobs: int) -> Table:
-    """Both ways through the same stages, then once more with nothing changed."""
+    """Run the same stages with both, then again with nothing changed."""
     ours, stock = folder / "ours", folder / "stock"
     make_project(ours, stages, seconds)
     shutil.copytree(ours, stock)
     executor = [sys.executable, "-c", EXECUTOR, str(jobs)]
     repro = [DVC, "repro", "--quiet"]
-    wall_time([sys.executable, "-m", "work", "warm-up", "0"], ours)  # byte code and files in memory, for both alike
+    wall_time([sys.executable, "-m", "work", "warm-up", "0"], ours)  # byte code and file cache, for both
     first = wall_time([*executor, "warm"], ours), wall_time(repro, stock)
     again = [(wall_time([*executor, "cold"], ours), wall_time(repro, stock)) for _ in range(3)]
     unchanged = statistics.median(a for a, _ in again), statistics.median(b for _, b in again)
     assert (ours / "dvc.lock").read_bytes() == (stock / "dvc.lock").read_bytes(), "dvc.lock differs"
 
     table = Table(
-        title=f"{stages} torch stages of {seconds} s of work each, {jobs} jobs; the same dvc.lock, byte for byte"
+        title=f"{stages} torch stages with {seconds} s of work each, {jobs} jobs; the same dvc.lock, byte for byte"
     )
     for column in ("", "executor, s", "dvc repro, s", "ratio", "target"):
         table.add_column(column, justify="left" if not column else "right")
@@ -98,7 +98,7 @@ def compare(folder: Path, stages: int, seconds: float, jobs: int) -> Table:
 
 
 def warm_starts(folder: Path, starts: int) -> Table:
-    """Seconds from the request to the first torch operation done, in a child of a server that is up."""
+    """Seconds from the request to the end of the first torch operation, in a child of a running server."""
     (folder / "probe.py").write_text(FIRST_OPERATION)
     runner, times = LocalRunner(), []
     command = Command("python -m probe", (), folder, dict(os.environ))

@@ -2,37 +2,36 @@
 
     python -m benchmarks.forecast [--data FOLDER] [--seeds 0 1 2]
 
-The target is the demo's. Its rendered source is spoiled in several ways (no augmentation, hardly trained, half of the
-classes, another question, labels shuffled, bright paper, a smaller network); FOLDER adds mnist/train.npz and
-usps/train.npz. Each source is a project run by `graft run`; then one project forecasts with all their networks, and
-each score is compared with what `linear_probe` and `fine_tune` reached from them: by rank correlation, and by the
-accuracy that is lost by choosing the model that the score ranks first (regret).
+The target is the demo's. Its rendered source is degraded in several ways (no augmentation, hardly trained, half of the
+classes, another task, labels shuffled, bright paper, a smaller network); FOLDER adds mnist/train.npz and
+usps/train.npz. Each source is a project run by `graft run`; then one project makes the forecast for all their networks,
+and each score is compared with the accuracy of `linear_probe` and `fine_tune` from these networks: by rank correlation,
+and by the accuracy lost by choosing the model that the score ranks first (regret).
 
 Expected at 5 and 10 labels per class: the score that the forecast ranks by has a Kendall's tau of at least .5 with both
 strategies, and a regret of at most 3 points.
 """
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.projects import clone, graft, set_parameters
+from graft.data.label_budget import Labels
 from tasks.datasets.demo.digits import make_demo
 from tasks.forecast import ranked_by
+from tasks.results.forecast_file import Forecast, ModelForecast, read_forecast
 from tasks.results.forecast_score import score_ranking
-from tasks.results.forecast_words import own
-from tasks.results.read import budgets, read_summary
+from tasks.results.metrics_file import Summary, read_summary
 from tasks.settings.forecast import OWN
 
 LABEL_BUDGETS = [1, 5, 10]
@@ -47,10 +46,10 @@ Digits = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Source:
-    """A way to come to a source model."""
+    """How a source model is trained."""
 
     change: Callable[[Digits], Digits] = lambda digits: digits
-    """What is done to the images and labels."""
+    """A change of the images and labels."""
     backbone: str = "convnet_small"
     steps: int = 1000
     augmented: bool = True
@@ -58,7 +57,7 @@ class Source:
 
 
 def shuffled(digits: Digits) -> Digits:
-    """Labels that say nothing of their images."""
+    """Labels that are independent of the images."""
     return digits[0], np.random.RandomState(0).permutation(digits[1])
 
 
@@ -81,7 +80,7 @@ SOURCES = {
 
 
 def main() -> None:
-    """Run a project for each source, forecast with all, print both tables; exit with 1 if a promise is not kept."""
+    """Run a project per source, forecast with all, print the tables; exit with 1 if a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -103,7 +102,7 @@ def main() -> None:
             shutil.copytree(folder / Path(model).name / "build/pretrained", folder / "0" / model)
         set_parameters(folder / "0", forecast={"models": models})
         graft(folder / "0", "forecast")
-        found = json.loads((folder / "0/build/forecast/forecast.json").read_text(encoding="utf-8"))
+        found = read_forecast(folder / "0")
     sys.exit(0 if show(Console(width=120), found, reached) else 1)
 
 
@@ -132,50 +131,51 @@ def prepared(folder: Path, demo: Path, source: Source, digits: Digits, seeds: li
     return project
 
 
-def accuracies(summary: dict[str, Any]) -> Iterator[tuple[tuple[int, str], float]]:
+def accuracies(summary: Summary) -> Iterator[tuple[tuple[Labels, str], float]]:
     """Mean test accuracy over seeds, by labels per class and strategy."""
-    for labels, rows in budgets(summary).items():
+    for labels, rows in summary.budgets().items():
         for name in ("scratch", *REALISED):
-            yield (labels, name), rows[name]["accuracy"]["mean"]
+            yield (labels, name), rows[name].accuracy.mean
 
 
-def show(console: Console, found: dict[str, Any], reached: dict[str, dict[tuple[int, str], float]]) -> bool:
-    """Print what the forecast said and what came of it; whether it keeps its promises."""
+def show(console: Console, found: Forecast, reached: dict[str, dict[tuple[Labels, str], float]]) -> bool:
+    """Print the forecast and the accuracies that were reached; returns whether it keeps its promises."""
     kept = True
     for labels in LABEL_BUDGETS:
-        told = {name: at(model, labels) for name, model in found["models"].items()}
-        scores = list(at(own(found), labels))
+        forecasts = {name: at(model, labels) for name, model in found.models.items()}
+        scores = list(at(found.models[OWN], labels))
         table = Table(title=f"Source models for the demo's target, {labels} labels per class")
         table.add_column("source model")
         for heading in (*scores, *(f"{strategy} %" for strategy in ("scratch", *REALISED))):
             table.add_column(heading, justify="right")
-        for name in sorted(told, key=lambda name: -reached[name][labels, REALISED[0]]):
-            values = (f"{value:.3f}" for value in told[name].values())
+        for name in sorted(forecasts, key=lambda name: -reached[name][labels, REALISED[0]]):
+            values = (f"{value:.3f}" for value in forecasts[name].values())
             got = (f"{100 * reached[name][labels, strategy]:.1f}" for strategy in ("scratch", *REALISED))
             table.add_row(name, *values, *got)
         console.print(table)
         for strategy in REALISED:
             realised = {name: values[labels, strategy] for name, values in reached.items()}
-            ranks = score_ranking(found, realised, labels)["rank"]
+            ranks = score_ranking(found, realised, labels).rank
             words = []
             for score in scores:
-                tau = ranks[score]["kendall"]
-                first = max(told, key=lambda name: told[name][score])
+                rank = ranks[score]
+                assert rank is not None
+                tau = rank.kendall
+                first = max(forecasts, key=lambda name: forecasts[name][score])
                 regret = max(realised.values()) - realised[first]
                 words.append(f"{score} {tau:+.2f} ({100 * regret:.1f})")
                 if score == ranked_by(labels) and labels > 1:
                     kept &= tau >= LEAST_TAU and regret <= MOST_REGRET
             console.print(f"  tau with {strategy} (regret, points): " + ", ".join(words))
     average = {name: fmean(values.values()) for name, values in reached.items()}
-    console.print(f"best on average: {max(average, key=lambda name: average[name])}; ranked: {found['ranking']}")
+    console.print(f"best on average: {max(average, key=lambda name: average[name])}; ranked: {found.ranking}")
     console.print("promise kept" if kept else "promise NOT KEPT")
     return kept
 
 
-def at(model: dict[str, Any], labels: int) -> dict[str, float]:
+def at(model: ModelForecast, labels: int) -> dict[str, float]:
     """The scores of a model for a label budget."""
-    row: dict[str, float] = next(row["source"] for row in model["budgets"] if row["labels"] == labels)
-    return row
+    return asdict(next(row.source for row in model.budgets if row.labels == labels))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Broken files and settings, 1,200 of them: each must be told, by file and reason, or be skipped where that is asked.
+"""1,200 broken files and settings: each must be reported, with file and reason, or be skipped if that is asked for.
 
     python -m benchmarks.fuzz [--cases 1200] [--seed 0] [--jobs 2]
 
-Every case is a small valid project in which one thing is broken, at random but seeded. It passes through the check
+Every case is a small valid project in which one thing is broken, at random but seeded. It passes through the checks
 of params.yaml, mlflow.yaml and prefect.yaml, and through `prepare`, every other one with `on_error: skip`. Expected of
-each: an error for people, a list of what was skipped, or no harm (the damage hit what nobody reads); never another
-exception, more than 2 GB, more than a minute (making it included), or half-made output.
+each: a readable error, a list of what was skipped, or no harm (the damage hit data that is not read); never another
+exception, more than 2 GB, more than a minute (including its creation), or half-written output.
 """
 
 import argparse
@@ -42,14 +42,14 @@ from tasks.source_models.find import origin
 from tasks.source_models.given_network import write_given
 
 MOST_SECONDS, MOST_BYTES = 60, 2_000_000_000
-GOOD = ("told", "skipped", "harmless")
+GOOD = ("reported", "skipped", "harmless")
 ESCAPED = Path("/tmp/escaped.txt")
-"""What some archives try to write."""
+"""A file that some archives try to write."""
 _CHUNK = 50
 
 
 def judge(root: Path, *, skip: bool) -> tuple[str, str]:
-    """What became of a broken project: one of `GOOD`, or what was wrong; and what a person was told."""
+    """The outcome of a broken project: one of `GOOD`, or what was wrong; and the message to the user."""
     finished: list[str] = []
     try:
         for check in (lambda: check_parameters(root), lambda: read_mlflow_settings(root, {})):
@@ -66,9 +66,10 @@ def judge(root: Path, *, skip: bool) -> tuple[str, str]:
         text = str(error)
         named = re.search(r"(data/|weights/|\.yaml|data\.dvc|given\.)", text)
         text.encode()
-        return ("half-made output" if left else "told" if named and len(text) < 40_000 else "told badly"), text
+        readable = named and len(text) < 40_000
+        return ("half-written output" if left else "reported" if readable else "reported badly"), text
     except MemoryError as error:
-        return "short of memory", str(error)
+        return "out of memory", str(error)
     except Exception as error:
         return f"traceback: {type(error).__name__}", f"{type(error).__name__}: {error}"
     card = json.loads((root / "build/data/card.json").read_text())
@@ -77,19 +78,19 @@ def judge(root: Path, *, skip: bool) -> tuple[str, str]:
 
 
 def draw(cases: int, seed: int) -> list[tuple[int, str]]:
-    """The seed and the kind of each case; another number of cases begins alike."""
+    """The seed and the kind of each case; the first cases do not depend on the number of cases."""
     chance = random.Random(seed)
     names, shares = list(KINDS), [share for share, _ in KINDS.values()]
     return [(chance.randrange(1 << 30), chance.choices(names, shares)[0]) for _ in range(cases)]
 
 
 def examine(root: Path, seed: int, kind: str) -> dict[str, Any]:
-    """Make one case, and see what becomes of it."""
+    """Make one case and judge it."""
     chance = random.Random(seed)
     root.mkdir()
     make_project(root)
     KINDS[kind][1](root, chance)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak that making it may have had
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak, which making the case may have raised
     begin = time.perf_counter()
     outcome, text = judge(root, skip=bool(seed % 2))
     peak = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
@@ -104,7 +105,7 @@ def examine(root: Path, seed: int, kind: str) -> dict[str, Any]:
 
 
 def child(cases: list[tuple[int, str]]) -> None:
-    """Examine cases, a line of JSON each; one that hangs ends the process."""
+    """Examine cases and print one line of JSON per case; a case that hangs ends the process."""
     with tempfile.TemporaryDirectory(prefix="graft-fuzz-") as folder:
         for number, (seed, kind) in enumerate(cases):
             signal.alarm(MOST_SECONDS)
@@ -112,7 +113,7 @@ def child(cases: list[tuple[int, str]]) -> None:
 
 
 def run(cases: list[tuple[int, str]]) -> list[dict[str, Any]]:
-    """What became of all cases; a child that dies is an outcome of the case that it was at."""
+    """The outcomes of all cases; if a child dies, that is the outcome of its current case."""
     found: list[dict[str, Any]] = []
     while len(found) < len(cases):
         rest = json.dumps(cases[len(found) :])
@@ -132,7 +133,7 @@ def run(cases: list[tuple[int, str]]) -> list[dict[str, Any]]:
 
 
 def run_all(cases: list[tuple[int, str]], jobs: int) -> Iterator[dict[str, Any]]:
-    """The same, in several children at once; in order, as they are known."""
+    """The same, in several children at once; yields the outcomes in order."""
     with ThreadPoolExecutor(jobs) as threads:
         for found in threads.map(run, (cases[start : start + _CHUNK] for start in range(0, len(cases), _CHUNK))):
             yield from found

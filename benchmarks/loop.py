@@ -1,10 +1,10 @@
-"""Images a second of the one training loop, against a bare loop by hand, DataLoader + PIL, and images on the disk.
+"""Images per second of the training loop, compared with a bare loop, DataLoader + PIL, and images on disk.
 
     python -m benchmarks.loop [--steps 150] [--rounds 5]
 
-Same network, images, batch size, augmentation and thread count; they take turns, so that a machine whose speed
-drifts does not favour one. Expected: graft / bare >= 0.9, graft / DataLoader >= 2, and from the disk, as images are
-read that are too many for memory, graft / it <= 1.2.
+Same network, images, batch size, augmentation and thread count; the loops take turns, so that a machine whose speed
+drifts does not favour one. Expected: graft / bare >= 0.9, graft / DataLoader >= 2, and graft / from disk <= 1.2, which
+reads images as for a data set that is larger than memory.
 """
 
 import argparse
@@ -41,7 +41,7 @@ CLASSES = tuple("0123456789")
 
 
 def random_digits(n: int = 4096) -> Split:
-    """Random images: what is in them does not change the cost of a step."""
+    """Random images: their content does not affect the cost of a step."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (n, 1, SIZE, SIZE), generator=generator, dtype=torch.uint8)
     return Split(images, torch.randint(0, 10, (n,), generator=generator), CLASSES)
@@ -54,13 +54,13 @@ def network() -> Network:
 
 
 def with_graft(data: Split, steps: int) -> None:
-    """The one loop; validation on a handful of images, once."""
+    """Graft's training loop; one validation, on ten images."""
     budget = Training(steps=steps, batch_size=BATCH, augmentation=AUGMENTATION, evaluations=1)
     train(network(), Scratch(), Domains(data, data.take(torch.arange(10))), budget)
 
 
 def from_disk(data: Split, steps: int) -> None:
-    """The same of images in a file, of which no more than two batches are in memory."""
+    """The same with images in a file, of which at most two batches are in memory."""
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         np.save(Path(folder, "images.npy"), data.images.numpy())
         file = NpyReader(Path(folder, "images.npy"))
@@ -69,7 +69,7 @@ def from_disk(data: Split, steps: int) -> None:
 
 
 def bare(data: Split, steps: int) -> None:
-    """What one would write by hand for this very case."""
+    """A loop written by hand for exactly this case."""
     model = network().to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps + 1)
@@ -96,7 +96,7 @@ def bare(data: Split, steps: int) -> None:
 
 
 class Pictures(Dataset[tuple[torch.Tensor, int]]):
-    """The usual way: one PIL image at a time through torchvision's transforms."""
+    """The usual approach: one PIL image at a time through torchvision's transforms."""
 
     def __init__(self, data: Split) -> None:
         self.pictures = [Image.fromarray(image[0].numpy()) for image in data.images]
@@ -117,7 +117,7 @@ class Pictures(Dataset[tuple[torch.Tensor, int]]):
 
 
 def with_dataloader(data: Split, steps: int) -> None:
-    """DataLoader + PIL in the training process (a worker process would take the second core)."""
+    """DataLoader + PIL in the training process (a worker process would use the second core)."""
     model = network().train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps + 1)
@@ -137,7 +137,7 @@ def with_dataloader(data: Split, steps: int) -> None:
 
 
 def measure(loop: Callable[[Split, int], None], data: Split, steps: int) -> float:
-    """Images a second over `steps` steps."""
+    """Images per second over `steps` steps."""
     start = time.perf_counter()
     loop(copy.deepcopy(data), steps)
     return steps * BATCH / (time.perf_counter() - start)
@@ -151,7 +151,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     data = random_digits()
-    loops = {"graft": with_graft, "bare loop": bare, "DataLoader + PIL": with_dataloader, "from the disk": from_disk}
+    loops = {"graft": with_graft, "bare loop": bare, "DataLoader + PIL": with_dataloader, "from disk": from_disk}
     for loop in loops.values():
         loop(data, 10)
     rates = {name: [] for name in loops}

@@ -1,10 +1,10 @@
-"""100,000 small images, one file each: how long they take to prepare, and how soon it is known that none changed.
+"""100,000 small images, one file each: the time to prepare them, and to find that none changed.
 
     python -m benchmarks.many [--images 100000] [--looks 3]
 
-It makes the images (PNG, 32 px, colour, in class folders), runs stage `prepare` alone, then a short run of the whole
-graph, and looks again. Next to it plain DVC: a graph of as many stages, each of which reads the raw folder. CPU seconds
-are those of a command's own processes; on a machine that others use too they say more than the clock.
+Makes the images (PNG, 32 px, colour, in class folders), runs the stage `prepare` alone, then a short run of the whole
+graph, then asks for the status. Compared with plain DVC: a graph of as many stages, each of which reads the raw folder.
+CPU seconds are those of a command's own processes; on a shared machine they are more reliable than wall time.
 Expected: `prepare` <= 60 s and <= 1.5 GB, `graft status` with nothing changed <= 3 s.
 """
 
@@ -32,43 +32,43 @@ from benchmarks.projects import clone, set_parameters
 DVC = str(Path(sys.executable).with_name("dvc"))
 SIZE, CLASSES = 32, 10
 STAGES = 5
-"""Of a graph with one trial: prepare, pretrain, forecast, finetune, evaluate."""
+"""Stages of a graph with one trial: prepare, pretrain, forecast, finetune, evaluate."""
 MOST_SECONDS, MOST_BYTES, MOST_LOOK = 60.0, 1.5e9, 3.0
 SHORT = {"steps": 20, "batch_size": 64, "evaluations": 1}
 
 
 class Spent(NamedTuple):
-    """What a command took, its children included."""
+    """Time and memory of a command, including its children."""
 
     wall: float
     cpu: float
     memory: int
-    """Bytes, at most, of its largest process."""
+    """Peak memory of its largest process, in bytes."""
 
 
 def spent(folder: Path, *command: str) -> Spent:
-    """Run a command; its problems end the benchmark."""
+    """Run a command; an error ends the benchmark."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     variables = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     site = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.parent / "site"), "PATH": path}
-    with tempfile.TemporaryFile() as told:
+    with tempfile.TemporaryFile() as output:
         begin = time.perf_counter()
-        process = subprocess.Popen(command, cwd=folder, env=variables | site, stdout=told, stderr=told)
+        process = subprocess.Popen(command, cwd=folder, env=variables | site, stdout=output, stderr=output)
         _, code, used = os.wait4(process.pid, 0)
         wall, process.returncode = time.perf_counter() - begin, os.waitstatus_to_exitcode(code)
         if process.returncode:
-            told.seek(0)
-            sys.exit(f"{' '.join(command)} failed in {folder}:\n{told.read().decode()}")
+            output.seek(0)
+            sys.exit(f"{' '.join(command)} failed in {folder}:\n{output.read().decode()}")
     return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
 
 
 def median(looks: list[Spent]) -> Spent:
-    """Of each figure the median."""
+    """The median of each figure."""
     return Spent(*(type(column[0])(statistics.median(column)) for column in zip(*looks, strict=True)))
 
 
 def write_pictures(folder: Path, first: int, count: int, seed: int) -> None:
-    """`count` images in the folders of their classes; no two are alike."""
+    """Write `count` images to the folders of their classes; no two are the same."""
     random = np.random.RandomState(seed)
     coarse = random.randint(0, 256, (count, 4, 4, 3), dtype=np.uint8)
     for number, blocks in enumerate(coarse, first):
@@ -78,7 +78,7 @@ def write_pictures(folder: Path, first: int, count: int, seed: int) -> None:
 
 
 def make_data(folder: Path, pictures: int) -> None:
-    """Nine tenths of the images are the source's, the others the target's."""
+    """Write all images: nine tenths are the source's, the others the target's."""
     tasks = []
     for name, first, last in (("source", 0, pictures * 9 // 10), ("target", pictures * 9 // 10, pictures)):
         for label in range(CLASSES):
@@ -90,7 +90,7 @@ def make_data(folder: Path, pictures: int) -> None:
 
 
 def make_project(folder: Path, pictures: int) -> Path:
-    """A clone of this project with such data, and with next to nothing to train."""
+    """A clone of this project with this data, and with almost nothing to train."""
     project = clone(folder)
     make_data(project / "data", pictures)
     set_parameters(
@@ -107,7 +107,7 @@ def make_project(folder: Path, pictures: int) -> Path:
 
 
 def make_plain(folder: Path, data: Path) -> Path:
-    """A project of stock DVC whose stages all read the raw folder."""
+    """A stock DVC project whose stages all read the raw folder."""
     folder.mkdir()
     subprocess.run([DVC, "init", "-q", "--no-scm"], cwd=folder, check=True)
     shutil.copytree(data, folder / "data", copy_function=os.link)
@@ -117,11 +117,11 @@ def make_plain(folder: Path, data: Path) -> Path:
 
 
 def measure(root: Path, pictures: int, looks: int) -> Iterator[tuple[str, Spent, str]]:
-    """What was done, what it took, and what is promised of it."""
+    """(step, time and memory, promise) of each step."""
     graft = (sys.executable, "-m", "flows.cli")
     project = make_project(root / "ours", pictures)
     yield "prepare", spent(project, sys.executable, "-m", "tasks.prepare"), "≤ 60 s, ≤ 1.5 GB"
-    yield "graft run, all of it for the first time", spent(project, *graft, "run", "--update-data"), ""
+    yield "graft run, first time", spent(project, *graft, "run", "--update-data"), ""
     yield "graft status, nothing changed", median([spent(project, *graft, "status") for _ in range(looks)]), "≤ 3 s"
     yield "graft run, nothing changed", median([spent(project, *graft, "run") for _ in range(looks)]), ""
     plain = make_plain(root / "plain", project / "data")

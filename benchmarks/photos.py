@@ -3,9 +3,9 @@
     python -m benchmarks.photos --data FOLDER [--cases hymenoptera art_painting cartoon sketch] [--seeds 0 1 2]
 
 FOLDER holds pacs/DOMAIN/{train,test}/CLASS/*, hymenoptera_256/{train,val}/CLASS/*, and
-weights_efficientnet_lite0/*.pth. Every strategy that applies runs at 5 and 20 labels per class, next to frozen features
-with scikit-learn's logistic regression on the same labels. For PACS the head is
-trained on the photo domain first, which is the source; for ants and bees the weights are all there is of the source.
+weights_efficientnet_lite0/*.pth. Every strategy that applies runs at 5 and 20 labels per class, and is compared with
+scikit-learn's logistic regression on frozen features with the same labels. For PACS, the head is first trained on the
+photo domain, which is the source; for ants and bees, only the source's weights are available.
 
 Expected: in each case, at each budget, the best strategy beats frozen features + logistic regression.
 """
@@ -28,7 +28,8 @@ from benchmarks import study
 from graft.data.sampling import draw_labels, hold_out
 from graft.data.split import Domains, Split
 from graft.loop import train
-from graft.measures.comparison import gains_over, seed_interval, verdict
+from graft.measures.comparison import gains_over, seed_interval
+from graft.measures.findings import verdict
 from graft.networks.efficientnet_lite import MEAN, STD, from_published
 from graft.networks.network import Description, Network, predict
 from graft.settings import Augmentation, Training
@@ -39,7 +40,7 @@ from tasks.datasets.pictures import fit, read_picture
 CONSOLE = Console(width=110)
 CASES = ("hymenoptera", "art_painting", "cartoon", "sketch")
 SIZES = {"hymenoptera": 224}
-"""Pixels; others see 128."""
+"""Image size in pixels; 128 for the others."""
 BUDGETS = [5, 20]
 TRAINING = Training(
     steps=40,
@@ -50,7 +51,7 @@ TRAINING = Training(
     augmentation=Augmentation(flip=0.5, scale=0.1, crop=8),
 )
 STUDENT = "torchvision:shufflenet_v2_x0_5"
-"""For `distill`: a fifth of the teacher's size, and for photos; the default one is for 8-32 px."""
+"""For `distill`: a fifth of the teacher's size, made for photos; the default student is for 8-32 px."""
 
 
 def main() -> None:
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def imagenet(data: Path, pictures: Split) -> Network:
-    """EfficientNet-Lite0 with its ImageNet weights, for images of that size."""
+    """EfficientNet-Lite0 with its ImageNet weights, for images of the given size."""
     (path,) = (data / "weights_efficientnet_lite0").glob("*.pth")
     names = tuple(f"ImageNet {index}" for index in range(1000))
     description = Description("efficientnet_lite0", names, 3, pictures.images.shape[2], MEAN, STD)
@@ -86,21 +87,22 @@ def imagenet(data: Path, pictures: Split) -> Network:
 
 
 def hymenoptera(data: Path) -> study.Problem:
-    """Ants and bees; the source is ImageNet, whose images are not there."""
+    """Ants and bees; the source is ImageNet, whose images are not available."""
     size = SIZES["hymenoptera"]
     pool, test = (read_folder(data / "hymenoptera_256" / part, size) for part in ("train", "val"))
     return study.Problem(imagenet(data, pool), pool, test, None)
 
 
 def pacs(data: Path, target: str, size: int = 128) -> study.Problem:
-    """A domain of PACS; the source is its photo domain, its head learned on the frozen ImageNet body.
+    """A domain of PACS; the source is its photo domain, with a head trained on the frozen ImageNet backbone.
 
-    To train the body on 378 photos as well spoils it for every other domain: batch norm's statistics become theirs.
+    Training the backbone on 378 photos as well would spoil it for every other domain: batch norm adopts their
+    statistics.
     """
     source, pool, test = (
         read_folder(data / "pacs" / part, size) for part in ("photo/train", f"{target}/train", f"{target}/test")
     )
-    torch.manual_seed(0)  # a case is the same whichever ran before it
+    torch.manual_seed(0)  # a case does not depend on those before it
     strategy = LinearProbe()
     network = strategy.adapt(imagenet(data, source), source.classes)
     train(network, strategy, Domains(*hold_out(source, 0.1, seed=0)), TRAINING)
@@ -108,7 +110,7 @@ def pacs(data: Path, target: str, size: int = 128) -> study.Problem:
 
 
 def read_folder(folder: Path, size: int) -> Split:
-    """CLASS/FILE, in colour, stretched to a square of `size` pixels."""
+    """Images CLASS/FILE, in colour, stretched to a square of `size` pixels."""
     classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
     paths = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).iterdir())]
     images = np.stack([fit(read_picture(path, 3), size) for path, _ in paths])
@@ -116,7 +118,7 @@ def read_folder(folder: Path, size: int) -> Split:
 
 
 def logistic_regression(problem: study.Problem, network: Network, seeds: Iterable[int]) -> dict[int, list[float]]:
-    """Test accuracy by label budget, a value a seed, of scikit-learn's classifier on frozen ImageNet features."""
+    """Test accuracy by label budget, one value per seed, of scikit-learn's classifier on frozen ImageNet features."""
     pool, test = (predict(network, split.images)[1] for split in (problem.pool, problem.test))
     indexed = Split(torch.arange(len(pool)), problem.pool.labels, problem.pool.classes)
     found: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
@@ -129,7 +131,7 @@ def logistic_regression(problem: study.Problem, network: Network, seeds: Iterabl
 
 
 def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds: list[int]) -> bool:
-    """Print a case's table; whether the best strategy beats the logistic regression at each budget."""
+    """Print the table of a case; returns whether the best strategy beats the logistic regression at each budget."""
     kept = True
     why_not = {row.strategy: row.why_not for row in rows if row.why_not}
     for budget in BUDGETS:
@@ -138,7 +140,7 @@ def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds:
         correct = torch.from_numpy(np.array(right))
         gains = gains_over(correct, names.index("scratch"), confidence=0.95, resamples=10_000, seed=0)
         table = Table(title=f"{case}, {budget} labels per class, test accuracy %, mean of {len(seeds)} seeds")
-        for heading in ("strategy", "accuracy", "gain over scratch", "verdict", "s a trial"):
+        for heading in ("strategy", "accuracy", "gain over scratch", "verdict", "s per trial"):
             table.add_column(heading, justify="left" if heading == "strategy" else "right")
         scores = {name: correct[i].double().mean(dim=1).tolist() for i, name in enumerate(names)}
         for name in sorted(names, key=lambda name: -fmean(scores[name])):
@@ -162,7 +164,7 @@ def show(case: str, rows: list[study.Row], probe: dict[int, list[float]], seeds:
 
 
 def in_percent(values: list[float]) -> str:
-    """Mean and half the interval over seeds."""
+    """Mean and half-width of the interval over seeds."""
     found = seed_interval(values, 0.95)
     half = "" if found.low is None or found.high is None else f" ± {50 * (found.high - found.low):.1f}"
     return f"{100 * found.mean:.1f}{half}"

@@ -1,4 +1,4 @@
-"""Projects for benchmarks: fresh clones of this repository with other data and parameters, run as a user runs them."""
+"""Projects for benchmarks: fresh clones of this repository with other data and parameters, run as a user would."""
 
 import os
 import re
@@ -30,12 +30,12 @@ def set_parameters(project: Path, **sections: Any) -> None:
 
 
 def graft(project: Path, *arguments: str) -> str:
-    """What the `graft` command prints; its problems end the benchmark."""
+    """The output of a `graft` command; an error ends the benchmark."""
     return run(project, sys.executable, "-m", "flows.cli", *arguments)
 
 
 def run(project: Path, *command: str) -> str:
-    """What a command prints, run in a project with this environment's Python first on the path."""
+    """The output of a command, run in a project with this environment's Python first on the path."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     environment |= {"PATH": path, "COLUMNS": "200"}
@@ -46,5 +46,5 @@ def run(project: Path, *command: str) -> str:
 
 
 def stage_seconds(output: str) -> dict[str, float]:
-    """Seconds that each stage took, from what `graft run` printed."""
+    """Seconds that each stage took, from the output of `graft run`."""
     return {name: float(seconds) for name, seconds in _TOOK.findall(output)}

@@ -1,7 +1,7 @@
-"""Trials outside a project: strategies, label budgets and seeds on one problem, two processes at a time.
+"""Trials outside a project: strategies, label budgets and seeds on one problem, in two processes at a time.
 
-For problems whose pretrained weights do not come from a source stage. What a trial does is what the stage `finetune`
-does with the same settings.
+For problems whose pretrained weights do not come from a source stage. A trial does the same as the stage `finetune`
+with the same settings.
 """
 
 import multiprocessing
@@ -35,7 +35,7 @@ class Problem:
     pool: Split
     test: Split
     source: Split | None
-    """None where only the source's weights are at hand."""
+    """None if only the source's weights are available."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,21 @@ class Row:
     labels: int
     seed: int
     correct: np.ndarray
-    """(N,), whether each test image is right; empty for a strategy that cannot work here."""
+    """(N,), whether the prediction for each test image is right; empty if the strategy does not apply."""
     seconds: float
-    """Of CPU, for adapting and training."""
+    """CPU seconds, for adapting and training."""
     megabytes: float
-    """Peak memory of the process beyond what it held before."""
+    """Increase of the process's peak memory."""
     why_not: str = ""
 
     @property
     def accuracy(self) -> float:
-        """On the test split."""
+        """Accuracy on the test split."""
         return float(self.correct.mean())
 
 
 def save(problem: Problem, folder: Path) -> None:
-    """Write a problem where the processes find it."""
+    """Write a problem to a folder, from which the processes read it."""
     parts = {"pool": problem.pool, "test": problem.test} | ({"source": problem.source} if problem.source else {})
     for name, split in parts.items():
         (folder / name).mkdir(parents=True)
@@ -79,7 +79,7 @@ def run(
     jobs: int = 2,
     alone: bool = False,
 ) -> Iterator[Row]:
-    """Every trial of the saved problem, as it ends. `alone`: each in its own process, so that memory is its own."""
+    """Every trial of the saved problem, as it ends. `alone`: each in its own process, to measure its memory."""
     asked = [
         (name, knobs, labels, seed)
         for name, knobs in strategies.items()

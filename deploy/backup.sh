@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Back up what only this machine has: MLflow's and Prefect's databases (while they are in use), MLflow's artifacts, DVC's
-# cache, results that wait for MLflow, and which data and results are the present ones (data.dvc, dvc.lock, which a
-# scheduled run changes and nobody commits). Restore by copying all of it back while nothing runs.
+# Back up what exists only on this machine: MLflow's and Prefect's databases (also while in use), MLflow's artifacts, DVC's
+# cache, results that wait for MLflow, and the current data.dvc and dvc.lock, which a scheduled run changes without a
+# commit. To restore, copy everything back while nothing runs.
 #
 #     deploy/backup.sh PROJECT TARGET
 set -euo pipefail
-project=${1:?the project\'s folder} target=${2:?where to}
+project=${1:?the project folder is missing} target=${2:?the target folder is missing}
 mkdir -p "$target"
 "$project/.venv/bin/python" - "$project" "$target" <<'PYTHON'
 import pathlib, shutil, sqlite3, sys
@@ -16,27 +16,27 @@ FOLDERS = (".graft/mlflow/artifacts", ".graft/unrecorded", ".dvc/cache")
 FILES = ("data.dvc", "dvc.lock")
 
 
-def beside(path):
-    """Where a copy is made, so that what bears the right name is always whole."""
+def partial(path):
+    """A temporary name for a copy, so that a file with the final name is always complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.part")
 
 
 def copy(source, copied):
-    """Copy a file unless the copy has its size and time."""
+    """Copy a file unless the copy has the same size and modification time."""
     here = source.stat()
     if copied.exists():
         there = copied.stat()
         if (there.st_size, there.st_mtime_ns) == (here.st_size, here.st_mtime_ns):
             return
-    part = beside(copied)
+    part = partial(copied)
     shutil.copy2(source, part)
     part.replace(copied)
 
 
 for name in DATABASES:
     if (project / name).exists():
-        part = beside(target / name)
+        part = partial(target / name)
         part.unlink(missing_ok=True)
         with sqlite3.connect(f"file:{project / name}?mode=ro", uri=True) as old, sqlite3.connect(part) as new:
             old.backup(new)
@@ -48,7 +48,7 @@ for name in FOLDERS:
             try:
                 copy(source, target / source.relative_to(project))
             except FileNotFoundError:
-                pass  # it was removed meanwhile
+                pass  # removed in the meantime
 for name in FILES:
     if (project / name).exists():
         copy(project / name, target / name)

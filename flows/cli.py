@@ -15,13 +15,13 @@ from rich.text import Text
 from tasks.common.environment import find_project, prepare_environment
 from tasks.common.errors import PASSING_FAULT, PERMANENT_FAULT, GraftError, in_words, of_the_disk
 from tasks.common.local_server import interrupted_by_sigterm
+from tasks.common.places import OWN_STRATEGIES, REPORT
 from tasks.executor.one_run_at_a_time import IfBusy, turn
 
 app = typer.Typer(
     name="graft",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    add_completion=False,
     pretty_exceptions_show_locals=False,
     help="Transfer learning as a pipeline: versioned data, honest comparison, and a model that is promoted only if "
     "transfer helped.",
@@ -113,9 +113,9 @@ def init(
 ) -> None:
     """Create a project for your own data in DIR; on a terminal it asks a few questions."""
     with told():
-        from flows.commands.new_project import Given, start_project
+        from flows.commands.new_project import Flags, start_project
 
-        given = Given(
+        given = Flags(
             name,
             weights,
             backbone,
@@ -144,15 +144,15 @@ def run(
     """Bring everything up to date: data, stages, MLflow and the registry; then show the leaderboard."""
     with project() as root:
         from flows.commands.run import bring_up_to_date
-        from flows.views.leaderboard import leaderboard
+        from flows.views.leaderboard import leaderboard_view
 
         with turn(root, if_busy):
             published = bring_up_to_date(root, console, jobs=jobs, update_data=update_data, devices=devices)
         console.print()
-        console.print(leaderboard(root))
+        console.print(leaderboard_view(root))
         console.print()
         console.print(str(published.recorded), str(published.registration), sep="\n", highlight=False)
-        console.print(f"Report: [bold]{root / 'reports/index.html'}[/]   MLflow: [bold]graft ui[/]")
+        console.print(f"Report: [bold]{root / REPORT}[/]   MLflow: [bold]graft ui[/]")
 
 
 @app.command(epilog="Examples:  graft repro   ·   graft repro train --jobs 4 --keep-going   ·   graft repro --dry")
@@ -251,12 +251,12 @@ def report(
 ) -> None:
     """Print the leaderboard and open the report of the last run."""
     with project() as root:
-        from flows.views.leaderboard import leaderboard
+        from flows.views.leaderboard import leaderboard_view
 
-        page = root / "reports/index.html"
+        page = root / REPORT
         if not page.exists():
             raise GraftError("there is no report yet: reports/index.html not found", "Make it with `graft run`.")
-        console.print(leaderboard(root))
+        console.print(leaderboard_view(root))
         console.print(f"Report: [bold]{page}[/]")
         if show and sys.stdout.isatty():
             webbrowser.open(page.as_uri())
@@ -291,7 +291,6 @@ def strategies(
     with project() as root:
         from flows.views.strategies import explain, overview
         from graft.strategies import look_in
-        from tasks.stage.code import OWN_STRATEGIES
 
         look_in(root / OWN_STRATEGIES)
         console.print(explain(name) if name else overview())
@@ -301,12 +300,12 @@ def strategies(
 def data_demo() -> None:
     """Render the demo data: digits drawn from fonts (source), and add real handwritten ones (target)."""
     with project() as root:
-        from flows.commands.run import in_words
+        from flows.commands.run import version_in_words
         from tasks.data_versions.version import version_demo
 
         with console.status("rendering the demo data") as shown:
             made = version_demo(root, shown.update)
-        console.print(in_words(made), highlight=False)
+        console.print(version_in_words(made), highlight=False)
 
 
 @data_app.command(

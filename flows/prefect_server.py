@@ -12,9 +12,10 @@ from pathlib import Path
 
 from tasks.common.errors import AwayError
 from tasks.common.local_server import LocalServer, free_port, started, wait_until_it_answers
+from tasks.common.places import STATE
 from tasks.common.urls import without_password
 
-LOG = Path(".graft/logs/prefect.log")
+LOG = STATE / "logs" / "prefect.log"
 HOST = "127.0.0.1"
 PORT = 4200
 _FLUSH_SECONDS = 10

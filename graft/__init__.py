@@ -1,10 +1,10 @@
-"""Floor 1, pure torch: networks, strategies, the one training loop, honest comparison. No files, no servers.
+"""Floor 1, pure torch: networks, strategies, the single training loop, honest comparison. No files, no servers.
 
-What a strategy is written with can be imported from here, and stays here when modules move:
+Import everything that a strategy needs from here; these names stay when modules move:
 
     from graft import Network, ParameterGroup, Strategy, fresh_head
 
-Nothing is imported before it is asked for: who wants the names of the strategies need not wait for torch.
+Imports are lazy: listing the names of the strategies does not load torch.
 """
 
 from importlib import import_module
@@ -43,7 +43,7 @@ HOMES = {
     **dict.fromkeys(("NORMS", "Stage", "keep_frozen_statistics", "stages"), "graft.networks.stages"),
     **dict.fromkeys(("Fraction", "Positive", "Searched"), "graft.settings"),
 }
-"""The module that defines each name of the door."""
+"""The module that defines each public name."""
 __all__ = sorted(HOMES)
 
 

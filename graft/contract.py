@@ -1,4 +1,4 @@
-"""The contract between a strategy and the one loop.
+"""The contract between a strategy and the training loop.
 
 Legend: B batch, C channels, H W height and width, D features, K classes, N images.
 """
@@ -20,23 +20,23 @@ class Batch:
 
     images: Tensor
     """(B, C, H, W), float in [0, 1]; texts (B, L), integers; or (B, D), float, where the backbone is frozen and its
-    features were computed once."""
+    features are cached."""
     labels: Tensor
-    """(B,), an index into the domain's classes; -1 where labels must not be known."""
+    """(B,), an index into the domain's classes; -1 where labels must stay hidden."""
     label_smoothing: float = 0.0
     weights: Tensor | None = None
-    """(B,), how much each image counts; their mean over the domain is 1. None: all alike."""
+    """(B,), the weight of each image; their mean over the domain is 1. None: all equal."""
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (B, K) against the labels, smoothed and weighed as the training settings say."""
+        """Mean cross-entropy of logits (B, K), with the label smoothing and class weights of the training settings."""
         if self.weights is None:
             return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
         losses = F.cross_entropy(logits, self.labels, reduction="none", label_smoothing=self.label_smoothing)
-        # Not divided by the weights' sum, so that the parts of a batch add up to the whole.
+        # Not divided by the sum of the weights, so that the parts of a batch add up to the whole.
         return (self.weights * losses).mean()
 
     def in_parts(self, parts: int) -> list["Batch"]:
-        """The batch in so many parts, whose sizes differ by one at most."""
+        """Split the batch into this many parts, whose sizes differ by one at most."""
         pairs = zip(self.images.tensor_split(parts), self.labels.tensor_split(parts), strict=True)
         weights = [None] * parts if self.weights is None else self.weights.tensor_split(parts)
         return [Batch(*pair, self.label_smoothing, part) for pair, part in zip(pairs, weights, strict=True)]
@@ -44,7 +44,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of the loop sees."""
+    """The batches that one training step sees."""
 
     target: Batch
     """Labelled images of the target domain; without labels if the strategy has `uses_labels = False`."""
@@ -54,9 +54,9 @@ class Step:
     unlabelled_batch: Batch | None = None
 
     def in_parts(self, parts: int) -> list[tuple[float, "Step"]]:
-        """The step in so many parts, each with its share of the target's images; the shares add up to 1.
+        """Split the step into this many parts, each with its share of the target's images; the shares add up to 1.
 
-        Part i holds part i of every domain's batch, of two images at least: batch normalisation needs them.
+        Part i holds part i of every domain's batch, with at least two images: batch normalisation needs them.
         """
         batches = (self.target, self.source_batch, self.unlabelled_batch)
         parts = max(1, min(parts, *(len(batch.labels) // 2 for batch in batches if batch)))
@@ -82,35 +82,35 @@ class Step:
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that learn at the same rate."""
+    """Parameters that share a learning rate."""
 
     parameters: Iterable[nn.Parameter]
     rate: float = 1.0
-    """Their learning rate as a multiple of the budget's, which is the same for every strategy."""
+    """Their learning rate, as a multiple of `Training.learning_rate`, which is the same for every strategy."""
     decay: float = 1.0
-    """Their weight decay as a multiple of the budget's."""
+    """Their weight decay, as a multiple of `Training.weight_decay`."""
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """How what a network learned on the source domain reaches the target domain.
+    """A way to transfer a network trained on the source domain to the target domain.
 
     Subclasses are frozen dataclasses: the fields are the strategy's knobs, the docstring states the idea, the
-    formula, the paper and when it fails. What a run needs to remember (starting weights, a teacher, a discriminator)
-    goes into the network's `extras`, never into the strategy.
+    formula, the paper and when it fails. The state of a run (starting weights, a teacher, a discriminator) goes into
+    the network's `extras`, never into the strategy.
     """
 
     uses_labels: ClassVar[bool] = True
-    """False for a strategy that needs no label of the target: it is given the target's pool without labels."""
+    """False for a strategy that needs no target labels: it gets the target's pool without labels."""
     optimises: ClassVar[bool] = True
-    """False for a strategy without gradient steps; `begin` is all that happens to its network."""
+    """False for a strategy without gradient steps; only `begin` changes its network."""
     crosses_modalities: ClassVar[bool] = False
-    """True for a strategy that can use source data which the target's network cannot read
+    """True for a strategy that can use source data of another modality, which the target's network cannot read
     (`graft.techniques.carry`)."""
 
     @property
     def name(self) -> str:
-        """As it is asked for: the name of its file."""
+        """The strategy's name in `params.yaml`: the name of its file."""
         return type(self).__module__.rpartition(".")[2]
 
     @property
@@ -125,53 +125,53 @@ class Strategy:
 
     @property
     def feature_views(self) -> int:
-        """How many views of each image pass the frozen backbone, once, before training.
+        """How many views of each image pass through the frozen backbone, once, before training.
 
-        0: the backbone is trained, and sees images. 1: training sees the features of the images as they are.
-        More: and of that many less one augmented versions.
+        0: the backbone is trained and sees images. 1: training sees the cached features of the images as they are.
+        n > 1: training sees these and the features of n - 1 augmented versions.
         """
         return 0
 
     @property
     def label_free_selection(self) -> Literal["guarded_snd", "snd", "entropy", "dev", "last"]:
-        """By which rule a strategy without labels chooses its weights; `Training.keep` holds for the others."""
+        """The rule by which a strategy without labels selects its weights; the others follow `Training.keep`."""
         return "last"
 
     def companions(self, source: Network) -> "dict[str, Strategy]":
-        """Other settings of this strategy that are trained next to it, by name: measured and shown, never chosen.
+        """Other settings of this strategy that are trained alongside it, by name: reported, never selected.
 
         `source` is the pretrained network.
         """
         return {}
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The network to train for the target's `classes`: freeze, inject, widen, replace or build.
+        """Make the network to train for the target's `classes`: freeze, inject, widen, replace or build.
 
-        `source` is the pretrained network, carried over to what the target is (`graft.techniques.carry`); it may be
+        `source` is the pretrained network, adapted to the target's input (`graft.techniques.carry`); it may be
         changed and returned.
 
-                Raises:
-                    ValueError: the strategy cannot work for these domains; says precisely why.
+        Raises:
+            ValueError: the strategy cannot work for these domains; the message says why.
         """
         raise NotImplementedError
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Called once, on the device, before the first step: learn from the training data what the steps will need.
+        """Called once, on the device, before the first step: compute from the training data what the steps need.
 
-        Where `feature_views` is not 0 the domains hold features. `domains.validation` is there for validation, not to
-        learn from.
+        Where `feature_views` is not 0, the domains hold features. `domains.validation` is for model selection only; do
+        not train on it.
         """
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
-        """How often each source image is drawn, relative to the others: (N,), >= 0; None draws all alike."""
+        """Sampling weights of the source images: (N,), >= 0; None samples uniformly."""
         return None
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
-        """What is optimised, and at which rate; all that asks for a gradient, at the budget's rate."""
+        """The parameters to optimise, with their rates; by default all that require a gradient, at rate 1."""
         return [ParameterGroup([p for p in network.parameters() if p.requires_grad])]
 
     def train_mode(self, network: Network) -> None:
-        """Called before every step; frozen bodies keep their batch-norm statistics by staying in `eval` mode."""
+        """Called before every step; frozen backbones stay in `eval` mode, which keeps their batch-norm statistics."""
         network.train()
 
     def loss(self, network: Network, step: Step) -> Tensor:
@@ -185,13 +185,13 @@ class Strategy:
         return step.target.cross_entropy(network(step.target.images))
 
     def choose(self, network: Network, validation: Split) -> None:
-        """Called before every evaluation: settle by the validation data what is not learned by gradient."""
+        """Called before every evaluation: set on the validation data what gradient descent does not learn."""
 
     def label_free_score(self, network: Network, domains: Domains) -> float | None:
-        """How good the network looks where no label may be known, higher is better; None where labels choose."""
+        """A score of the network that needs no labels, higher is better; None where labels select the weights."""
         return None
 
     def finish(self, network: Network) -> Network:
-        """The network that is kept: whatever only training needed is taken off or merged."""
+        """The network that is saved: parts that only training needed are removed or merged."""
         network.extras.clear()
         return network

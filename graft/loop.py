@@ -1,4 +1,4 @@
-"""The one optimisation loop: every strategy, and the pretraining, goes through it.
+"""The single training loop: every strategy, and pretraining, uses it.
 
 Legend: B batch, C channels, H W height and width, K classes.
 """
@@ -28,16 +28,16 @@ from graft.training.selection import Evaluation
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training run ends with; the network holds the weights of `selected_step`."""
+    """The result of a training run; the network holds the weights of `selected_step`."""
 
     curve: tuple[Evaluation, ...] = ()
     """Empty for a strategy that does not optimise."""
     selected_step: int = 0
     """0 for a strategy that does not optimise."""
     source_weights: Tensor | None = None
-    """(N,) on the CPU: how often each source image was drawn, relative to the others; None if all alike."""
+    """(N,) on the CPU: sampling weights of the source images; None if uniform."""
     oracle: dict[str, Tensor] | None = None
-    """For a strategy without labels: the weights that the labels of the validation data would have chosen."""
+    """For a strategy without labels: the weights that the labels of the validation data would have selected."""
 
     @property
     def selected(self) -> Evaluation:
@@ -56,18 +56,18 @@ def train(
     checkpoints: Checkpoints = NEVER,
     parts: int = 1,
 ) -> Fit:
-    """Train `network` in place, on the device where it is, as `strategy` says and within the budget `training`.
+    """Train `network` in place, on its device, with `strategy` and within the budget `training`.
 
     Args:
-        domains: what may be looked at; moved to the network's device. Only strategies that say so see images of
-            `source` and `unlabelled`, and one without labels sees none of the target's.
+        domains: the data that the run may see; moved to the network's device. Only strategies that declare it see
+            `source` and `unlabelled` images; a strategy without labels sees no target labels.
         seed: of the order and the augmentation of the images.
-        on_evaluation: told of every point of the learning curve as it is made.
-        checkpoints: a run that was ended goes on from the last of them, and ends with the same weights bit for bit: all
-            before the first step is done again as it was, then the state is put back.
-        parts: into which each batch is divided, their gradients added up, where memory is short. The mean over the
-            batch stays what it is; what is computed of a batch as a whole (the statistics of batch normalisation, an
-            alignment of domains) is computed of each part.
+        on_evaluation: called with each point of the learning curve.
+        checkpoints: an interrupted run resumes from the last of them and ends with the same weights bit for bit: the
+            work before the first step is repeated, then the state is restored.
+        parts: number of micro-batches per batch, whose gradients are accumulated, where memory is short. The mean over
+            the batch does not change; quantities of the whole batch (the statistics of batch normalisation, an
+            alignment of domains) are computed per part.
 
     Raises:
         ValueError: the strategy needs images that `domains` does not have.
@@ -78,12 +78,12 @@ def train(
     seen = _visible(domains.to(device), strategy)
     if strategy.feature_views:
         seen = cache_features(network, seen, strategy.feature_views, training.augmentation, seed)
-    # What a strategy without labels is told must not hold any, those to validate by included.
-    told = seen if strategy.uses_labels else replace(seen, validation=seen.validation.without_labels())
-    strategy.begin(network, told)
+    # A strategy without labels must not see any label, including those of the validation data.
+    offered = seen if strategy.uses_labels else replace(seen, validation=seen.validation.without_labels())
+    strategy.begin(network, offered)
     if not strategy.optimises:
         return Fit()
-    weights = strategy.source_weights(network, told)
+    weights = strategy.source_weights(network, offered)
     run = _Run(network, strategy, training, _streams(seen, weights, training, seed))
     autocast = _autocasts(training, device)
     due = {round(training.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
@@ -95,8 +95,8 @@ def train(
         strategy.train_mode(network)
         rate = run.descend(run.gradients(run.next_batches().in_parts(parts), autocast))
         if run.step in due:
-            strategy.choose(network, told.validation)
-            score = strategy.label_free_score(network, told)
+            strategy.choose(network, offered.validation)
+            score = strategy.label_free_score(network, offered)
             point = _evaluate(network, seen.validation, run.step, rate, run.mean_loss(), score)
             run.note(point)
             on_evaluation(point)
@@ -109,7 +109,7 @@ def train(
 
 
 class _Run:
-    """All of a training run that changes from step to step."""
+    """The state of a training run that changes from step to step."""
 
     def __init__(self, network: Network, strategy: Strategy, training: Training, streams: "dict[str, _Stream]") -> None:
         self._network, self._strategy, self._training, self._streams = network, strategy, training, streams
@@ -121,13 +121,13 @@ class _Run:
         self._total, self._since = torch.zeros((), device=self._parameters[0].device), 0
 
     def next_batches(self) -> Step:
-        """What the next step sees."""
+        """The batches of the next step."""
         progress = (self.step - 1) / max(1, self._training.steps - 1)
         found = {name: next(stream) for name, stream in self._streams.items()}
         return Step(found["target"], progress, found.get("source"), found.get("unlabelled"))
 
     def gradients(self, parts: list[tuple[float, Step]], autocast: bool) -> Tensor:
-        """Compute the gradients of a step, part by part; its loss."""
+        """Compute the gradients of a step, part by part; returns its loss."""
         self._optimiser.zero_grad(set_to_none=True)
         total = torch.zeros_like(self._total)
         for share, step in parts:
@@ -138,7 +138,7 @@ class _Run:
         return total
 
     def descend(self, loss: Tensor) -> float:
-        """One step of the optimiser along the gradients of `loss`; the learning rate that it had."""
+        """Take one optimiser step along the gradients of `loss`; returns its learning rate."""
         if self._training.clip_norm:
             nn.utils.clip_grad_norm_(self._parameters, self._training.clip_norm)
         self._optimiser.step()
@@ -148,7 +148,7 @@ class _Run:
         return rate
 
     def mean_loss(self) -> float:
-        """Since the evaluation before."""
+        """Mean training loss since the previous evaluation."""
         return float(self._total) / self._since
 
     def note(self, point: Evaluation) -> None:
@@ -175,7 +175,7 @@ class _Run:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Be as `state` says."""
+        """The inverse of `state`."""
         self.step = state["step"]
         self._network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
@@ -191,7 +191,7 @@ class _Run:
 
 
 def _visible(domains: Domains, strategy: Strategy) -> Domains:
-    """What the strategy may look at, and has to be there."""
+    """The domains that the strategy may see; refuses if one that it needs is missing."""
     missing = [
         name
         for name, wanted in (("source", strategy.uses_source_data), ("unlabelled", strategy.uses_unlabelled))
@@ -226,7 +226,7 @@ def _stream(
 
 
 class _Stream:
-    """Endless augmented batches; features that were computed before are taken as they are."""
+    """Endless augmented batches; cached features are used as they are."""
 
     def __init__(
         self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
@@ -241,19 +241,19 @@ class _Stream:
 
     def __next__(self) -> Batch:
         chosen, batch = self._next_pictures()
-        if not batch.is_floating_point():  # features that were computed before are
+        if not batch.is_floating_point():  # cached features are floats
             batch = augment(as_read(batch), self._training.augmentation, self._generator)
         chosen = chosen.to(self._labels.device)
         counts = None if self._balance is None else self._balance[chosen]
         return Batch(batch, self._labels[chosen], self._training.label_smoothing, counts)
 
     def _next_pictures(self) -> tuple[Tensor, Tensor]:
-        """Which they are, and they themselves, as they are stored."""
+        """Indices of the next images, and the images as they are stored."""
         chosen = next(self._order).to(self._images.device)
         return chosen, self._images[chosen]
 
     def state(self) -> dict[str, Tensor]:
-        """Where order and variations stand."""
+        """The state of the order and of the augmentation."""
         return self._order.state()
 
     def set_state(self, state: dict[str, Tensor]) -> None:
@@ -262,7 +262,7 @@ class _Stream:
 
 
 class _ReadAhead(_Stream):
-    """The same batches of images that are not in memory: the next is read while this one is being learned from."""
+    """The same batches for images on disk: reads the next batch while training on the current one."""
 
     def __init__(
         self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
@@ -274,7 +274,7 @@ class _ReadAhead(_Stream):
 
     def __next__(self) -> Batch:
         batch = super().__next__()
-        # Drawn once this batch's variations are, as it would be without a thread.
+        # Draw only after this batch's augmentation has been drawn: the same order as without a thread.
         self._before = self._order.state()
         chosen = next(self._order)
         self._waiting = chosen, self._reader.submit(self._read, chosen)
@@ -291,17 +291,17 @@ class _ReadAhead(_Stream):
         return channels_last(self._images[chosen])
 
     def state(self) -> dict[str, Tensor]:
-        """Of before the batch that is waiting was drawn."""
+        """The state before the waiting batch was drawn."""
         return self._before or super().state()
 
     def set_state(self, state: dict[str, Tensor]) -> None:
-        """What is waiting is not what comes next."""
+        """Drop the waiting batch: it does not follow the restored state."""
         self._waiting = self._before = None
         super().set_state(state)
 
 
 def class_weights(split: Split) -> Tensor:
-    """How much each image (N,) counts so that all classes that are there count alike; 1 on average."""
+    """Weights of the images (N,) with which all classes that are present count equally; 1 on average."""
     counts = torch.bincount(split.labels, minlength=len(split.classes))
     return len(split) / (int((counts > 0).sum()) * counts[split.labels].float())
 
@@ -309,7 +309,7 @@ def class_weights(split: Split) -> Tensor:
 def _optimiser(
     strategy: Strategy, network: Network, training: Training
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW (Loshchilov & Hutter 2019) under a one-cycle schedule (Smith & Topin 2018), a peak rate for each group."""
+    """AdamW (Loshchilov & Hutter 2019) with a one-cycle schedule (Smith & Topin 2018), one peak rate per group."""
     groups = [
         {
             "params": list(group.parameters),

@@ -8,6 +8,7 @@ Legend: M trials, N test images, K classes.
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +31,21 @@ from tasks.common.environment import prepare_environment
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json, write_text
 from tasks.common.npz import save_npz
+from tasks.common.places import EVALUATION, METRICS, PARAMS, POOL, REPORT, TEST, TRIALS
+from tasks.common.typed_json import AGAIN
+from tasks.common.yaml_files import load_yaml
+from tasks.datasets.card_file import read_card
 from tasks.report.evidence import Embedding, Evidence
+from tasks.results.forecast_file import Forecast, read_forecast
 from tasks.results.forecast_score import realised_gains, score_forecast
-from tasks.results.forecast_words import own
-from tasks.results.read import METRICS
+from tasks.results.metrics_file import ForecastScore, SourceNetwork, Summary
 from tasks.results.summary import DIGITS, Measured, Said, summarise
 from tasks.settings.evaluate import EvaluateSettings
-from tasks.settings.yaml_sections import load_yaml, read_section
+from tasks.settings.yaml_sections import read_section
 from tasks.source_models.in_use import network_of, pictures_of
 from tasks.stage.process import run_stage
 from tasks.trials.on_disk import Trial, choose_candidate, load_trials
 from tasks.trials.plan import BASELINE, FROM, Plan, read_plan, sweep
-
-PARAMS = Path("params.yaml")
-DATA = Path("build/data")
-TEST = DATA / "test"
-TRIALS = Path("build/trials")
-FORECAST = Path("build/forecast/forecast.json")
-PREDICTIONS = Path("build/evaluation")
-REPORT = Path("reports/index.html")
 
 _MOST_DOTS = 300
 """Images per domain in the embedding, at most."""
@@ -73,23 +70,28 @@ def evaluate(settings: EvaluateSettings) -> None:
     measured = [_measure(trial, found, test) for trial, found in zip(trials, probabilities, strict=True)]
     metric = _lead_metric(settings, test)
     candidate = choose_candidate(trials, plan, metric)
-    forecast = _read_json(FORECAST)
-    summary = summarise(plan, measured, candidate, test, metric, settings)
-    of_own = [name for name in summary["strategies"] if name != BASELINE and FROM not in name]
-    gains = {name: realised_gains(summary, name) for name in of_own}  # the forecast is for the project's own model
-    summary["source"] = _source_network(test)
-    foretold = bool(own(forecast)["cells"])
-    summary["forecast"] = {name: score_forecast(forecast, found) for name, found in gains.items() if foretold}
-    evidence = _evidence(summary, plan, measured, candidate, probabilities, test, settings)
+    forecast = read_forecast(Path())
+    source = _source_network(test)
+    summary = summarise(plan, measured, candidate, test, metric, settings, source)
+    summary = replace(summary, forecast=_score_forecast(forecast, summary))
+    evidence = _evidence(summary, forecast, plan, measured, candidate, probabilities, test, settings)
     figures = build_figures(evidence)
     page = build_report(evidence, figures)
-    with new_folder(PREDICTIONS) as folder:
+    with new_folder(EVALUATION) as folder:
         _write_predictions(folder / "predictions.npz", trials, probabilities, test.labels)
         for name, figure in figures.items():
             if figure is not None:
                 write_text(folder / "figures" / f"{name}.svg", standalone(figure))
-    write_json(METRICS, summary)
+    write_json(METRICS, summary.to_json())
     write_text(REPORT, page)
+
+
+def _score_forecast(forecast: Forecast, summary: Summary) -> dict[str, ForecastScore]:
+    """How right the forecast, which is of the project's own source model, was about each strategy."""
+    if not forecast.own_cells:
+        return {}
+    names = [name for name in summary.strategies if name != BASELINE and FROM not in name]
+    return {name: score_forecast(forecast, realised_gains(summary, name)) for name in names}
 
 
 def _measure(trial: Trial, probabilities: Tensor, test: Split) -> Measured:
@@ -118,23 +120,22 @@ def _answers(trial: Trial, folder: Path, test: Split) -> Tensor:
     return predict(network.to(choose_device()), as_read_by(folder, test, TEST).images)[0]
 
 
-def _source_network(test: Split) -> dict[str, Any]:
+def _source_network(test: Split) -> SourceNetwork:
     """The unchanged source network; its accuracy is given if it has the target's classes, matched by name."""
     folder = network_of()
     network = load_network(folder).to(choose_device())
-    known = network.description.classes
-    found: dict[str, Any] = {"backbone": network.description.backbone, "accuracy": None}
-    found |= {"parameters": parameters(network), "multiply_adds": multiply_adds(network)}
+    known, accuracy = network.description.classes, None
     reads = isinstance(network.description.reads, type(test.reads))
     if reads and set(test.classes) <= set(known):
         columns = [known.index(name) for name in test.classes]
         right = predict(network, as_read_by(folder, test, TEST).images)[0][:, columns].argmax(dim=1) == test.labels
-        found["accuracy"] = round(right.double().mean().item(), DIGITS)
-    return found
+        accuracy = round(right.double().mean().item(), DIGITS)
+    return SourceNetwork(network.description.backbone, accuracy, parameters(network), multiply_adds(network))
 
 
 def _evidence(
-    summary: dict[str, Any],
+    summary: Summary,
+    forecast: Forecast,
     plan: Plan,
     measured: list[Measured],
     candidate: Trial,
@@ -155,7 +156,7 @@ def _evidence(
         confusion=measured[trials.index(candidate)].scores.confusion,
         source=source,
         source_weights=_source_weights(trials, source),
-        pool=load_split(DATA / "pool"),
+        pool=load_split(POOL),
         test=test,
         texts={name: texts for name, at in folders.items() if (texts := load_texts(at)) is not None},
         embedding=_embed(
@@ -164,8 +165,8 @@ def _evidence(
             as_read_by(candidate.folder, test, TEST),
             settings.seed,
         ),
-        card=_read_json(DATA / "card.json"),
-        forecast=_read_json(FORECAST),
+        card=read_card(Path()),
+        forecast=forecast,
         pretrained=_read_json(network_of() / "metrics.json"),
         description=network.description,
         weights_sha256=hashlib.sha256((candidate.folder / "model.safetensors").read_bytes()).hexdigest(),
@@ -215,7 +216,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GraftError(f"{path}: cannot be read: {error}", "Make it again with: dvc repro") from None
+        raise GraftError(f"{path}: cannot be read: {error}", AGAIN) from None
     return content
 
 

@@ -10,7 +10,6 @@ import argparse
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -33,21 +32,18 @@ from tasks.artifacts.splits import load_split
 from tasks.artifacts.tokens import as_read_by, tokenizer_of
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
+from tasks.common.places import OWN_STRATEGIES, PARAMS, POOL, TRIALS
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.tune import TuneSettings
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.in_use import network_of, pictures_of
 from tasks.stage.checkpoints import StageCheckpoints
-from tasks.stage.code import OWN_STRATEGIES
 from tasks.stage.process import batch_parts, run_stage
 from tasks.trials.curves import announce, write_curve
 from tasks.trials.plan import FROM, ORACLE, Entry, wrong_section
 from tasks.trials.search import main_knob, search
-
-PARAMS = Path("params.yaml")
-POOL = Path("build/data/pool")
-TRIALS = Path("build/trials")
 
 
 def finetune(entry: Entry) -> None:
@@ -66,8 +62,9 @@ def finetune(entry: Entry) -> None:
         require_source(strategy, len(source or ()))
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        several = bool(tune.trials or strategy.companions(load_network(given)))
-        trainer = _Trainer(given, domains, entry.seed, several=several)
+        network = load_network(given)
+        several = bool(tune.trials or strategy.companions(network))
+        trainer = _Trainer(network, domains, entry.seed, several=several)
         result, searched = _search(trainer, strategy, settings.training, tune)
         strategy, fit, network = result.strategy, result.fit, result.network
         companions = dict(_companions(trainer, result, settings.training))
@@ -116,7 +113,7 @@ def load_strategy(entry: Entry) -> Strategy:
         ValueError: the strategy is unknown.
         GraftError: an unknown knob, an invalid value, or a strategy in the wrong section.
     """
-    look_in(Path(OWN_STRATEGIES))
+    look_in(OWN_STRATEGIES)
     section = "strategies" if entry.labels else "label_free"
     knobs = (load_yaml(PARAMS).get(section) or {}).get(entry.method) or {}
     where = f"{PARAMS}: {section}.{entry.method}"
@@ -167,19 +164,19 @@ class _Trainer:
     """Trains one network after another on the same images; none influences another.
 
     Args:
-        folder: with the source network.
+        source: the source network.
         domains: the images.
         seed: of the new weights, the order and the augmentation.
         several: whether there is more than one; finished ones are then kept in case the stage is killed.
     """
 
-    def __init__(self, folder: Path, domains: Domains, seed: int, *, several: bool) -> None:
-        self.folder, self.domains, self.seed = folder, domains, seed
+    def __init__(self, source: Network, domains: Domains, seed: int, *, several: bool) -> None:
+        self.source, self.domains, self.seed = source, domains, seed
         self._checkpoints = StageCheckpoints.of_this_stage(several=several)
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
-        source = carried(load_network(self.folder), self.domains.validation.reads, strategy)
+        source = carried(deepcopy(self.source), self.domains.validation.reads, strategy)
         network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
@@ -220,7 +217,7 @@ def _validate(network: Network, validation: Split) -> dict[str, Any]:
 def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
     """Networks trained with the strategy's companion settings: measured alongside it, never chosen."""
     training = replace(training, learning_rate=result.learning_rate)
-    for name, other in result.strategy.companions(load_network(trainer.folder)).items():
+    for name, other in result.strategy.companions(trainer.source).items():
         print(f"companion: {name}", flush=True)
         yield name, trainer(other, training).network
 

@@ -8,10 +8,10 @@ source model that the trials start from. The test split is never read here.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,8 +20,9 @@ from graft.data.label_budget import Labels, by_size
 from graft.data.on_disk import in_memory
 from graft.data.sampling import draw_labels
 from graft.data.split import Split
-from graft.measures.comparison import seed_interval, verdict
+from graft.measures.comparison import seed_interval
 from graft.measures.domain_gap import domain_gap
+from graft.measures.findings import DomainGap, Interval, verdict
 from graft.measures.input_fit import input_fit
 from graft.measures.transferability import h_score, leep, logme, nce, probe_accuracy
 from graft.networks.device import choose_device
@@ -31,20 +32,30 @@ from tasks.artifacts.networks import load_description, load_network
 from tasks.artifacts.packed import Packed
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
+from tasks.common.places import FORECAST, PARAMS, POOL, PRETRAINED, SOURCE
+from tasks.common.yaml_files import load_yaml
 from tasks.datasets.text.tokenizer import TOKENIZER
+from tasks.results.forecast_file import (
+    BodyScores,
+    BudgetScores,
+    CellScores,
+    Forecast,
+    Lifts,
+    ModelForecast,
+    NormalisedInput,
+    RankedBy,
+    SourceScores,
+)
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.sources import BEST, read_use, source_names
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.compare import Seen, look, model_folders
-from tasks.source_models.in_use import PRETRAINED, choose
+from tasks.source_models.in_use import choose
 from tasks.stage.process import run_stage
 
-PARAMS = "params.yaml"
-DATA = Path("build/data")
-OUTPUT = Path("build/forecast")
-
+S = TypeVar("S", bound=BodyScores)
 _FEWEST_FOR_EVIDENCE = 3
 """Labels per class from which LogME ranks models. With fewer, the prior dominates its evidence: for nine source models
 and the demo's target, its order at 1 label per class was unrelated to their final accuracy (Kendall's tau 0.1); from 3
@@ -74,32 +85,37 @@ def write_forecast(project: Path) -> None:
     torch.set_num_threads(settings.threads)
     use, found = read_use(project / PARAMS), forecast(project, settings)
     candidates = [OWN, *source_names(project / PARAMS)]
-    found["chosen"] = next((name for name in found["ranking"] if name in candidates), OWN) if use == BEST else use
-    choose(project, found["chosen"])
-    with new_folder(project / OUTPUT) as folder:
-        write_json(folder / "forecast.json", found)
+    chosen = next((name for name in found.ranking if name in candidates), OWN) if use == BEST else use
+    choose(project, chosen)
+    with new_folder((project / FORECAST).parent) as folder:
+        write_json(folder / FORECAST.name, replace(found, chosen=chosen).to_json())
 
 
-def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Path] | None = None) -> dict[str, Any]:
+def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Path] | None = None) -> Forecast:
     """The content of forecast.json; `further` are folders of more source models by name, inside the project or not.
 
     Raises:
         GraftError: a model or the data cannot be read, or there are too few labels for a budget.
     """
     folders = model_folders(project, settings) | dict(further or {})
-    pool = Packed.load(project / DATA / "pool")
+    pool = Packed.load(project / POOL)
     cells = _cells(project, pool.split)
     unfit = {name: reason for name, folder in folders.items() if (reason := _unfit(folder, pool))}
     models = {name: _assess(folder, pool, cells, settings) for name, folder in folders.items() if name not in unfit}
     score = ranked_by(cells[-1].labels)
-    return {
-        "gap": None if OWN in unfit else _gap(project, pool, settings),
-        "input": None if OWN in unfit else _input(project, pool),
-        "models": models,
-        "unfit": unfit,
-        "ranked_by": score,
-        "ranking": sorted(models, key=lambda name: (-models[name]["budgets"][-1]["source"][score], name)),
-    }
+
+    def best_first(name: str) -> tuple[float, str]:
+        scores = models[name].budgets[-1].source
+        return -(scores.logme if score == "logme" else scores.probe), name
+
+    return Forecast(
+        gap=None if OWN in unfit else _gap(project, pool, settings),
+        input=None if OWN in unfit else _input(project, pool),
+        models=models,
+        unfit=unfit,
+        ranked_by=score,
+        ranking=tuple(sorted(models, key=best_first)),
+    )
 
 
 def _unfit(folder: Path, pool: Packed) -> str:
@@ -113,7 +129,7 @@ def _unfit(folder: Path, pool: Packed) -> str:
     return f"it reads {read}, but the target is {pool.split.reads}"
 
 
-def ranked_by(labels: Labels) -> str:
+def ranked_by(labels: Labels) -> RankedBy:
     """The score by which source models are ranked with that many labels per class."""
     return "logme" if by_size(labels) >= _FEWEST_FOR_EVIDENCE else "probe"
 
@@ -138,9 +154,9 @@ def _places(numbered: Split) -> Tensor:
     return in_memory(numbered.images).flatten()
 
 
-def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, Any] | None:
-    """The gap between source and target in the pretrained network's features; None if either has too few images."""
-    source = Packed.load(project / DATA / "source")
+def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> DomainGap | None:
+    """The gap between source and target as the pretrained network sees them; None with too little of one."""
+    source = Packed.load(project / SOURCE)
     if not len(source.split):
         return None
     network = load_network(project / PRETRAINED).to(choose_device())
@@ -154,21 +170,22 @@ def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> dict[str, A
         found = domain_gap(*features, permutations=settings.permutations, seed=settings.seed)
     except ValueError:
         return None
-    return {name: value if name == "images" else _short(value) for name, value in asdict(found).items()}
+    images, *distances = astuple(found)
+    return DomainGap(images, *map(_short, distances))
 
 
-def _input(project: Path, pool: Packed) -> dict[str, Any] | None:
+def _input(project: Path, pool: Packed) -> NormalisedInput | None:
     """How the target's images fit the normalisation of given weights; None if there are no given weights."""
     made = project / PRETRAINED / "metrics.json"
     if pool.split.vocabulary or not made.exists() or "weights" not in json.loads(made.read_text(encoding="utf-8")):
         return None
     seen = input_fit(load_network(project / PRETRAINED), pool.split.images)
-    for fault in seen.faults:
-        print(f"warning: the target's statistics do not fit the weights' normalisation: {fault}", flush=True)
-    return {**asdict(seen), "does_not_fit": seen.faults}
+    for problem in seen.faults:
+        print(f"warning: the target's statistics do not fit the weights' normalisation: {problem}", flush=True)
+    return NormalisedInput(seen.mean, seen.std, seen.spread, tuple(seen.faults))
 
 
-def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: ForecastSettings) -> dict[str, Any]:
+def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: ForecastSettings) -> ModelForecast:
     """The scores of the source model in `folder` on every cell, and those of untrained bodies of the same kind."""
     network = load_network(folder)
     places = torch.cat([places for cell in cells for places in (cell.training, cell.held)])
@@ -179,64 +196,72 @@ def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: Forecas
         untrained.append(look(Network(network.description), pool, places, folder / TOKENIZER))
     labels = pool.split.labels
     rows = [
-        {
-            "labels": cell.labels,
-            "seed": cell.seed,
-            "source": _body_scores(seen, labels, cell) | _answer_scores(seen, labels, cell),
-            "random": _mean([_body_scores(body, labels, cell) for body in untrained]),
-        }
+        CellScores(
+            labels=cell.labels,
+            seed=cell.seed,
+            source=_source_scores(seen, labels, cell),
+            random=_mean([_body_scores(body, labels, cell) for body in untrained]),
+        )
         for cell in cells
     ]
     description = network.description
-    return {
-        "backbone": description.backbone,
-        "classes": len(description.classes),
-        "input": list(network.example().shape[1:]),
-        "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-        "cells": rows,
-        "budgets": [_over_seeds([r for r in rows if r["labels"] == n]) for n in dict.fromkeys(c.labels for c in cells)],
-    }
+    return ModelForecast(
+        backbone=description.backbone,
+        classes=len(description.classes),
+        input=tuple(network.example().shape[1:]),
+        weights_sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+        cells=tuple(rows),
+        budgets=tuple(
+            _over_seeds([row for row in rows if row.labels == n]) for n in dict.fromkeys(c.labels for c in cells)
+        ),
+    )
 
 
-def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | None]:
+def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> BodyScores:
     """The scores of the features: LogME, H-score, and the accuracy of a probe on the held-out images."""
     features, held = seen.at(seen.features, cell.training), seen.at(seen.features, cell.held)
     known = labels[cell.training]
-    return {
-        "logme": _short(logme(features, known)),
-        "h_score": _short(h_score(features, known)),
-        "probe": _short(probe_accuracy(features, known, held, labels[cell.held])),
-    }
+    return BodyScores(
+        logme=_short(logme(features, known)),
+        h_score=_short(h_score(features, known)),
+        probe=_short(probe_accuracy(features, known, held, labels[cell.held])),
+    )
 
 
-def _answer_scores(seen: Seen, labels: Tensor, cell: Cell) -> dict[str, float | None]:
-    """The scores of the source head's outputs, if it has a head: LEEP and NCE."""
+def _source_scores(seen: Seen, labels: Tensor, cell: Cell) -> SourceScores:
+    """The same, and what the answers of the source's head say, if it has one: LEEP and NCE."""
     probabilities, known = seen.at(seen.probabilities, cell.training), labels[cell.training]
-    if not probabilities.shape[1]:
-        return {"leep": None, "nce": None}
-    return {"leep": _short(leep(probabilities, known)), "nce": _short(nce(probabilities, known))}
+    has_head = probabilities.shape[1] > 0
+    return SourceScores(
+        **asdict(_body_scores(seen, labels, cell)),
+        leep=_short(leep(probabilities, known)) if has_head else None,
+        nce=_short(nce(probabilities, known)) if has_head else None,
+    )
 
 
-def _over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _over_seeds(rows: list[CellScores]) -> BudgetScores:
     """For one label budget: means over seeds, the lifts (source minus random) with intervals, and the expectation."""
-    lifts = {
-        name: seed_interval([row["source"][name] - row["random"][name] for row in rows], _CONFIDENCE).rounded(4)
-        for name in rows[0]["random"]
-    }
-    return {
-        "labels": rows[0]["labels"],
-        **{kind: _mean([row[kind] for row in rows]) for kind in ("source", "random")},
-        "lift": {name: asdict(lift) for name, lift in lifts.items()},
-        # Not from LogME's lift, which is above zero even for a body trained on shuffled labels.
-        "expected": verdict(lifts["probe"]),
-    }
+
+    def lift(name: str) -> Interval:
+        ahead = [getattr(row.source, name) - getattr(row.random, name) for row in rows]
+        return seed_interval(ahead, _CONFIDENCE).rounded(4)
+
+    lifts = Lifts(logme=lift("logme"), h_score=lift("h_score"), probe=lift("probe"))
+    return BudgetScores(
+        labels=rows[0].labels,
+        source=_mean([row.source for row in rows]),
+        random=_mean([row.random for row in rows]),
+        lift=lifts,
+        # Not from LogME's lift: that is above zero even for a body that learned shuffled labels.
+        expected=verdict(lifts.probe),
+    )
 
 
-def _mean(scores: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+def _mean(scores: Sequence[S]) -> S:
     """The mean of each score; None if it is missing anywhere."""
-    names = scores[0]
-    found = {name: [score[name] for score in scores] for name in names}
-    return {name: None if None in of else _short(fmean(cast(list[float], of))) for name, of in found.items()}
+    found = {field.name: [getattr(each, field.name) for each in scores] for field in fields(scores[0])}
+    means: dict[str, Any] = {name: None if None in values else _short(fmean(values)) for name, values in found.items()}
+    return type(scores[0])(**means)
 
 
 def _short(value: float) -> float:

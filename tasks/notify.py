@@ -31,8 +31,8 @@ FIRST_WAIT = 1.0
 SECONDS = 10
 """Timeout of one attempt."""
 
-Outcome = Literal["finished", "unchanged", "refused", "skipped", "failed", "stopped"]
-"""refused: the new data has problems; skipped: another run is active in the project."""
+RunEnd = Literal["finished", "unchanged", "refused", "skipped", "failed", "stopped"]
+"""refused: the new data has problems; skipped: another run works in the project."""
 
 _under_way: set[Path] = set()
 
@@ -48,7 +48,7 @@ class News:
     """
 
     project: str
-    outcome: Outcome = "finished"
+    outcome: RunEnd = "finished"
     message: str = ""
 
     @property
@@ -110,7 +110,7 @@ def send(news: News) -> None:
         )
 
 
-def _outcome(error: BaseException) -> Outcome:
+def _outcome(error: BaseException) -> RunEnd:
     if isinstance(error, DataRefused):
         return "refused"
     if isinstance(error, Busy) and not error.ends_with:

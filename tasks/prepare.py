@@ -10,15 +10,16 @@ Legend: N images, C channels, H W height and width.
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
 from tasks.common.npy import NpyReader, NpyWriter
+from tasks.common.places import CARD, DATA, PARAMS, POINTER
 from tasks.data_versions.pointer import recorded_md5
-from tasks.datasets.card import build_card, describe_part
+from tasks.datasets.card import class_counts, duplicates, image_numbers
+from tasks.datasets.card_file import DataCard, PartCard, TextNumbers
 from tasks.datasets.check import Examined, Keep, Part, examine, summarise
 from tasks.datasets.pack_texts import pack_texts
 from tasks.datasets.pictures import fit
@@ -26,7 +27,6 @@ from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 from tasks.settings.yaml_sections import read_section
 from tasks.stage.process import run_stage
 
-OUTPUT = Path("build/data")
 PARTS = ("source", "pool", "test")
 _ROWS = 4096
 
@@ -37,8 +37,8 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
     Raises:
         GraftError: the data has problems; lists all of them. The previous build/data is kept.
     """
-    data_md5 = recorded_md5(project / "data.dvc")
-    with new_folder(output or project / OUTPUT) as folder:
+    data_md5 = recorded_md5(project / POINTER)
+    with new_folder(output or project / DATA) as folder:
         with ExitStack() as open_files:
 
             def keeper(part: str, n: int) -> Keep:
@@ -55,7 +55,7 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
         _choose_rows(folder, found)
         texts = pack_texts(folder, found.parts, settings)
         entries = {name: _finish(folder / name, found, name, texts.get(name)) for name in PARTS}
-        write_json(folder / "card.json", build_card(data_md5, **entries))
+        write_json(folder / CARD.name, DataCard.of(data_md5, **entries).to_json())
 
 
 def _nothing_like(pool: Part) -> Part:
@@ -83,38 +83,35 @@ def _choose_rows(folder: Path, found: Examined) -> None:
         beside.replace(folder / name / "images.npy")
 
 
-def _finish(folder: Path, found: Examined, name: str, of_texts: dict[str, Any] | None) -> dict[str, Any]:
+def _finish(folder: Path, found: Examined, name: str, texts: TextNumbers | None) -> PartCard:
     """Write a part's labels and classes next to its packed images or texts; returns its entry in the card."""
     part = found.parts[name]
+    domain, is_there = part.domain, len(part.labels) > 0
     np.save(folder / "labels.npy", part.labels, allow_pickle=False)
-    write_json(folder / "classes.json", part.domain.classes)
+    write_json(folder / "classes.json", domain.classes)
     if part.groups and name != "test":
         groups = np.unique(part.groups, return_inverse=True)[1]
         np.save(folder / "groups.npy", groups.astype(np.int64), allow_pickle=False)
-    nothing = {"n": 0, "classes": {}, "duplicates": 0}
-    entry = of_texts or (_of_pictures(folder, part) if len(part.labels) else nothing)
-    split = "all" if name == "source" else "held out" if found.has_made_test else "given"
-    skipped = [str(fault) for fault in found.skipped.get("pool" if found.has_made_test else name, [])]
-    return {
-        **entry,
-        "kind": part.domain.things,
-        "path": part.domain.path,
-        "layout": part.domain.layout,
-        "split": split,
-        "validation": part.domain.validation,
-        "ignored_files": part.domain.ignored,
-        "skipped": skipped,
-    }
-
-
-def _of_pictures(folder: Path, part: Part) -> dict[str, Any]:
-    images = NpyReader(folder / "images.npy")
-    return describe_part(images, part.labels, part.domain.classes, sizes=part.sizes, digests=part.digests)
+    with_images = is_there and part.texts is None
+    return PartCard(
+        n=len(part.labels),
+        classes=class_counts(part.labels, domain.classes) if is_there else {},
+        duplicates=duplicates(part.digests) if is_there else 0,
+        kind=domain.things,
+        path=domain.path,
+        layout=domain.layout,
+        split="all" if name == "source" else "held out" if found.has_made_test else "given",
+        validation=domain.validation,
+        ignored_files=domain.ignored,
+        skipped=tuple(map(str, found.skipped.get("pool" if found.has_made_test else name, []))),
+        images=image_numbers(NpyReader(folder / "images.npy"), part.sizes) if with_images else None,
+        texts=texts,
+    )
 
 
 def main() -> None:
     """Run the stage in the current folder."""
-    settings = read_section(Path("params.yaml"), "prepare", PrepareSettings)
+    settings = read_section(PARAMS, "prepare", PrepareSettings)
     prepare(Path(), settings)
 
 

@@ -8,19 +8,18 @@ origin.json, or only the latter with `pretrain.weights: none`.
 from pathlib import Path
 
 from tasks.common.environment import prepare_environment
+from tasks.common.places import GIVEN_WEIGHTS, PARAMS
 from tasks.settings.pretrain import PretrainSettings
 from tasks.settings.yaml_sections import read_section
 from tasks.source_models.find import origin
 from tasks.source_models.given_network import write_given
 from tasks.stage.process import run_stage
 
-OUTPUT = Path("build/sources/weights")
-
 
 def weights(project: Path) -> None:
     """Load the weights of section `pretrain` into the project."""
-    settings = read_section(project / "params.yaml", "pretrain", PretrainSettings)
-    write_given(project / OUTPUT, settings.weights, settings.weights_sha256, origin(settings.weights, project))
+    settings = read_section(project / PARAMS, "pretrain", PretrainSettings)
+    write_given(project / GIVEN_WEIGHTS, settings.weights, settings.weights_sha256, origin(settings.weights, project))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What happens when something dies, is away, or comes twice. Each module is a command of its own."""
+"""What happens when something dies, is unavailable, or runs twice. Each module is a command of its own."""

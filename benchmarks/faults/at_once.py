@@ -1,10 +1,10 @@
-"""Eight runs started at once in one repository: one works at a time, the others wait or say so, and nothing is broken.
+"""Eight runs started at once in one repository: one works at a time, the others wait or give up, and nothing breaks.
 
     python -m benchmarks.faults.at_once [--runs 8] [--if-busy wait]
 
-Expected with `wait`: all end with 0, and every stage ran once in all. With `skip` and `fail`: one works, and each other
-either is told who does (exit code 0 or 1) or came after it and finds nothing to do. In any case the result is that of
-an undisturbed run, byte for byte.
+Expected with `wait`: all end with 0, and every stage ran once in total. With `skip` and `fail`: one works, and each
+other either reports which run works (exit code 0 or 1) or starts after it and finds nothing to do. In any case the
+result is that of an undisturbed run, byte for byte.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.faults.small import (
 
 
 def main() -> None:
-    """Run, print what the runs said, and exit with 1 if a promise is not kept."""
+    """Run, print the outcomes, and exit with 1 if a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=8)
     parser.add_argument("--if-busy", choices=("wait", "skip", "fail"), default="wait")
@@ -61,7 +61,7 @@ def main() -> None:
 
 def _kind(said: str, code: int) -> str:
     if "another run works in this repository" in said and "Leaderboard" not in said and code in (0, 1):
-        return "were told that another works"
+        return "reported that another run works"
     if code:
         return "broke"
     return "worked" if "✓ evaluate" in said else "found nothing to do after it"

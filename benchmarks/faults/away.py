@@ -1,11 +1,11 @@
-"""MLflow away for a whole training, and there afterwards: every metric of every step is there, once.
+"""MLflow unavailable during a whole run, and available afterwards: every metric of every step is recorded, once.
 
-    python -m benchmarks.problems.away
+    python -m benchmarks.faults.away
 
-A small demo is run against an MLflow server that is not there, then the server is started (on a real database) and
-`graft sync` is called twice. The same project, run with the server there all the time, is what it is compared with.
-Expected: the run ends with 0 and in about the same time, and afterwards both servers hold the same runs, metrics of all
-steps, parameters and versions.
+A small demo runs while its MLflow server is down; then the server is started (on a real database) and `graft sync` is
+called twice. It is compared with the same project, run while the server is up.
+Expected: the run ends with 0 and takes about the same time, and afterwards both servers hold the same runs, metrics of
+all steps, parameters and versions.
 """
 
 import os
@@ -35,7 +35,7 @@ QUERIES = {
 
 
 def main() -> None:
-    """Run both, compare what their servers hold, and exit with 1 if that differs."""
+    """Run both, compare the contents of their servers, and exit with 1 if they differ."""
     console = Console(width=110)
     with tempfile.TemporaryDirectory() as name, prefect(Path(name, "prefect")) as api:
         pristine = small_project(Path(name, "pristine"))
@@ -56,9 +56,9 @@ def main() -> None:
     equal = held["there"] == held["away"]
     for what, rows in held["there"].items():
         console.print(
-            f"{what}: {len(rows)} with MLflow there, {len(held['away'][what])} with MLflow away", highlight=False
+            f"{what}: {len(rows)} with MLflow up, {len(held['away'][what])} with MLflow down", highlight=False
         )
-    console.print(f"seconds: {seconds['there']:.0f} there, {seconds['away']:.0f} away", highlight=False)
+    console.print(f"seconds: {seconds['there']:.0f} up, {seconds['away']:.0f} down", highlight=False)
     console.print("the same" if equal else "NOT THE SAME")
     sys.exit(0 if equal else 1)
 

@@ -1,13 +1,13 @@
-"""A day of the service, an hour long: a run a minute, while the data changes at random.
+"""A day of the service, shortened to an hour: one run per minute, while the data changes at random.
 
-    python -m benchmarks.problems.day [--minutes 60] [--interval 60] [--seed 0]
+    python -m benchmarks.faults.day [--minutes 60] [--interval 60] [--seed 0]
 
-`graft schedule` serves a small demo with `update_data: true`. Meanwhile images of the target or of the source are
-edited, a file is broken and fixed again, and earlier data is put back, at random moments and as often in the midst of
-a run as between two. Memory and open files of the service and of its Prefect server are read every few seconds.
+`graft schedule` serves a small demo with `update_data: true`. Meanwhile, images of the target or of the source are
+edited, a file is broken and fixed, and earlier data is restored, at random moments, during runs and between them.
+Memory and open files of the service and of its Prefect server are sampled every few seconds.
 
-Expected: every version of the data has one result and each of its stages was run once; no run was lost, and none failed
-but for data that is refused; memory and open files of the last quarter are those of the second one.
+Expected: every version of the data has one result, and each of its stages ran once; no run was lost, and none failed
+except on data that is refused; memory and open files do not grow from the second quarter to the last.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from rich.console import Console
 from benchmarks.faults.small import doubled_runs, is_clean, orphans, small_project, start
 
 MOST_GROWTH = 1.1
-"""Of memory and of open files, from the second quarter to the last."""
+"""Most growth of memory and of open files, from the second quarter to the last."""
 MENDED_AFTER = 1.7
 """Intervals after which a broken file is fixed."""
 TO_COME = ("Scheduled", "Pending", "Late", "Running")
@@ -48,21 +48,21 @@ class Data:
     root: Path
     draw: random.Random
     versions: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """Hash of the folder, as DVC has it, and the files of every version without a problem."""
+    """Every valid version: the folder's hash, as in DVC, and its files."""
     is_broken: bool = False
 
     def note(self) -> None:
-        """Remember the present version."""
+        """Remember the current version."""
         files = {path.relative_to(self.root).as_posix(): path.read_bytes() for path in sorted(self.root.rglob("*.npz"))}
         entries = [{"md5": hashlib.md5(content).hexdigest(), "relpath": path} for path, content in files.items()]
         self.versions[f"{hashlib.md5(json.dumps(entries).encode()).hexdigest()}.dir"] = files
 
     def change(self) -> str:
-        """Change it somehow; what was done."""
+        """Make a random change; returns its kind."""
         if self.is_broken:
             self.is_broken = False
             self._put(self.draw.choice([*self.versions.values()]))
-            return "mended"
+            return "fixed"
         what = self.draw.choices(("target", "source", "back", "broken"), (5, 2, 2, 2))[0]
         if what == "back":
             self._put(self.draw.choice([*self.versions.values()]))
@@ -90,14 +90,14 @@ class Data:
             self._replace(path, written.getvalue())
 
     def _replace(self, path: Path, content: bytes) -> None:
-        """At once, and with nothing next to it that a run could take for data."""
-        beside = self.root.parent.with_suffix(".new")
-        beside.write_bytes(content)
-        beside.replace(path)
+        """Replace a file atomically, without a temporary file in the data folder that a run could read."""
+        temporary = self.root.parent.with_suffix(".new")
+        temporary.write_bytes(content)
+        temporary.replace(path)
 
 
 def main() -> None:
-    """Serve, change, stop, print what came of it, and exit with 1 if a promise is not kept."""
+    """Serve, change the data, stop, print the outcome, and exit with 1 if a promise is not kept."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--interval", type=float, default=60, help="seconds between two runs")
@@ -130,7 +130,7 @@ Used = list[dict[str, float]]
 def _serve(
     project: Path, data: Data, seconds: float, interval: float, console: Console
 ) -> tuple[str, Used, Counter[str]]:
-    """Serve for so long, and end when the last change has been dealt with."""
+    """Serve for `seconds`, and stop after the last change has been handled."""
     with (project.parent / "said.txt").open("w+", encoding="utf-8") as said:
         service = start(project, "schedule", out=said)
         begin = time.monotonic()
@@ -155,7 +155,7 @@ def _serve(
 
 
 def _used(pid: int) -> dict[str, float]:
-    """Megabytes and open files of the service and of its server; not of the runs, which come and go."""
+    """Megabytes and open files of the service and of its server, without those of the runs."""
     found: dict[str, float] = {}
     with suppress(psutil.Error):
         service = psutil.Process(pid)
@@ -168,14 +168,14 @@ def _used(pid: int) -> dict[str, float]:
 
 
 def _growth(used: Used, console: Console) -> list[str]:
-    """Print what was used in each quarter; what has grown from the second to the last."""
+    """Print the use in each quarter; returns what has grown from the second to the last."""
     faults = []
     for name in sorted({name for sample in used for name in sample}):
         values = [sample[name] for sample in used if name in sample]
         size = len(values) // 4
         quarters = [statistics.median(values[place * size : (place + 1) * size]) for place in range(4)]
-        told = ", ".join(f"{value:.0f}" for value in quarters)
-        console.print(f"{name}, median of each quarter: {told}", highlight=False)
+        medians = ", ".join(f"{value:.0f}" for value in quarters)
+        console.print(f"{name}, median per quarter: {medians}", highlight=False)
         if quarters[3] > quarters[1] * MOST_GROWTH:
             faults.append(f"{name} grew from {quarters[1]:.0f} to {quarters[3]:.0f}")
     return faults
@@ -186,7 +186,7 @@ def _faults(project: Path, data: Data, said: str, states: Counter[str]) -> list[
         results = Counter(md5 for (md5,) in database.execute(_TAG.format("dvc.data_md5") + " and kind.value = 'flow'"))
         trained = database.execute(_TAG.format("graft.stage_key") + " and kind.value != 'flow'").fetchall()
     faults = [f"version {md5} has {results[md5]} results" for md5 in data.versions if results[md5] != 1]
-    faults += [f"there is a result of {md5}, which never was" for md5 in results.keys() - data.versions.keys()]
+    faults += [f"there is a result of {md5}, which is not a version" for md5 in results.keys() - data.versions.keys()]
     faults += [f"two runs in MLflow of {key}" for key in doubled_runs(project)]
     times = sum(name.startswith(("finetune@", "adapt@", "pretrain")) for name in re.findall(r"- (\S+): done", said))
     if times != len(trained):
@@ -194,7 +194,7 @@ def _faults(project: Path, data: Data, said: str, states: Counter[str]) -> list[
     faults += [f"{count} runs are {state}" for state, count in states.items() if state == "Crashed" or state in TO_COME]
     refused = said.count("the new data is refused")
     if states["Failed"] > refused:
-        faults.append(f"{states['Failed']} runs failed, and only {refused} refused data")
+        faults.append(f"{states['Failed']} runs failed, but only {refused} of them refused data")
     faults += [] if is_clean(project) else ["dvc status finds something to do"]
     return faults + [f"an orphan was left: {line}" for line in orphans(project)]
 
@@ -207,7 +207,7 @@ _TAG = (
 
 
 def _states(project: Path) -> Counter[str]:
-    """How the runs ended that were due before the service was told to end."""
+    """Final states of the runs that were due before the service was stopped."""
     (path,) = (project / ".graft").rglob("prefect.db")
     with closing(sqlite3.connect(path)) as database:
         return Counter(

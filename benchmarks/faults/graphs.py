@@ -1,11 +1,11 @@
-"""Random graphs, by stock `dvc repro` and by `graft repro --jobs 4`: the same files and `dvc.lock`, byte for byte.
+"""Random graphs, run by stock `dvc repro` and by `graft repro --jobs 4`: the same files and `dvc.lock`, byte for byte.
 
-    python -m benchmarks.problems.graphs [--graphs 100] [--seed 0]
+    python -m benchmarks.faults.graphs [--graphs 100] [--seed 0]
 
-Each has 5 to 60 stages in a random order of the file: plain commands, lists of commands, outputs that are folders,
-parameters, a matrix, a foreach, frozen stages, outputs that are not cached or persist, stages that always run, working
-folders, an import, and sometimes a second dvc.yaml below. Both run it, then again after an edit. Expected after each:
-the same files, dvc.lock among them, and by `dvc status` nothing left to do but what is always to be done.
+Each has 5 to 60 stages in random file order: plain commands, lists of commands, outputs that are folders, parameters, a
+matrix, a foreach, frozen stages, outputs that are not cached or persist, stages that always run, working directories,
+an import, and sometimes a second dvc.yaml in a subfolder. Both run it, then again after an edit. Expected after each:
+the same files, including dvc.lock, and nothing to do by `dvc status` except for stages that always run.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # of frozen stages it has much to say
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns about every frozen stage
     console, equal, tried, stages = Console(width=110), 0, 0, 0
     seeds = range(given.seed, given.seed + given.graphs)
     try:
@@ -50,13 +50,13 @@ def main() -> None:
             equal, tried, stages = equal + (not fault), tried + 1, stages + count
             if fault:
                 console.print(f"graph {seed}: {fault}", highlight=False)
-    finally:  # also of a series that is ended early
-        console.print(f"{equal} of {tried} graphs with {stages} stages in all: the same files.", highlight=False)
+    finally:  # also if the series is interrupted
+        console.print(f"{equal} of {tried} graphs with {stages} stages in total: the same files.", highlight=False)
     sys.exit(0 if equal == given.graphs else 1)
 
 
 def make(root: Path, draw: random.Random) -> int:
-    """Write a random project; how many stages it has."""
+    """Write a random project; returns its number of stages."""
     root.mkdir()
     subprocess.run([DVC, "init", "-q", "--no-scm"], cwd=root, check=True)
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMETERS))
@@ -86,7 +86,7 @@ def make(root: Path, draw: random.Random) -> int:
 
 
 def _stage(draw: random.Random, name: str, files: list[str], folder: str) -> tuple[dict[str, Any], str]:
-    """A stage that reads some of `files`, and the file that it makes, seen from the top; nothing for some."""
+    """A stage that reads some of `files`, and the file that it writes, relative to the root; "" if it has none."""
     inputs = draw.sample(files, k=min(len(files), draw.randint(0, 4)))
     out, read = f"{name}.out", " ".join(inputs)
     kind = draw.choice(KINDS)
@@ -126,14 +126,14 @@ def _stage(draw: random.Random, name: str, files: list[str], folder: str) -> tup
         made = f"sub/{out}"
     elif kind == "always":
         stage["always_changed"] = True
-    elif kind == "frozen":  # it is never run, yet recorded with what it reads
+    elif kind == "frozen":  # it never runs, but is recorded with its dependencies
         stage |= {"frozen": True, "cmd": "false", "outs": []}
         made = ""
     return stage, made
 
 
 def compare(ours: Path, stock: Path) -> str:
-    """Run both, edit, run both again; what differs."""
+    """Run both, edit, run both again; returns what differs."""
     for round_ in ("at first", "after an edit"):
         targets = ["dvc.yaml"] + (["sub/dvc.yaml"] if (ours / "sub/dvc.yaml").exists() else [])
         done = command(ours, "repro", "--jobs", "4", *targets)
@@ -152,13 +152,13 @@ def compare(ours: Path, stock: Path) -> str:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """All files of a project but DVC's own folder, with what they hold."""
+    """Path and content of all files of a project, without DVC's own folder."""
     found = (path for path in sorted(root.rglob("*")) if path.is_file() and ".dvc" not in path.relative_to(root).parts)
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 def to_do(root: Path) -> dict[str, Any]:
-    """What `dvc status` says of a project, but for stages that always run and such as are told not to."""
+    """The `dvc status` of a project, without stages that always run."""
     with contextlib.chdir(root), Repo() as repo:
         found = repo.status()
     return {name: why for name, why in found.items() if why != ["always changed"]}

@@ -1,12 +1,12 @@
 """Kill a random process of a run at a random moment, then run again: does everything end as if nothing had happened?
 
-    python -m benchmarks.problems.kills [--kills 200] [--seed 0] [--first 0] [--signal KILL]
+    python -m benchmarks.faults.kills [--kills 200] [--seed 0] [--first 0] [--signal KILL]
 
 Each time: a fresh copy of a small demo with nothing run, `graft run` on a real Prefect server, a signal to one process
-of its tree (the command, the warm server, a stage) at a moment drawn from the length of an undisturbed run, then
-`graft run` again. Expected of all: the second run finishes, dvc.lock, weights, metrics and report are those of an
-undisturbed run byte for byte, `dvc status` finds nothing to do, no process is left behind, no lock needs a hand, no run
-in MLflow is doubled.
+of its tree (the command, the warm server, a stage) at a random moment within the duration of an undisturbed run, then
+`graft run` again. Expected of all: the second run finishes; dvc.lock, weights, metrics and report are those of an
+undisturbed run, byte for byte; `dvc status` finds nothing to do; no process is left behind; no lock must be removed by
+hand; no MLflow run is duplicated.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="leave out those before it, as if they had been")
+    parser.add_argument("--first", type=int, default=0, help="number of the first kill; skips those before it")
     parser.add_argument("--signal", choices=("KILL", "TERM", "INT"), default="KILL")
     given = parser.parse_args()
     console, draw = Console(width=110), random.Random(given.seed)
@@ -67,7 +67,7 @@ def main() -> None:
                 for fault in faults:
                     console.print(f"kill {place} ({hit}): {fault}", highlight=False)
         except KeyboardInterrupt:
-            console.print(f"Ended early; go on with --first {place}.")
+            console.print(f"Interrupted; continue with --first {place}.")
         finally:
             for what, times in sorted(found.items()):
                 console.print(f"{times:4} {what}", highlight=False)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _disturb(project: Path, api: str, number: signal.Signals, draw: random.Random, length: float) -> str:
-    """Start a run and hit one of its processes; which it was."""
+    """Start a run and send the signal to one of its processes; returns which one."""
     run = start(project, "run", api=api)
     moment, choice = _moment(draw)
     try:
@@ -83,7 +83,7 @@ def _disturb(project: Path, api: str, number: signal.Signals, draw: random.Rando
         return "nothing: it had ended"
     except subprocess.TimeoutExpired:
         pass
-    except BaseException:  # Ctrl-C to the series
+    except BaseException:  # Ctrl-C on the series
         run.kill()
         raise
     try:
@@ -98,7 +98,7 @@ def _disturb(project: Path, api: str, number: signal.Signals, draw: random.Rando
 
 
 def _moment(draw: random.Random) -> tuple[float, float]:
-    """When, as a share of an undisturbed run, and which, as a share of the processes."""
+    """The moment, as a share of an undisturbed run, and the process, as a share of the list of processes."""
     return draw.random(), draw.random()
 
 
@@ -114,13 +114,13 @@ def _left(project: Path) -> list[str]:
 
 
 def _after(project: Path, api: str, expected: dict[str, str]) -> list[str]:
-    """What is wrong after the next run."""
+    """Problems after the next run."""
     again = command(project, "run", api=api)
     if again.returncode:
         return [f"the next run ended with {again.returncode}: {(again.stdout or '')[-4000:]}"]
     found = result(project)
     faults = [f"{path} is not that of an undisturbed run" for path in expected if found.get(path) != expected[path]]
-    faults += [f"{path} is there without need" for path in found.keys() - expected.keys()]
+    faults += [f"{path} should not exist" for path in found.keys() - expected.keys()]
     faults += [] if is_clean(project) else ["dvc status finds something to do"]
     return faults + [f"two runs in MLflow of {key}" for key in doubled_runs(project)]
 

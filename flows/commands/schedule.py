@@ -19,8 +19,10 @@ from tasks.checks.project import check_files
 from tasks.common.errors import GraftError
 from tasks.common.local_server import running
 from tasks.common.parent_death import SERVICE
+from tasks.common.places import PREFECT
 from tasks.common.urls import without_password
-from tasks.settings.prefect import FILE, Deployment, Schedule, read_deployments
+from tasks.executor.processes.runner import shared_by_runs
+from tasks.settings.prefect import Deployment, DeploymentSchedule, read_deployments
 
 SKIPPED = "Skipped"
 """State name of a run that the flow skipped because another one was active in the project."""
@@ -98,7 +100,7 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
                 )
             )
         except ValueError as error:  # of pydantic: an invalid cron line or time zone
-            raise GraftError(f"{FILE}: deployment {deployment.name}: {_first_line(error)}") from None
+            raise GraftError(f"{PREFECT}: deployment {deployment.name}: {_first_line(error)}") from None
     names = ", ".join(f"transfer/{deployment.name}" for deployment in deployments)
     console.print(
         f"Serving {names} at {without_password(url).removesuffix('/api')} (Ctrl-C stops it).", highlight=False
@@ -111,7 +113,8 @@ def _serve(root: Path, deployments: list[Deployment], console: Console, url: str
         _require_ours(deployment.name, root)
         go_on(cast(UUID, runner.add_deployment(each)))  # a coroutine only when called inside one
     os.environ[SERVICE] = str(os.getpid())  # runs end with this process
-    asyncio.run(runner.start())
+    with shared_by_runs():
+        asyncio.run(runner.start())
 
 
 def _require_ours(name: str, root: Path) -> None:
@@ -130,8 +133,8 @@ def _require_ours(name: str, root: Path) -> None:
     theirs = found.parameters.get("root")
     if theirs not in (None, str(root)):
         raise GraftError(
-            f"{FILE}: deployment {name}: the server already has one with that name, of the project in {theirs}",
-            f"Choose another name in {FILE}.",
+            f"{PREFECT}: deployment {name}: the server already has one with that name, of the project in {theirs}",
+            f"Choose another name in {PREFECT}.",
         )
 
 
@@ -186,7 +189,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _schedule(schedule: Schedule) -> Any:
+def _schedule(schedule: DeploymentSchedule) -> Any:
     from prefect.schedules import Cron, Interval, RRule
 
     zone, active = schedule.timezone, schedule.active

@@ -1,23 +1,22 @@
 """The forecast in the terminal: words first, numbers after, and what to do next."""
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from flows.views.leaderboard import STYLES
+from tasks.results.forecast_file import Forecast
 from tasks.results.forecast_words import (
     EXPECTED,
     gap_in_numbers,
     gap_in_words,
-    own,
     ranking_in_words,
     rightness,
     warning,
 )
-from tasks.results.words import SYMBOLS, interval, labels_in_words, percent, points, short
+from tasks.results.metrics_file import Summary
+from tasks.results.words import SYMBOLS, gain_in_words, labels_in_words, percent, points, short
 
 _EXPLAINED = (
     "Means over seeds; the lift is over untrained bodies. Probe: ridge regression on the features, tested on the "
@@ -25,54 +24,54 @@ _EXPLAINED = (
 )
 
 
-def forecast_view(forecast: dict[str, Any], result: dict[str, Any] | None) -> RenderableType:
-    """All that is known before a trial runs, and how right it was if `result` (reports/metrics.json) tells."""
+def forecast_view(forecast: Forecast, result: Summary | None) -> RenderableType:
+    """All that is known before a trial runs, and how right it was, by the `result` of the trials."""
     parts: list[RenderableType] = [Text(gap_in_words(forecast), "bold")]
     if warned := warning(forecast):
         parts.append(Text(warned, "yellow"))
     parts += [_expectations(forecast), Text(ranking_in_words(forecast), "bold")]
-    if len(forecast["ranking"]) > 1:
+    if len(forecast.ranking) > 1:
         parts.append(_ranking(forecast))
-    if own(forecast)["budgets"]:
+    if forecast.own_budgets:
         parts += [_scores(forecast), Text(_EXPLAINED, "dim")]
-    if forecast["gap"] is not None:
-        parts.append(Text(gap_in_numbers(forecast["gap"]), "dim"))
+    if forecast.gap is not None:
+        parts.append(Text(gap_in_numbers(forecast.gap), "dim"))
     parts += ["", *_afterwards(result)]
     return Group(*(part for part in parts if part != Text("")))
 
 
-def _expectations(forecast: dict[str, Any]) -> Table:
+def _expectations(forecast: Forecast) -> Table:
     table = Table.grid(padding=(0, 1))
-    for row in own(forecast)["budgets"]:
-        verdict, lift = row["expected"], points(row["lift"]["probe"]["mean"])
-        said = Text(f"{SYMBOLS[verdict]} {EXPECTED[verdict]}", STYLES[verdict])
-        table.add_row(f"{labels_in_words(row['labels'])}:", said, f"({lift} points over an untrained body)")
+    for row in forecast.own_budgets:
+        said = Text(f"{SYMBOLS[row.expected]} {EXPECTED[row.expected]}", STYLES[row.expected])
+        lift = f"({points(row.lift.probe.mean)} points over an untrained body)"
+        table.add_row(f"{labels_in_words(row.labels)}:", said, lift)
     return table
 
 
-def _scores(forecast: dict[str, Any]) -> Table:
-    """The scores of the project's own model, a row a label budget."""
+def _scores(forecast: Forecast) -> Table:
+    """The scores of the project's own model, a row per label budget."""
     table = _table("labels", "LogME", "H-score", "LEEP", "NCE", "probe %", "lift, points")
-    for row in own(forecast)["budgets"]:
-        lift = row["lift"]
+    for row in forecast.own_budgets:
+        source, lift = row.source, row.lift
         table.add_row(
-            str(row["labels"]),
-            f"{row['source']['logme']:.2f} ({lift['logme']['mean']:+.2f})",
-            *(_number(row["source"][name]) for name in ("h_score", "leep", "nce")),
-            percent(row["source"]["probe"]),
-            f"{points(lift['probe']['mean'])} {interval(lift['probe'])}",
+            str(row.labels),
+            f"{source.logme:.2f} ({lift.logme.mean:+.2f})",
+            *map(_number, (source.h_score, source.leep, source.nce)),
+            percent(source.probe),
+            gain_in_words(lift.probe),
         )
     return table
 
 
-def _ranking(forecast: dict[str, Any]) -> Table:
+def _ranking(forecast: Forecast) -> Table:
     """Every source model at the largest label budget, best first."""
     table = _table("source model", "LogME", "H-score", "LEEP", "NCE", "probe %", "lift, points")
-    for name in forecast["ranking"]:
-        row = forecast["models"][name]["budgets"][-1]
-        scores = [_number(row["source"][score]) for score in ("logme", "h_score", "leep", "nce")]
-        lift = row["lift"]["probe"]
-        table.add_row(short(name, 24), *scores, percent(row["source"]["probe"]), points(lift["mean"]))
+    for name in forecast.ranking:
+        row = forecast.best_budget(name)
+        source = row.source
+        scores = map(_number, (source.logme, source.h_score, source.leep, source.nce))
+        table.add_row(short(name, 24), *scores, percent(source.probe), points(row.lift.probe.mean))
     return table
 
 
@@ -89,10 +88,9 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _afterwards(result: dict[str, Any] | None) -> list[RenderableType]:
+def _afterwards(result: Summary | None) -> list[RenderableType]:
     """How right the forecast was, or what to do to find out."""
     if result is None:
         return [Text.assemble("What it is really worth: ", ("graft run", "bold"))]
-    scored = result.get("forecast") or {}
-    lines: list[RenderableType] = [Text(f"  {rightness(name, score)}") for name, score in scored.items()]
+    lines: list[RenderableType] = [Text(f"  {rightness(name, score)}") for name, score in result.forecast.items()]
     return [Text("How right it was (a cell is a label budget with a seed)", "bold"), *lines] if lines else []

@@ -62,7 +62,7 @@ def explain(name: str) -> RenderableType:
     except ValueError as error:
         raise GraftError(str(error)) from None
     table = Table.grid(padding=(0, 2))
-    said = _said_of_fields(inspect.getsource(kind))
+    said = said_of_fields(inspect.getsource(kind))
     for knob in fields(kind):
         table.add_row(Text(knob.name, "bold"), Text(f"= {knob.default!r}"), Text(said.get(knob.name, "")))
     heading = Text.assemble((name, "bold green"), (f"   {family(name)}", "dim"))
@@ -71,10 +71,10 @@ def explain(name: str) -> RenderableType:
     section = "strategies" if kind.uses_labels else "label_free"
     how = Text(f"params.yaml:  {section}: {{ {name}: {{ … }} }}", "dim")
     knobs = Text("\nKnobs:" if fields(kind) else "\nNo knobs.")
-    return Group(heading, words, knobs, table, Text(""), *_searched(kind), how)
+    return Group(heading, words, knobs, table, Text(""), *searched(kind), how)
 
 
-def _searched(kind: type[Any]) -> Iterator[Text]:
+def searched(kind: type[Any]) -> Iterator[Text]:
     """What the search of `tune` varies, if a training has anything to vary."""
     if not kind.optimises:
         return
@@ -88,7 +88,7 @@ def _searched(kind: type[Any]) -> Iterator[Text]:
     yield Text(f"A search (tune) varies {varied}.")
 
 
-def _said_of_fields(source: str) -> dict[str, str]:
+def said_of_fields(source: str) -> dict[str, str]:
     """The string that follows each field in a class body."""
     definition = ast.parse(source).body[0]
     assert isinstance(definition, ast.ClassDef)

@@ -1,4 +1,4 @@
 """Images, texts and labels as tensors: inputs, splits, label budgets, sampling, augmentation.
 
-Uses nothing else of Graft.
+Imports no other package of Graft.
 """

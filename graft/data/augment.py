@@ -14,9 +14,9 @@ from graft.settings import Augmentation
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Vary images (B, C, H, W), float in [0, 1], or texts (B, L), integers; each draws its own variation.
+    """Augment images (B, C, H, W), float in [0, 1], or texts (B, L), integers, each independently.
 
-    Draws come from `generator`, on the CPU, so that every device sees the same variations.
+    Random numbers come from `generator`, on the CPU, so that every device sees the same augmentation.
     """
     if images.ndim == 2:
         return _drop(images, how.drop, generator) if how.drop else images
@@ -30,7 +30,7 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
 
 
 def _drop(tokens: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Leave out tokens; nobody looks at what takes their places (word dropout; Iyyer et al. 2015)."""
+    """Replace dropped tokens by padding, which networks ignore (word dropout; Iyyer et al. 2015)."""
     draw = torch.rand(tokens.shape, generator=generator).to(tokens.device)
     return tokens.masked_fill(draw < probability, PADDING)
 
@@ -41,7 +41,7 @@ def _uniform(size: int, limit: float, generator: torch.Generator) -> Tensor:
 
 
 def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Flip, rotate, scale, slant and shift in one bilinear sampling; outside the image is black."""
+    """Flip, rotate, scale, shear and shift in one bilinear sampling; pixels outside the image are black."""
     size, _, height, width = images.shape
     angle = _uniform(size, math.radians(how.rotate), generator)
     slant = _uniform(size, math.radians(how.shear), generator).tan()

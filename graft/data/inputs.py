@@ -1,12 +1,12 @@
-"""What a network takes: images of a size, or texts as tokens. No torch here."""
+"""The input of a network: images of one size, or texts as tokens. No torch here."""
 
 from dataclasses import dataclass
 
 PADDING = 0
-"""The token that fills up a text that is shorter than others; networks do not look at it."""
+"""The token that pads shorter texts; networks ignore it."""
 
 BYTES = 256 + 1
-"""The smallest vocabulary: every byte, and padding."""
+"""The smallest vocabulary: every byte, plus padding."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Text:
-    """Texts as tokens (B, L) of integers, filled up with `PADDING`."""
+    """Texts as tokens (B, L) of integers, padded with `PADDING`."""
 
     vocabulary: int
-    """How many tokens there are, `PADDING` among them."""
+    """Number of tokens, including `PADDING`."""
     length: int
-    """Tokens of a text; longer ones were cut."""
+    """Tokens per text; longer texts are truncated."""
 
     def __str__(self) -> str:
         return f"texts of {self.length} tokens"

@@ -1,4 +1,4 @@
-"""Images that are too many for memory: they stay on the disk and are read as they are needed.
+"""Image sets that are too large for memory: they stay on disk and are read as needed.
 
 Legend: N images, M of them; an image has the shape (…).
 """
@@ -10,27 +10,27 @@ import torch
 from torch import Tensor
 
 Read = Callable[[Tensor], Tensor]
-"""Images (M, …) at places (M,), in memory; several threads call it."""
+"""Reads the images (M, …) at indices (M,) into memory; several threads call it."""
 
 MOST_IN_MEMORY = 1 << 28
-"""Bytes of images that are kept in memory; more are read batch by batch. A stage may hold four such sets (source,
-training, validation, unlabelled), and stages run at once."""
+"""Largest image set, in bytes, that is kept in memory; larger ones are read batch by batch. A stage may hold four such
+sets (source, training, validation, unlabelled), and several stages run at once."""
 
 
 class OnDisk:
-    """Images (N, …) on the disk; of a tensor's ways those that images which are not in memory can have.
+    """Images (N, …) on disk, with the part of a tensor's interface that works without loading all of them.
 
-    What is taken out, by an index or a slice, is a tensor in memory, on `device`. `split` reads ahead: the next part
-    comes from the disk while the one before is being used.
+    Indexing and slicing return a tensor in memory, on `device`. `split` reads ahead: it reads the next part while the
+    current one is in use.
     """
 
     def __init__(
         self, read: Read, shape: tuple[int, ...], rows: Tensor | None = None, device: torch.device | None = None
     ) -> None:
-        """Images of which `read` knows more, of `shape` (N, …): all of them, or those at `rows`."""
+        """The images that `read` reads, of `shape` (N, …): all of them, or those at `rows`."""
         self._read_rows, self._rows = read, torch.arange(shape[0]) if rows is None else rows
         self.device = device or torch.device("cpu")
-        """Where what is taken out lies."""
+        """Device of the tensors that are read."""
         self.shape = torch.Size([len(self._rows), *shape[1:]])
         self.ndim = len(shape)
 
@@ -45,15 +45,15 @@ class OnDisk:
         return OnDisk(self._read_rows, self.shape, self._rows[indices.cpu()], self.device)
 
     def to(self, device: torch.device) -> "OnDisk":
-        """The same images, on their way to another device."""
+        """The same images, to be read to another device."""
         return OnDisk(self._read_rows, self.shape, self._rows, device)
 
     def split(self, size: int) -> Iterator[Tensor]:
-        """Parts of so many images, the last one maybe smaller."""
+        """Parts of `size` images; the last one may be smaller."""
         return self._ahead(self._rows.split(size))
 
     def tensor_split(self, parts: int) -> Iterator[Tensor]:
-        """So many parts, whose sizes differ by one at most."""
+        """`parts` parts, whose sizes differ by one at most."""
         return self._ahead(self._rows.tensor_split(parts))
 
     def _ahead(self, parts: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -72,7 +72,7 @@ class OnDisk:
 
 
 Images = Tensor | OnDisk
-"""Images of a split: in memory, or on the disk."""
+"""Images of a split: in memory, or on disk."""
 
 
 def fitting(pictures: OnDisk) -> Images:
@@ -87,5 +87,5 @@ def taken(images: Images, indices: Tensor) -> Images:
 
 
 def in_memory(images: Images) -> Tensor:
-    """Features, or few images, as the tensor that they are: only images can be more than memory holds."""
+    """Features or few images as a tensor; only images can exceed memory."""
     return images[:] if isinstance(images, OnDisk) else images

@@ -1,4 +1,4 @@
-"""Which images are labelled, and in which order they are seen."""
+"""Which images are labelled, and the order of the batches."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from graft.data.split import Split
 
 @dataclass(frozen=True)
 class LabelledTarget:
-    """The labels that a user pays for: those to train on, and those for validation; and the images that cost none."""
+    """The labels that a user pays for, split into training and validation; and the images that need no label."""
 
     training: Split
     validation: Split
     unlabelled: Split
-    """The whole pool but the validation images, without labels."""
+    """The whole pool except the validation images, without labels."""
 
 
 def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> LabelledTarget:
-    """Draw a label budget from the target's training pool, the same for every strategy of a seed.
+    """Draw a label budget from the target's training pool, the same for every strategy with the same seed.
 
-    Validation images are drawn apart from the training ones and are at most as many. The training images of a
-    smaller budget are among those of a larger one, so that label-efficiency curves compare like with like; so are those
-    for validation, where they are fewer. Where the pool has groups, none of a validation image's is among the training
-    or the unlabelled images, and budgets that choose by other images are parts of one another only as far as that
-    leaves them.
+    Validation and training images are disjoint, with at most as many validation images as training images. Budgets are
+    nested: the training images of a smaller budget are a subset of those of a larger one, so that label-efficiency
+    curves compare like with like; the same holds for validation images. Where the pool has groups, no group of a
+    validation image has training or unlabelled images, and budgets with different validation images are nested only as
+    far as this rule allows.
 
     Args:
         pool: labelled images.
-        labels: of each class to learn from; `all` takes all but those for validation.
-        validation: validation labels of each class; with `all` the share of its images, one at least.
+        labels: training labels per class; `all` takes all except the validation labels.
+        validation: validation labels per class; with `all`, the share of the class's images, at least one image.
         seed: of the draw.
 
     Raises:
@@ -41,7 +41,7 @@ def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> La
     if labels != ALL and validation > labels:
         raise ValueError(
             f"validation_per_class ({validation}) exceeds labels_per_class ({labels}): "
-            "validation labels cost as much as labels to learn from"
+            "validation labels cost as much as training labels"
         )
     counts = torch.bincount(pool.labels, minlength=len(pool.classes)).tolist()
     if fault := budget_fault(dict(zip(pool.classes, counts, strict=True)), labels, validation):
@@ -51,7 +51,7 @@ def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> La
     for label in range(len(pool.classes)):
         members = (pool.labels == label).nonzero().flatten()
         orders.append(members[torch.randperm(len(members), generator=generator)])
-    # Validation is taken from the far end: growing the training budget does not move it.
+    # Validation images come from the end of the order: growing the training budget does not move them.
     if labels != ALL:
         held = torch.cat([order[len(order) - int(validation) :] for order in orders])
     elif pool.groups is None:
@@ -66,7 +66,7 @@ def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> La
     for name, found in zip(pool.classes, training, strict=True):
         if len(found) < least:
             raise ValueError(
-                f"class {name!r} has {len(found)} images to learn from that share no group with those for validation "
+                f"class {name!r} has {len(found)} training images that share no group with validation images "
                 f"(seed {seed}), fewer than the {least} {'needed' if labels == ALL else 'asked for'}"
             )
     others = free.nonzero().flatten()
@@ -74,10 +74,10 @@ def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> La
 
 
 def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tensor:
-    """The images for validation where all others are to be learned from: whole groups, so that none is lost.
+    """The validation images where all others are for training: whole groups, so that no image is lost.
 
-    Class by class, the one with the fewest images first: groups from the far end of its order, as long as the class
-    has no more images held out than its share; its smallest group where every one is larger than that.
+    Class by class, the one with the fewest images first: groups from the end of its order, until the share of the
+    class is held out; its smallest group if every group is larger than that share.
     """
     chosen: set[int] = set()
     for order in sorted(orders, key=len):
@@ -92,18 +92,18 @@ def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tens
     held = torch.isin(groups, torch.tensor(sorted(chosen), dtype=groups.dtype)).nonzero().flatten()
     if 2 * len(held) > len(groups):
         raise ValueError(
-            f"the groups for validation hold {len(held)} of {len(groups)} images, more than there are to learn from: "
-            "smaller groups are needed, or more of them"
+            f"the validation groups hold {len(held)} of {len(groups)} images, more than remain for training: "
+            "use smaller groups, or more of them"
         )
     return held
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """(training, validation): a share of each class, at least one image of it, is held out; of groups whole ones, and
-    half of all images at most.
+    """(training, validation): holds out a share of each class, at least one image; with groups, whole groups and at
+    most half of all images.
 
     Raises:
-        ValueError: groups are so large that a class, or half of all, would be held out.
+        ValueError: groups are so large that a whole class, or more than half of all images, would be held out.
     """
     generator = torch.Generator().manual_seed(seed)
     orders = []
@@ -117,16 +117,16 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
         for order in orders:
             if torch.isin(order, held).all():
                 name = split.classes[int(split.labels[order[0]])]
-                raise ValueError(f"all images of class {name!r} are in the groups that are held out")
+                raise ValueError(f"all images of class {name!r} are in groups that are held out")
     order = torch.cat(orders)
     return split.take(order[~torch.isin(order, held)]), split.take(held)
 
 
 class Batches:
-    """Indices (B,) of one batch after another, without end.
+    """An endless iterator over the indices (B,) of batches.
 
-    Every image is seen once before any is seen again. A batch may run over the end of a pass, so every batch is full,
-    even where there are fewer images than B. With `weights` (N,) images are drawn with replacement, in proportion.
+    Every image is seen once before any is seen again. A batch may run past the end of an epoch, so every batch is full,
+    even if there are fewer images than B. With `weights` (N,), images are sampled with replacement, in proportion.
     """
 
     def __init__(self, size: int, batch_size: int, generator: torch.Generator, weights: Tensor | None = None) -> None:
@@ -146,7 +146,7 @@ class Batches:
         return batch
 
     def state(self) -> dict[str, Tensor]:
-        """Where the order stands; whatever else draws from the generator goes on from here too."""
+        """The state of the order and of the generator, which others may share."""
         return {"generator": self._generator.get_state(), "queue": self._queue.clone()}
 
     def set_state(self, state: dict[str, Tensor]) -> None:

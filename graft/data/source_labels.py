@@ -1,13 +1,13 @@
-"""Labels of the source in terms of the target's classes, matched by name."""
+"""Source labels mapped to the target's classes, matched by name."""
 
 import torch
 from torch import Tensor, nn
 
 
 class SourceLabels(nn.Module):
-    """An index into the source's classes -> one into the target's; -1 where the target has no such class.
+    """Maps an index into the source's classes to one into the target's; -1 if the target has no such class.
 
-    A module, so that it moves to the device with the network in whose `extras` it lies.
+    A module, so that it moves between devices with the network that holds it in its `extras`.
     """
 
     index: Tensor
@@ -22,6 +22,6 @@ class SourceLabels(nn.Module):
         return self.index[labels]
 
     def weights(self, labels: Tensor) -> Tensor | None:
-        """How often images with labels (N,) may be drawn: 0 for classes that the target lacks; None if it has all."""
+        """Sampling weights of images with labels (N,): 0 for classes that the target lacks; None if it has all."""
         known = self(labels) >= 0
         return None if bool(known.all()) else known.float()

@@ -13,7 +13,7 @@ from graft.data.inputs import Input, Pictures, Text
 from graft.data.on_disk import Images, taken
 
 _CHUNK = 2**23
-"""Values that are counted at a time."""
+"""Number of values counted at a time."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,13 @@ class Split:
     """Images, or texts, with their labels.
 
     Attributes:
-        images: (N, C, H, W) uint8, a tensor or, where they are too many for memory, on the disk; texts as tokens (N, L)
-            int32; or features (N, D) float, computed once from either.
-        labels: (N,) int64, an index into `classes`; -1 where labels must not be known.
+        images: (N, C, H, W) uint8, a tensor or, if too large for memory, on disk; texts as tokens (N, L) int32; or
+            features (N, D) float, computed once from either.
+        labels: (N,) int64, an index into `classes`; -1 where labels must stay hidden.
         classes: the names of the K classes.
-        groups: (N,) int64, what each belongs to (a patient, a video) where that matters: what is drawn for validation
-            shares none with what is drawn to learn from.
-        vocabulary: how many tokens there are, of texts; 0 of images.
+        groups: (N,) int64, the group of each image (a patient, a video), if there are groups: training and validation
+            images share none.
+        vocabulary: number of tokens, for texts; 0 for images.
     """
 
     images: Images
@@ -38,7 +38,7 @@ class Split:
 
     @property
     def reads(self) -> Input:
-        """What a network has to take."""
+        """The input that a network for this split has to accept."""
         if self.vocabulary:
             return Text(self.vocabulary, self.images.shape[1])
         return Pictures(self.images.shape[1], self.images.shape[2])
@@ -52,11 +52,11 @@ class Split:
         return replace(self, images=taken(self.images, indices), labels=self.labels[indices], groups=groups)
 
     def without_labels(self) -> "Split":
-        """The same images; every label is -1, so that a loss which wants one fails."""
+        """The same images; every label is -1, so that a loss that uses labels fails."""
         return replace(self, labels=torch.full_like(self.labels, -1))
 
     def mean_and_std(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel, in [0, 1]; a chunk at a time, so memory stays flat."""
+        """Mean and standard deviation per channel, in [0, 1]; computed in chunks, so memory use stays constant."""
         counts = torch.zeros(self.images.shape[1], 256, dtype=torch.long)
         for chunk in self.images.split(max(1, _CHUNK // self.images.shape[1:].numel())):
             for channel, values in enumerate(chunk.unbind(dim=1)):
@@ -74,12 +74,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Domains:
-    """All that a training run may look at; the target's test split is never among it."""
+    """All data that a training run may see; never the target's test split."""
 
     target: Split
-    """Labelled images of the target domain to train on; without labels for a strategy that uses none."""
+    """Labelled training images of the target domain; without labels for a strategy that uses none."""
     validation: Split
-    """Other labelled images of the target domain, for validation."""
+    """Labelled validation images of the target domain."""
     source: Split | None = None
     """Labelled images of the source domain."""
     unlabelled: Split | None = None
@@ -90,7 +90,7 @@ class Domains:
         return self.map(lambda split: split.to(device))
 
     def map(self, change: Callable[[Split], Split]) -> "Domains":
-        """The same domains, each split replaced by what `change` makes of it."""
+        """The same domains, with `change` applied to each split."""
         return Domains(
             change(self.target),
             change(self.validation),

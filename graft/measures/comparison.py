@@ -1,60 +1,27 @@
-"""Means, differences and verdicts, each with the interval that its seeds and test images support.
+"""Means, differences and verdicts, each with a confidence interval over seeds and test images.
 
 Legend: M strategies, S seeds, N test images, R resamples.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Literal
 
 import torch
 from scipy.special import stdtr, stdtrit
 from torch import Tensor
 
-Verdict = Literal["positive", "no evidence", "negative"]
+from graft.measures.findings import Interval
 
 _CHUNK = 4_000_000
-"""Draws held in memory at once."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its confidence interval; `low` and `high` are None where one seed leaves nothing to go by."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-    def rounded(self, digits: int) -> "Interval":
-        """The same with fewer digits. Round before a verdict, so that it is the one which the printed numbers give."""
-        low = None if self.low is None else _round(self.low, digits)
-        high = None if self.high is None else _round(self.high, digits)
-        return Interval(_round(self.mean, digits), low, high)
-
-
-def _round(value: float, digits: int) -> float:
-    return round(value, digits) + 0.0  # turns -0.0 into 0.0
-
-
-def verdict(gain: Interval) -> Verdict:
-    """What the interval of a gain supports: all of it above zero, all of it below, or neither.
-
-    Without an interval (one seed) there is no evidence, however large the gain.
-    """
-    if gain.low is not None and gain.low > 0:
-        return "positive"
-    if gain.high is not None and gain.high < 0:
-        return "negative"
-    return "no evidence"
+"""Most random draws in memory at once."""
 
 
 def seed_interval(values: Sequence[float], confidence: float) -> Interval:
     """Mean over seeds with Student's t interval (NIST/SEMATECH e-Handbook, 1.3.5.2).
 
-    It speaks of further seeds (label draws, initialisations, orders) on the same test images, takes the seeds as
-    normally distributed, and is not cut off at 0 or 1.
+    It covers further seeds (label draws, initialisations, orders) on the same test images, assumes normally
+    distributed values, and is not truncated at 0 or 1.
     """
     mean, n = fmean(values), len(values)
     if n < 2:
@@ -74,30 +41,30 @@ def gains_over(
 ) -> list[Interval]:
     """The gain of each strategy over strategy `baseline`: a paired, hierarchical bootstrap.
 
-    `contributions` is (M, S, N): what image n adds to the metric of strategy m with seed s, which is the mean over
-    images; of accuracy, whether it is right. For another metric `resampled` gives its value for each strategy, mean
-    over seeds, where each image comes so often: (R, N) -> (R, M).
+    `contributions` is (M, S, N): the contribution of image n to the metric of strategy m with seed s, which is the mean
+    over images; for accuracy, whether the prediction is right. For another metric, `resampled` gives its value per
+    strategy, averaged over seeds, for the number of times that each image is drawn: (R, N) -> (R, M).
 
     Seeds and images are resampled with replacement, each resample being the same for all strategies (Bouthillier et
     al. 2021, 'Accounting for Variance in Machine Learning Benchmarks': both vary, so both are resampled; paired,
-    because a hard image or an unlucky draw of labels hits all). The deviations that a resample of the seeds and one
-    of the images cause are added (crossed random effects; Owen 2007, 'The pigeonhole bootstrap').
+    because a hard image or an unlucky draw of labels affects all). The deviations caused by resampling the seeds and
+    by resampling the images are added (crossed random effects; Owen 2007, 'The pigeonhole bootstrap').
 
-    With a few seeds such an interval is too narrow, and it is the few seeds that people have. Two corrections:
+    With few seeds, the usual case, such an interval is too narrow. Two corrections:
 
     - a resample of S values has (S-1)/S of the variance that it should have (Efron & Tibshirani 1993, ch. 5; Davison
       & Hinkley 1997, ch. 2): deviations over seeds are stretched by sqrt(S / (S-1));
-    - percentiles take the variance for known: all deviations are stretched by t / z, Student's over the normal
+    - percentiles treat the variance as known: all deviations are stretched by t / z, Student's over the normal
       quantile (Hesterberg 2015, 'What Teachers Should Know About the Bootstrap'). The degrees of freedom are
-      Welch's and Satterthwaite's for the sum of both variances: near S - 1 where seeds are most of it, many where
-      images are.
+      Welch's and Satterthwaite's for the sum of both variances: near S - 1 where seeds dominate, many where images
+      do.
 
     Simulated coverage of a nominal 95 % (600 images, accuracies around .9; uncorrected in brackets): 3 seeds
     91-98 % (86-99), 5 seeds 93-98 % (91-98), 10 seeds 94-97 % (94-98); 2 seeds 86-97 %. It falls to about 85 % (65-76)
-    with 3 or 5 seeds whose gains scatter by nine points, and skewed: nothing makes up for too few seeds then. Of
+    with 3 or 5 seeds whose gains are skewed and scatter by nine points: no correction makes up for too few seeds. For
     balanced accuracy and macro-F1, where a class has a twentieth of 200 or 600 images: 92-98 % with 3 to 10 seeds.
 
-    Each interval stands for itself; that all of them hold at once is less likely than `confidence`. With one seed
+    Each interval holds individually; the probability that all hold at once is lower than `confidence`. With one seed
     there is no interval.
     """
     values = contributions.double()
@@ -122,14 +89,14 @@ def gains_over(
 
 
 def _resampled_deviations(values: Tensor, resamples: int, generator: torch.Generator) -> Tensor:
-    """How far the mean of each row of values (M, n) moves when its columns are resampled together: (R, M)."""
+    """Deviations of the mean of each row of values (M, n) when the columns are resampled together: (R, M)."""
     n = values.shape[1]
     centred = (values - values.mean(dim=1, keepdim=True)).T
     return torch.cat([times @ centred / n for times in _resamples(n, resamples, generator)])
 
 
 def _resamples(n: int, resamples: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """How often each of n comes in each resample: (R, n) in all, some rows at a time."""
+    """How often each of n items is drawn in each resample: (R, n) in total, some rows at a time."""
     for count in _chunks(resamples, n):
         drawn = torch.randint(n, (count, n), generator=generator)
         flat = drawn + n * torch.arange(count)[:, None]
@@ -155,7 +122,7 @@ def _variance(
 ) -> tuple[float, float]:
     """Variance of a mean gain over seeds (S,) and images (N,), and Satterthwaite's degrees of freedom for it.
 
-    `at_least` is the variance over seeds that the gains are taken to have if their own is smaller, and its freedom.
+    `at_least` is a lower bound for the variance over seeds, with its degrees of freedom.
     """
     seeds, pictures = len(by_seed), len(by_picture)
     of_seeds, freedom = max((float(by_seed.var()), seeds - 1.0), at_least)
@@ -168,17 +135,17 @@ def _variance(
 
 
 def pairwise_p_values(contributions: Tensor) -> Tensor:
-    """How sure it is that strategies differ: (M, M) p-values, corrected for the number of pairs.
+    """p-values (M, M) of the differences between strategies, corrected for the number of pairs.
 
-    `contributions` is (M, S, N) as in `gains_over`. The difference of a pair is divided by the square root of the
-    variances that seeds and images give it, and read from Student's t with Satterthwaite's degrees of freedom. Holm's
-    step-down correction (Holm 1979, 'A Simple Sequentially Rejective Multiple Test Procedure') is over all pairs.
+    `contributions` is (M, S, N) as in `gains_over`. The difference of a pair is divided by the square root of its
+    variance over seeds and images, and compared with Student's t with Satterthwaite's degrees of freedom. Holm's
+    step-down correction (Holm 1979, 'A Simple Sequentially Rejective Multiple Test Procedure') covers all pairs.
 
-    Of hundreds of pairs some agree over three seeds by mere chance, and would seem certain. So the variance over seeds
-    is that of the pair or the one of all strategies together, whichever is larger; the latter's degrees of freedom are
-    Satterthwaite's too, few where a few strategies are most of it. Simulated chance of even one false difference, read
-    at .05, with 3 and 5 seeds and 7 and 24 strategies that are alike: .00-.05 (each pair by itself: .02-.85), .08 where
-    a single strategy scatters ten times as much as the others.
+    Among hundreds of pairs, some agree over three seeds by chance and would seem certain. So the variance over seeds is
+    the larger of the pair's own and the pooled one of all strategies; the degrees of freedom of the latter are
+    Satterthwaite's too, few where a few strategies dominate it. Simulated family-wise error rate at the level .05, with
+    3 and 5 seeds and 7 and 24 equal strategies: .00-.05 (with the pair's own variance only: .02-.85), .08 where a
+    single strategy scatters ten times as much as the others.
 
     With one seed every p-value is 1.
     """
@@ -193,10 +160,10 @@ def pairwise_p_values(contributions: Tensor) -> Tensor:
 
 
 def p_values_over(contributions: Tensor, baseline: int) -> list[float]:
-    """How sure it is that each strategy differs from strategy `baseline`: corrected for the number of strategies.
+    """p-values of each strategy's difference from strategy `baseline`, corrected for the number of strategies.
 
-    `contributions` is (M, S, N). As `pairwise_p_values`, but over the M - 1 differences from the baseline alone. Its
-    own value is 1; with one seed all are.
+    `contributions` is (M, S, N). Like `pairwise_p_values`, but for the M - 1 differences from the baseline only. The
+    baseline's own value is 1; with one seed all are 1.
     """
     others = [i for i in range(len(contributions)) if i != baseline]
     found = [1.0] * len(contributions)
@@ -208,7 +175,7 @@ def p_values_over(contributions: Tensor, baseline: int) -> list[float]:
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values, each raised so that the chance of even one false find stays below the level they are read at."""
+    """The p-values with Holm's step-down correction, which bounds the family-wise error rate."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted = [1.0] * len(p_values)
     highest = 0.0
@@ -219,7 +186,7 @@ def _holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _p_values(contributions: Tensor, pairs: Sequence[tuple[int, int]]) -> list[float]:
-    """Of the difference of each pair of strategies being zero, not yet corrected; (M, S, N), S > 1."""
+    """Uncorrected p-values of the difference of each pair of strategies; (M, S, N), S > 1."""
     values = contributions.double()
     by_seed, by_picture = values.mean(dim=2), values.mean(dim=1)
     common = _common_variance(by_seed)
@@ -236,7 +203,7 @@ def _p_values(contributions: Tensor, pairs: Sequence[tuple[int, int]]) -> list[f
 
 
 def _common_variance(by_seed: Tensor) -> tuple[float, float]:
-    """Variance over seeds of a difference between two strategies if all (M, S) scatter alike; degrees of freedom."""
+    """Pooled variance over seeds of a difference between two of the strategies (M, S), and its degrees of freedom."""
     count, seeds = by_seed.shape
     residuals = by_seed - by_seed.mean(dim=0) - by_seed.mean(dim=1, keepdim=True) + by_seed.mean()
     share = (count - 1) / count
@@ -247,10 +214,10 @@ def _common_variance(by_seed: Tensor) -> tuple[float, float]:
 
 
 def rank_ranges(scores: Sequence[float], p_values: Tensor, confidence: float) -> list[tuple[int, int]]:
-    """(best, worst) rank that each strategy can have, given which differences are real at that confidence.
+    """(best, worst) possible rank of each strategy, given the differences that are significant at that confidence.
 
-    A strategy ranks behind those that are really better, and before those that are really worse (Mogstad et al. 2024,
-    'Inference for Ranks'). Ranks start at 1.
+    A strategy ranks behind all significantly better ones and ahead of all significantly worse ones (Mogstad et al.
+    2024, 'Inference for Ranks'). Ranks start at 1.
     """
     real = (p_values < 1 - confidence).tolist()
     count = len(scores)

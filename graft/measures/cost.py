@@ -1,4 +1,4 @@
-"""What a network costs, counted and not timed: the same on every machine."""
+"""The cost of a network, counted rather than timed: the same on every machine."""
 
 from copy import deepcopy
 
@@ -9,16 +9,16 @@ from graft.networks.network import Network
 
 
 def parameters(network: Network) -> int:
-    """How many numbers the network learned; those of `extras` are no part of it."""
+    """Number of parameters of the network, without those of `extras`."""
     return sum(p.numel() for name, p in network.named_parameters() if not name.startswith("extras."))
 
 
 def multiply_adds(network: Network) -> int:
-    """Multiplications, each with its addition, for one image or text: those of convolutions and matrix products.
+    """Multiply-add operations (MACs) for one image or text, of convolutions and matrix products.
 
-    Norms, activations and pooling are left out, as is usual.
+    Norms, activations and pooling are not counted, as is usual.
     """
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        deepcopy(network).eval()(network.example())  # a copy, since evaluation mode cannot be undone module by module
+        deepcopy(network).eval()(network.example())  # a copy, so that the mode of each module stays as it is
     return int(counter.get_total_flops()) // 2

@@ -1,50 +1,30 @@
-"""How far apart two domains lie, as a network sees them: features of source and target images, no labels.
+"""Distances between two domains in a network's feature space: features of source and target images, no labels.
 
-A difference in how often the classes occur is part of every distance here.
+A difference in the class frequencies contributes to every distance here.
 
 Legend: N source images, M target images, D features.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from graft.measures.findings import DomainGap
 from graft.techniques.logistic import logistic_regression
 
 _FOLDS = 5
 
 
-@dataclass(frozen=True)
-class DomainGap:
-    """The gap between as many source as target images; the distances within a domain say what chance alone does."""
-
-    images: int
-    """Of each domain."""
-    proxy_a_distance: float
-    """0 (nobody can tell the domains apart) to 2 (everybody can)."""
-    domain_error: float
-    """Share of held-out images whose domain a linear classifier gets wrong."""
-    mmd: float
-    """Squared, unbiased: 0 on average for equal domains, and may be below."""
-    mmd_p_value: float
-    frechet: float
-    """Between halves of the two domains."""
-    frechet_within: float
-    """Between the two halves of a domain, mean of source and target: what `frechet` would be without any gap."""
-
-
 def domain_gap(source: Tensor, target: Tensor, *, permutations: int = 200, seed: int = 0) -> DomainGap:
-    """Compare features (N, D) and (M, D); of the larger domain as many images are drawn as the other has.
+    """Compare features (N, D) and (M, D); the larger domain is subsampled to the size of the smaller one.
 
     Raises:
-        ValueError: fewer than ten images of a domain, or features of different sizes.
+        ValueError: a domain has fewer than ten images, or the features have different sizes.
     """
     if source.ndim != 2 or source.shape[1:] != target.shape[1:]:
-        raise ValueError(f"features of one size are needed, got {tuple(source.shape)} and {tuple(target.shape)}")
+        raise ValueError(f"expected features of one size, got {tuple(source.shape)} and {tuple(target.shape)}")
     n = min(len(source), len(target))
     if n < 2 * _FOLDS:
-        raise ValueError(f"a domain gap needs at least {2 * _FOLDS} images of each domain, got {n}")
+        raise ValueError(f"a domain gap needs at least {2 * _FOLDS} images per domain, got {n}")
     generator = torch.Generator().manual_seed(seed)
     a, b = (split[torch.randperm(len(split), generator=generator)[:n]].double() for split in (source, target))
     error = domain_error(a, b)
@@ -63,7 +43,7 @@ def domain_gap(source: Tensor, target: Tensor, *, permutations: int = 200, seed:
 
 
 def proxy_a_distance(error: float) -> float:
-    """2 (1 - 2 error), no less than 0, for a domain classifier that is wrong on a share `error` of held-out images.
+    """2 (1 - 2 error), at least 0, for a domain classifier that is wrong on a share `error` of held-out images.
 
     Ben-David et al. 2007, 'Analysis of Representations for Domain Adaptation'.
     """
@@ -73,8 +53,8 @@ def proxy_a_distance(error: float) -> float:
 def domain_error(source: Tensor, target: Tensor) -> float:
     """Share of images, source (N, D) and target (N, D), whose domain a linear classifier gets wrong.
 
-    Each fifth of both is judged by a classifier that was fitted to the other four: an error on its own training
-    images would be near 0 for any domains, as soon as there are about as many features as images.
+    Five-fold cross-validation: the error on the training images would be near 0 for any domains as soon as there are
+    about as many features as images.
     """
     wrong = 0
     for fold in range(_FOLDS):
@@ -82,7 +62,7 @@ def domain_error(source: Tensor, target: Tensor) -> float:
         fitted = torch.cat([source[~held_a], target[~held_b]]).double()
         side = torch.cat([torch.ones(int((~held_a).sum())), torch.zeros(int((~held_b).sum()))]).long()
         mean, std = fitted.mean(dim=0), fitted.std(dim=0, correction=0).clamp_min(1e-12)
-        # scikit-learn's default penalty, |w|^2 / 2 next to the sum of the losses, over a pair of opposite weights.
+        # scikit-learn's default penalty, |w|^2 / 2 added to the sum of the losses, over a pair of opposite weights.
         judge = logistic_regression((fitted - mean) / std, side.to(fitted.device), 2, decay=2 / len(fitted))
         held = torch.cat([source[held_a], target[held_b]])
         says_source = (judge((held - mean) / std).argmax(dim=1) == 1).cpu()
@@ -94,8 +74,8 @@ def domain_error(source: Tensor, target: Tensor) -> float:
 def mmd(source: Tensor, target: Tensor, permutations: int, generator: torch.Generator) -> tuple[float, float]:
     """Maximum mean discrepancy, squared and unbiased, of source (N, D) and target (M, D), and its p-value.
 
-    Gretton et al. 2012, 'A Kernel Two-Sample Test': an RBF kernel as wide as the median distance of all pairs. The
-    p-value is the share of random divisions of all images into two such groups that lie at least as far apart.
+    Gretton et al. 2012, 'A Kernel Two-Sample Test': an RBF kernel with the median distance of all pairs as its width.
+    The p-value is the share of random permutations of all images into two such groups that are at least as far apart.
     """
     pooled = torch.cat([source, target])
     squared = torch.cdist(pooled, pooled, compute_mode="donot_use_mm_for_euclid_dist").square()
@@ -115,18 +95,18 @@ def _discrepancies(kernel: Tensor, groups: Tensor) -> Tensor:
     others = 1 - groups
     n, m = groups[0].sum(), others[0].sum()
     towards = groups @ kernel
-    within = (towards * groups).sum(dim=1) - n  # an image's likeness to itself, 1, is left out
+    within = (towards * groups).sum(dim=1) - n  # without the similarity of an image to itself, 1
     across = (towards * others).sum(dim=1)
     within_others = ((others @ kernel) * others).sum(dim=1) - m
     return within / (n * (n - 1)) + within_others / (m * (m - 1)) - 2 * across / (n * m)
 
 
 def frechet_distance(source: Tensor, target: Tensor) -> float:
-    """Squared Fréchet distance of the normal distributions that fit features (N, D) and (M, D).
+    """Squared Fréchet distance between normal distributions fitted to features (N, D) and (M, D).
 
     Heusel et al. 2017, 'GANs Trained by a Two Time-Scale Update Rule': |mean difference|^2 + tr(A + B - 2 (AB)^(1/2))
-    for covariances A and B. It has the scale of the features, and with few images it is too large (Binkowski et al.
-    2018): compare it with that of two samples of one domain, as many images each.
+    for covariances A and B. It depends on the scale of the features and is biased upwards with few images (Binkowski
+    et al. 2018): compare it with the distance between two equally large samples of one domain.
     """
     a, b = (split.double() for split in (source, target))
     mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)

@@ -1,4 +1,4 @@
-"""Whether images, normalised as weights want it, look to them like those that they were trained with.
+"""Check whether images, normalised for given weights, resemble the images that the weights were trained on.
 
 Legend: N images, C channels.
 """
@@ -12,24 +12,24 @@ from graft.data.on_disk import Images
 from graft.networks.network import Network, as_read, at_a_time, channels_last
 
 PICTURES = 256
-"""How many are looked at."""
+"""Number of images to check."""
 
 
 @dataclass(frozen=True)
 class InputFit:
-    """What images are to a network once they are normalised."""
+    """Statistics of images after a network's normalisation."""
 
     mean: tuple[float, ...]
-    """Mean of each channel; near 0 where the normalisation is that of such images."""
+    """Mean per channel; near 0 if the normalisation suits the images."""
     std: tuple[float, ...]
-    """Standard deviation of each channel; near 1."""
+    """Standard deviation per channel; near 1."""
     spread: float | None
-    """How far the first convolution's answers spread, as a multiple of what the batch norm behind it was trained with;
-    None for a network without one."""
+    """Standard deviation of the first convolution's outputs, relative to the one that the batch norm after it was
+    trained with; None for a network without one."""
 
     @property
     def faults(self) -> list[str]:
-        """In words, what does not fit; empty where nothing tells against the normalisation."""
+        """Descriptions of what does not fit; empty if the normalisation looks right."""
         found = []
         if max(abs(value) for value in self.mean) > _FARTHEST_MEAN:
             found.append(f"the normalised mean of a channel is {_most(self.mean):.2f}, expected near 0")
@@ -37,7 +37,7 @@ class InputFit:
             found.append(f"the normalised standard deviation of a channel is {_oddest(self.std):.2f}, expected near 1")
         if self.spread is not None and not 1 / _MOST_SPREAD <= self.spread <= _MOST_SPREAD:
             found.append(
-                f"the first convolution answers {self.spread:.2f} times as strongly as where the weights were made"
+                f"the first convolution responds {self.spread:.2f} times as strongly as on the weights' training images"
             )
         return found
 
@@ -45,8 +45,8 @@ class InputFit:
 _FARTHEST_MEAN = 1.0
 _LEAST_STD, _MOST_STD = 0.4, 2.5
 _MOST_SPREAD = 1.6
-"""EfficientNet-Lite0 with its own normalisation has 0.7 to 1.2, on photos, art, cartoons and sketches of 32 to 224 px;
-with that of torchvision's weights 1.8 to 2.7 on all but sketches, with images in [0, 1] as they are 0.4 to 0.6."""
+"""EfficientNet-Lite0 has 0.7 to 1.2 with its own normalisation, on photos, art, cartoons and sketches of 32 to 224 px;
+1.8 to 2.7 with that of torchvision's weights on all but sketches; 0.4 to 0.6 with unnormalised images in [0, 1]."""
 
 
 def _most(values: tuple[float, ...]) -> float:
@@ -59,7 +59,7 @@ def _oddest(values: tuple[float, ...]) -> float:
 
 @torch.no_grad()
 def input_fit(network: Network, pictures: Images) -> InputFit:
-    """Look at some of the images (N, C, H, W), evenly drawn, in evaluation mode; the network is left as it was."""
+    """Check a sample of the images (N, C, H, W), evenly spaced, in evaluation mode; the network stays unchanged."""
     training = network.training
     network.eval()
     some = pictures[torch.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).round().long()]
@@ -71,7 +71,7 @@ def input_fit(network: Network, pictures: Images) -> InputFit:
 
 
 def _spread(network: Network, pictures: Tensor) -> float | None:
-    """Median over its channels of the first batch norm's standard deviation here over that which it holds."""
+    """Median over channels of the ratio of the standard deviation at the first batch norm to its running one."""
     norm = next((module for module in network.backbone.modules() if isinstance(module, nn.BatchNorm2d)), None)
     if norm is None or norm.running_var is None:
         return None
@@ -85,12 +85,12 @@ def _spread(network: Network, pictures: Tensor) -> float | None:
     return float(((variance + norm.eps) / held).sqrt().median())
 
 
-class _Reached(Exception):  # noqa: N818  (no error, but a way out)
-    """Ends a forward pass where what is wanted of it is there."""
+class _Reached(Exception):  # noqa: N818  (not an error, but an early exit)
+    """Ends a forward pass as soon as the wanted activation is available."""
 
 
 def _what_reaches(layer: nn.Module, network: Network, batch: Tensor) -> Tensor:
-    """A layer's input, for a batch of images (B, C, H, W); what comes after the layer is not computed."""
+    """A layer's input, for a batch of images (B, C, H, W); later layers are not computed."""
     seen: list[Tensor] = []
 
     def stop(_: nn.Module, inputs: tuple[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""The metric that leads the comparison: which one it is, and what the images of a test set contribute to it.
+"""The metric by which strategies are ranked, and the contribution of each test image to it.
 
 Legend: M strategies, S seeds, N test images, K classes, R resamples.
 """
@@ -13,38 +13,38 @@ from graft.settings import MOST_UNEQUAL, Metric
 
 
 def lead_metric(asked: Metric | None, counts: Sequence[int]) -> Metric:
-    """The metric as asked for; by itself accuracy where classes are about equally frequent, else balanced accuracy.
+    """The metric that was asked for; by default accuracy for balanced classes, else balanced accuracy.
 
-    Where one class has most of the images, always naming it is accurate, and finds nothing.
+    If one class has most of the images, a network that always predicts it is accurate but useless.
 
     Args:
-        asked: None leaves the choice to the rule.
-        counts: test images of each class.
+        asked: None applies the default.
+        counts: test images per class.
     """
     if asked is not None:
         return asked
     return "accuracy" if max(counts) <= MOST_UNEQUAL * min(counts) else "balanced_accuracy"
 
 
-class Answers:
+class ScoredPredictions:
     """What every strategy with every seed says of the test images, and how good that is.
 
     Args:
         predictions: (M, S, N) int64.
         labels: (N,) int64.
-        classes: how many there are.
-        metric: the one that leads.
+        classes: number of classes.
+        metric: the metric that ranks the strategies.
     """
 
     def __init__(self, predictions: Tensor, labels: Tensor, classes: int, metric: Metric) -> None:
         self._predictions, self._labels, self._classes, self._metric = predictions, labels, classes, metric
 
     def contributions(self) -> Tensor:
-        """What each image adds to the metric: (M, S, N), whose mean over the images is the metric.
+        """The contribution of each image to the metric: (M, S, N), whose mean over the images is the metric.
 
-        Of accuracy it is whether the answer is right. The others are no means over images; their images contribute
-        as the metric changes, to first order, when one weighs a little more (the infinitesimal jackknife; Efron &
-        Tibshirani 1993, 'An Introduction to the Bootstrap', ch. 21). An image of a rare class contributes much.
+        For accuracy: whether the prediction is right. The other metrics are not means over images; an image contributes
+        the first-order change of the metric when its weight increases (the infinitesimal jackknife; Efron & Tibshirani
+        1993, 'An Introduction to the Bootstrap', ch. 21). An image of a rare class contributes much.
         """
         right = self._predictions == self._labels
         if self._metric == "accuracy":
@@ -53,7 +53,7 @@ class Answers:
         return torch.stack([torch.stack([find(said) for said in of_strategy]) for of_strategy in self._predictions])
 
     def _of_balanced_accuracy(self, said: Tensor) -> Tensor:
-        """(N,) of one network's answers (N,)."""
+        """Contributions (N,) for one network's predictions (N,)."""
         right, support = (said == self._labels).double(), self._labels.bincount(minlength=self._classes)
         recall = self._sums(right) / support.clamp(min=1)
         mean = recall[support > 0].mean()
@@ -61,24 +61,24 @@ class Answers:
         return mean + influence
 
     def _of_macro_f1(self, said: Tensor) -> Tensor:
-        """(N,) of one network's answers (N,)."""
+        """Contributions (N,) for one network's predictions (N,)."""
         right = (said == self._labels).double()
         named = self._labels.bincount(minlength=self._classes) + said.bincount(minlength=self._classes)
         f1 = 2 * self._sums(right) / named.clamp(min=1)
         per_picture = len(said) / named.clamp(min=1) / (named > 0).sum()
-        # F1 is 2 found / (true + named): an image adds to the lower sum of its own class, and of the one it is named.
+        # F1 is 2 TP / (true + predicted): an image adds to the denominator of its true and of its predicted class.
         influence = (2 * right - f1[self._labels]) * per_picture[self._labels] - f1[said] * per_picture[said]
         return f1[named > 0].mean() + influence
 
     def _sums(self, values: Tensor) -> Tensor:
-        """Of values (N,) by true class: (K,)."""
+        """Sums of values (N,) per true class: (K,)."""
         return torch.zeros(self._classes, dtype=torch.double).index_add(0, self._labels, values)
 
     @property
     def resampled(self) -> Callable[[Tensor], Tensor] | None:
-        """What `graft.measures.comparison.gains_over` resamples by; None for accuracy, which is a mean over images.
+        """The argument `resampled` of `graft.measures.comparison.gains_over`; None for accuracy, a mean over images.
 
-        It takes how often each image comes, (R, N), and gives the metric of each strategy, mean over seeds: (R, M).
+        Maps how often each image is drawn, (R, N), to the metric per strategy, averaged over seeds: (R, M).
         """
         if self._metric == "accuracy":
             return None
@@ -87,19 +87,19 @@ class Answers:
     def _balanced_accuracy(self, times: Tensor) -> Tensor:
         right = (self._predictions == self._labels).double().mean(dim=1)
         support = times @ F.one_hot(self._labels, self._classes).double()
-        # A class that a resample lacks does not count in it.
+        # A class that is absent from a resample does not count in it.
         present = (support > 0).sum(dim=1, keepdim=True)
         return (times / support.clamp(min=1)[:, self._labels]) @ right.T / present
 
     def _macro_f1(self, times: Tensor) -> Tensor:
-        # Whole numbers: exact in single precision, and twice as fast.
+        # Counts are exact in single precision, which is twice as fast.
         return torch.stack([self._macro_f1_of(times.float(), said) for said in self._predictions], dim=1)
 
     def _macro_f1_of(self, times: Tensor, said: Tensor) -> Tensor:
-        """(R,) of one strategy's answers (S, N); a class that is neither true nor named does not count."""
+        """(R,) for one strategy's predictions (S, N); a class that is neither true nor predicted does not count."""
         true, named = (F.one_hot(of, self._classes).float() for of in (self._labels, said))  # (N, K), (S, N, K)
         columns = torch.cat([true[None], named, true * (said == self._labels)[..., None]])
-        sums = times @ columns.transpose(0, 1).flatten(1)  # one product of matrices: many narrow ones are slow
+        sums = times @ columns.transpose(0, 1).flatten(1)  # one matrix product: many narrow ones are slow
         support, said_so, found = sums.view(len(times), -1, self._classes).split([1, len(said), len(said)], dim=1)
         either = support + said_so  # (R, S, K)
         f1 = 2 * found / either.clamp(min=1)

@@ -9,39 +9,39 @@ import torch
 from torch import Tensor
 
 CALIBRATION_BINS = 15
-"""As many as Guo et al. 2017 ('On Calibration of Modern Neural Networks') use, and most papers since."""
+"""The number that Guo et al. 2017 ('On Calibration of Modern Neural Networks') and most papers since use."""
 
 _LEAST_PROBABILITY = 1e-12
-"""A class that was given probability 0 and turns out true would cost infinitely much; it costs 27.6 nats instead."""
+"""Lower bound in the log-likelihood: a true class with probability 0 costs 27.6 nats instead of infinity."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How good probabilities are. A class is absent if no label names it."""
+    """Scores of predicted probabilities. A class is absent if no image has its label."""
 
     accuracy: float
     balanced_accuracy: float
-    """Mean recall over the classes that are present, so that a rare class weighs as much as a frequent one."""
+    """Mean recall over the classes that are present: a rare class counts as much as a frequent one."""
     macro_f1: float
-    """Mean F1 over the classes that are present or were predicted: predicting an absent class counts as F1 = 0."""
+    """Mean F1 over the classes that are present or predicted: predicting an absent class counts as F1 = 0."""
     nll: float
     """Mean negative log-likelihood of the true class, in nats."""
     calibration_error: float
-    """Expected calibration error: mean distance of confidence and accuracy over the bins of `reliability`."""
+    """Expected calibration error: mean distance between confidence and accuracy over the bins of `reliability`."""
     per_class_recall: tuple[float | None, ...]
-    """Share of each class's images that was found; None for an absent class."""
+    """Recall per class; None for an absent class."""
     confusion: tuple[tuple[int, ...], ...]
-    """Numbers of images: rows are true classes, columns are predictions."""
+    """Image counts: rows are true classes, columns are predictions."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """What bins of equal width in the confidence (the largest probability) hold, for a calibration diagram.
+    """The data of a reliability diagram, in bins of equal width in the confidence (the largest probability).
 
     Attributes:
-        counts: (B,) images in each bin.
+        counts: (B,) images per bin.
         confidence: (B,) their mean confidence, 0 in an empty bin.
-        accuracy: (B,) the share of them that is right, 0 in an empty bin.
+        accuracy: (B,) their accuracy, 0 in an empty bin.
     """
 
     counts: Tensor
@@ -54,10 +54,10 @@ class Reliability:
 
 
 def score(probabilities: Tensor, labels: Tensor) -> Scores:
-    """Score probabilities (N, K) against labels (N,); a tie goes to the class that comes first.
+    """Score probabilities (N, K) against labels (N,); ties go to the first class.
 
     Raises:
-        ValueError: shapes that do not fit, no images, or values that are no probabilities.
+        ValueError: the shapes do not match, there are no images, or the values are not probabilities.
     """
     _check(probabilities, labels)
     classes = probabilities.shape[1]
@@ -100,6 +100,6 @@ def _check(probabilities: Tensor, labels: Tensor) -> None:
     if int(labels.min()) < 0 or int(labels.max()) >= classes:
         raise ValueError(f"labels must be in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
     sums = probabilities.double().sum(dim=1)
-    # Written so that NaN fails too.
+    # Phrased so that NaN fails too.
     if not bool((probabilities >= 0).all() and ((sums - 1).abs() < 1e-3).all()):
         raise ValueError("every row of probabilities must be non-negative and add up to 1")

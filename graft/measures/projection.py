@@ -1,4 +1,4 @@
-"""Features of images in two dimensions, to look at.
+"""Project image features to two dimensions for plotting.
 
 Legend: N images, D features.
 """
@@ -12,11 +12,11 @@ _PERPLEXITY = 30.0
 
 
 def project(features: Tensor, seed: int) -> Tensor:
-    """Features (N, D) -> (N, 2) by t-SNE (van der Maaten & Hinton 2008), started from the principal components.
+    """Features (N, D) -> (N, 2) by t-SNE (van der Maaten & Hinton 2008), initialised with the principal components.
 
-    Neighbours stay neighbours: groups mean something, while distances between groups and their sizes do not. Principal
-    components alone would keep distances, but lay ten classes on top of one another. Its cost grows fast: take
-    hundreds of images, not thousands (600: about one second).
+    t-SNE preserves neighbourhoods: clusters are meaningful, but their sizes and the distances between them are not.
+    Principal components alone would preserve distances, but overlay ten classes. The cost grows fast: use hundreds of
+    images, not thousands (600: about one second).
 
     Raises:
         ValueError: fewer than four images.
@@ -34,13 +34,13 @@ def project(features: Tensor, seed: int) -> Tensor:
 
 
 def draw(labels: Tensor, most: int, seed: int) -> Tensor:
-    """Indices, in order, of at most `most` images, drawn without regard to their labels (N,)."""
+    """Sorted indices of at most `most` images, drawn regardless of their labels (N,)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(len(labels), generator=generator)[:most].sort().values
 
 
 def _principal_components(features: Tensor) -> Tensor:
-    """The first two (N, 2), as small as t-SNE wants its start (1e-4); features without any spread give zeros."""
+    """The first two (N, 2), scaled to t-SNE's initial spread (1e-4); features without variance give zeros."""
     centred = features.double() - features.double().mean(dim=0)
     left, sizes, _ = torch.linalg.svd(centred, full_matrices=False)
     found = torch.zeros(len(features), 2, dtype=torch.double)

@@ -1,1 +1,1 @@
-"""Bodies and heads: made, loaded, changed, cut into stages. Uses data."""
+"""Backbones and heads: building, loading, adapting, splitting into stages. Uses data."""

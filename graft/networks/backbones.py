@@ -1,8 +1,8 @@
-"""Bodies of networks by name: small ones of ours for 8-64 px images and for texts, EfficientNet-Lite0, and the
-classifiers of torchvision and timm.
+"""Backbones by name: small ones of our own for 8-64 px images and for texts, EfficientNet-Lite0, and the classifiers of
+torchvision and timm.
 
-Two bodies make one where the name says `concat(NAME, NAME)` or `fusion(NAME, NAME)`, the source's body first; either
-may be such a name itself. So a composed network is described, saved and rebuilt like any other.
+`concat(NAME, NAME)` and `fusion(NAME, NAME)` join two backbones into one, the source's first; either may be such a
+composition itself. So a composed network is described, saved and rebuilt like any other.
 
 Legend: B batch, C channels, H W height and width, D features.
 """
@@ -17,18 +17,18 @@ from graft.networks.text_bodies import TextBag, TextConvnet
 from graft.networks.transformer import Transformer
 
 SMALL = {"convnet_tiny": (16, 32), "convnet_small": (32, 64, 128)}
-"""Width of each stage of our own backbones; every stage halves height and width."""
+"""Width per stage of our own convolutional backbones; every stage halves height and width."""
 
 TRANSFORMERS = {"transformer_tiny": (64, 4, 4), "transformer_small": (128, 6, 4)}
-"""Width, blocks and heads of our transformers, which read images (a ViT) and texts alike."""
+"""Width, blocks and heads of our transformers, which read images (a ViT) or texts."""
 
 TEXT_BODIES: dict[str, type[TextBag | TextConvnet]] = {"text_bag": TextBag, "text_convnet": TextConvnet}
-"""Those that read texts alone."""
+"""Backbones for texts only."""
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
 COMPOSITIONS = ("concat", "fusion")
-"""How two bodies become one: `graft.networks.composite`."""
+"""The ways to join two backbones: `graft.networks.composite`."""
 
 _VALID = (
     f"{', '.join([*SMALL, *TRANSFORMERS, *TEXT_BODIES])}, {EFFICIENTNET_LITE0}, "
@@ -38,10 +38,10 @@ _VALID = (
 
 
 def build_backbone(name: str, read: Input) -> tuple[nn.Module, int]:
-    """A fresh backbone for what it is to read, (B, C, H, W) or (B, T) -> (B, D), and D.
+    """A freshly initialised backbone for the input `read`, (B, C, H, W) or (B, T) -> (B, D), and D.
 
     Raises:
-        ValueError: no backbone has that name (names the valid forms, or near ones), or it cannot read that.
+        ValueError: no backbone has that name (lists the valid or similar names), or it cannot read this input.
     """
     if "(" in name:
         return _composed(*parse_composition(name), read)
@@ -54,7 +54,7 @@ def build_backbone(name: str, read: Input) -> tuple[nn.Module, int]:
         text_body = TEXT_BODIES[name](read)
         return text_body, text_body.feature_size
     if not isinstance(read, Pictures):
-        raise ValueError(f"no backbone {name!r} reads texts; valid: {', '.join([*TEXT_BODIES, *TRANSFORMERS])}")
+        raise ValueError(f"backbone {name!r} cannot read texts; valid: {', '.join([*TEXT_BODIES, *TRANSFORMERS])}")
     if name in SMALL:
         return _small(read.channels, SMALL[name])
     body, features = _for_colour(name, read.size)
@@ -75,7 +75,7 @@ def parse_composition(name: str) -> tuple[str, str, str]:
     """`concat(A, B)` -> ("concat", "A", "B"); A and B are names, which may be compositions themselves.
 
     Raises:
-        ValueError: the name is no such thing; says what is wrong with it.
+        ValueError: the name is not a valid composition; the message says why.
     """
 
     def wrong(what: str) -> ValueError:
@@ -83,9 +83,9 @@ def parse_composition(name: str) -> tuple[str, str, str]:
 
     kind, _, inside = name.strip().partition("(")
     if kind not in COMPOSITIONS:
-        raise wrong(f"{kind!r} joins no backbones")
+        raise wrong(f"{kind!r} does not join backbones")
     if not inside.endswith(")"):
-        raise wrong("it does not end in ')'")
+        raise wrong("it does not end with ')'")
     parts, depth = [""], 0
     for character in inside[:-1]:
         depth += {"(": 1, ")": -1}.get(character, 0)
@@ -104,7 +104,7 @@ def parse_composition(name: str) -> tuple[str, str, str]:
 
 
 def _composed(kind: str, source_name: str, target_name: str, read: Input) -> tuple[nn.Module, int]:
-    """Both bodies, fresh, with what joins them."""
+    """Both backbones, freshly initialised and joined."""
     source, source_size = build_backbone(source_name, read)
     target, target_size = build_backbone(target_name, read)
     if kind == "concat":
@@ -113,9 +113,9 @@ def _composed(kind: str, source_name: str, target_name: str, read: Input) -> tup
 
 
 def _small(channels: int, widths: tuple[int, ...]) -> tuple[nn.Module, int]:
-    """A 3x3 convolution, max pooling, batch norm and ReLU for each width; then the mean over all places.
+    """A 3x3 convolution, max pooling, batch norm and ReLU per width; then global average pooling.
 
-    Pooling comes before the norm, which then has a quarter of the places to work on: 1.4 times the images a second.
+    Pooling comes before the norm, which then works on a quarter of the positions: 1.4 times the images per second.
     """
     stages: list[nn.Module] = []
     for before, after in zip((channels, *widths), widths, strict=False):

@@ -1,7 +1,7 @@
-"""Batch norm's running statistics: of which domain they are.
+"""The running statistics of batch norm, and the domain that they describe.
 
-In evaluation they stand in for the batch's own. A network whose batches come from two domains keeps a mixture of both
-unless one of them is kept out.
+In evaluation mode they replace the statistics of the batch. A network that trains on batches of two domains keeps a
+mixture of both unless one of them is excluded.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def batch_norms(module: nn.Module) -> list[_BatchNorm]:
 
 @contextmanager
 def statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Within it, batches pass through `module` in training mode without leaving a trace in the running statistics."""
+    """In this context, batches pass through `module` in training mode without changing the running statistics."""
     layers = batch_norms(module)
     before = [layer.momentum for layer in layers]
     for layer in layers:
@@ -36,17 +36,17 @@ def statistics_kept(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def estimate_statistics(network: Network, images: Images, batch_size: int | None = None) -> None:
-    """Replace the running statistics by the mean over batches, alike in size, of images (N, C, H, W).
+    """Replace the running statistics by their mean over equally large batches of images (N, C, H, W).
 
-    The images are shuffled, always alike: as they are stored, class by class, a batch would hold one class or two,
-    and what lies between classes would be missing from the variance.
+    The images are shuffled with a fixed seed: in their stored order, class by class, a batch would hold one or two
+    classes, and the variance between classes would be missing.
     """
     layers = batch_norms(network.backbone)
     before = [layer.momentum for layer in layers]
-    network.eval()  # dropout and the like stay off
+    network.eval()  # keeps dropout and the like off
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # torch's sign for a cumulative mean
+        layer.momentum = None  # torch then computes a cumulative mean
         layer.train()
     device = next(network.parameters()).device
     shuffled = taken(images, torch.randperm(len(images), generator=torch.Generator().manual_seed(0)))

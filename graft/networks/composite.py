@@ -1,6 +1,6 @@
-"""Two bodies that look at the same image, joined into one: the source's, and one for the target.
+"""Two backbones that see the same image, joined into one: the source's, and one for the target.
 
-Legend: B batch, C channels, H W height and width, D features (of the source, the target, or both together).
+Legend: B batch, C channels, H W height and width, D features (of the source, the target, or both).
 """
 
 import math
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 
 class Concat(nn.Module):
-    """(B, C, H, W) -> (B, D_source + D_target): the features of both bodies side by side.
+    """(B, C, H, W) -> (B, D_source + D_target): the concatenated features of both backbones.
 
-    Each body's features are brought to root mean square 1 first: a trained body's are sparse, a fresh one's are not,
-    and a head would learn from the larger ones (Wang, Ramanan & Hebert 2017, 'Growing a Brain: Fine-Tuning by
-    Increasing Model Capacity', scale new units likewise). `target_scale` may then hold the target's back; it is kept
-    with the weights and not learned.
+    The features of each backbone are first scaled to root mean square 1: those of a trained backbone are sparse, those
+    of a fresh one are not, and a head would learn from the larger ones (Wang, Ramanan & Hebert 2017, 'Growing a Brain:
+    Fine-Tuning by Increasing Model Capacity', scale new units likewise). `target_scale` can then shrink the target's
+    features; it is saved with the weights but not trained.
     """
 
     target_scale: Tensor
@@ -33,10 +33,10 @@ class Concat(nn.Module):
 
 
 class Fusion(nn.Module):
-    """(B, C, H, W) -> (B, D_source): features of both bodies, mixed by a gate that depends on the image.
+    """(B, C, H, W) -> (B, D_source): the features of both backbones, mixed by a gate that depends on the image.
 
-    g = sigmoid(W [f_s; f_t] + b), one gate a feature; f = g f_s + (1 - g) P f_t. The source's features pass as they
-    are, and P brings the target's to as many where they are not.
+    g = sigmoid(W [f_s; f_t] + b), one gate per feature; f = g f_s + (1 - g) P f_t. The source's features pass
+    unchanged; P maps the target's features to the same number if the numbers differ.
     """
 
     def __init__(self, source: nn.Module, source_size: int, target: nn.Module, target_size: int) -> None:
@@ -53,11 +53,11 @@ class Fusion(nn.Module):
         return fused
 
     def open_gate(self, share: float) -> None:
-        """Let the source's features through by `share` (0 to 1), whatever the image; training starts from there."""
+        """Start training with a gate of `share` (between 0 and 1) for the source's features, for every image."""
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, math.log(share / (1 - share)))
 
 
 def _to_unit_scale(features: Tensor) -> Tensor:
-    """(B, D), each row scaled to root mean square 1; a row of zeros stays one."""
+    """(B, D), each row scaled to root mean square 1; a row of zeros stays zero."""
     return F.normalize(features.float(), dim=1) * math.sqrt(features.shape[1])

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, the body that runs everywhere: no squeeze-and-excitation, ReLU6 for swish.
+"""EfficientNet-Lite0, a backbone for any hardware: no squeeze-and-excitation, ReLU6 instead of swish.
 
 Mingxing Tan & Quoc Le 2019, 'EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks', table 1, in the
 Lite variant of the TensorFlow model garden: a stem of 32 and a head of 1280 channels at every size, TensorFlow's 'SAME'
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 FEATURES = 1280
 IMAGE_SIZE = 224
 MEAN = (127 / 255,) * 3
-"""Mean and standard deviation that the published weights want of the input in [0, 1]: (x - 127) / 128 of bytes."""
+"""With `STD`: the normalisation of the published weights for input in [0, 1]; for bytes it is (x - 127) / 128."""
 STD = (128 / 255,) * 3
 
 _STEM = 32
@@ -33,7 +33,7 @@ _STAGES = (
 
 
 def efficientnet_lite0() -> nn.Sequential:
-    """A fresh body (B, 3, H, W) -> (B, 1280)."""
+    """A freshly initialised backbone (B, 3, H, W) -> (B, 1280)."""
     blocks: list[nn.Module] = []
     channels = _STEM
     for repeats, kernel, stride, expansion, width in _STAGES:
@@ -51,15 +51,15 @@ def efficientnet_lite0() -> nn.Sequential:
     )
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
-            # He's, counted by group: torch's own takes a depthwise kernel for one that feeds all channels, so that
-            # batch norm's epsilon swallows what it makes and an untrained body says next to nothing.
+            # He initialisation with the fan-out per group: torch's own treats a depthwise kernel as if it fed all
+            # channels; its outputs then vanish in batch norm's epsilon, and an untrained backbone carries no signal.
             fan_out = module.out_channels * module.kernel_size[0] ** 2 // module.groups
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
     return body
 
 
 class ConvNorm(nn.Sequential):
-    """A convolution with 'SAME' padding, its batch norm and, unless told otherwise, ReLU6."""
+    """A convolution with 'SAME' padding, batch norm and, by default, ReLU6."""
 
     def __init__(
         self, before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1, active: bool = True
@@ -67,16 +67,16 @@ class ConvNorm(nn.Sequential):
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         if stride > 1:
             parts["pad"] = SamePadding(kernel, stride)
-        inside = kernel // 2 if stride == 1 else 0  # at stride 1 'SAME' is the same on all sides
+        inside = kernel // 2 if stride == 1 else 0  # at stride 1, 'SAME' pads all sides equally
         parts["conv"] = nn.Conv2d(before, after, kernel, stride, inside, groups=groups, bias=False)
-        parts["norm"] = nn.BatchNorm2d(after, eps=1e-3)  # its training had momentum 0.01: too slow for a short one
+        parts["norm"] = nn.BatchNorm2d(after, eps=1e-3)  # published with momentum 0.01: too slow for short training
         if active:
             parts["act"] = nn.ReLU6(inplace=True)
         super().__init__(parts)
 
 
 class InvertedBottleneck(nn.Module):
-    """Widen, convolve each channel alone, narrow; the input is added where its shape is kept (MBConv)."""
+    """Expand, depthwise convolution, project; a residual connection where the shape stays the same (MBConv)."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -93,14 +93,14 @@ class InvertedBottleneck(nn.Module):
 
 
 class SamePadding(nn.Module):
-    """TensorFlow's padding before a strided convolution: where it is odd, the right and the lower side get more."""
+    """TensorFlow's padding before a strided convolution: an odd padding puts more on the right and the bottom."""
 
     def __init__(self, kernel: int, stride: int) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Zeros around, so that the convolution gives ceil(size / stride) places."""
+        """Pad with zeros, so that the convolution returns ceil(size / stride) positions."""
         height, width = (self._missing(size) for size in pictures.shape[-2:])
         return F.pad(pictures, (width // 2, width - width // 2, height // 2, height - height // 2))
 
@@ -110,12 +110,12 @@ class SamePadding(nn.Module):
 
 
 def from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published ImageNet checkpoint under our names, the head for its 1,000 classes included.
+    """The published ImageNet checkpoint under our names, including the head for its 1,000 classes.
 
     Fits `Network(Description("efficientnet_lite0", classes, ..., mean=MEAN, std=STD))`. Only names change.
 
     Raises:
-        ValueError: a name that such a checkpoint does not have.
+        ValueError: the checkpoint has a name that the published one does not have.
     """
     return {_our_name(name): value for name, value in state.items()}
 
@@ -140,4 +140,4 @@ def _our_name(name: str) -> str:
             return f"backbone.blocks.{number}.{_BLOCK[layer]}.{attribute}"
         case [layer, attribute] if layer in _BODY:
             return f"backbone.{_BODY[layer]}.{attribute}"
-    raise ValueError(f"{name!r} is no name in a published EfficientNet-Lite0 checkpoint")
+    raise ValueError(f"{name!r} is not a name in the published EfficientNet-Lite0 checkpoint")

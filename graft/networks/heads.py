@@ -1,4 +1,4 @@
-"""Heads for new classes, with what an old head knows about the ones that it shares."""
+"""Heads for new classes, fresh or with the old head's weights for the classes that they share."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from graft.networks.network import Network
 
 
 def fresh_head(network: Network, classes: tuple[str, ...]) -> None:
-    """Replace the network's head by a new one for `classes`, in torch's default initialisation."""
+    """Replace the network's head by a new one for `classes`, with torch's default initialisation."""
     network.set_head(nn.Linear(network.feature_size, len(classes)), classes)
 
 
 def matched_head(network: Network, classes: tuple[str, ...]) -> None:
-    """Replace the network's head by one for `classes`; those that the old head knows by name keep its weights."""
+    """Replace the network's head by one for `classes`; classes of the same name keep the old head's weights."""
     old, known = network.head, network.description.classes
     head = nn.Linear(network.feature_size, len(classes))
     with torch.no_grad():
@@ -26,19 +26,19 @@ def matched_head(network: Network, classes: tuple[str, ...]) -> None:
 
 
 def some_of(names: Sequence[str], most: int = 12) -> str:
-    """The names, or where there are many the first of them and how many more there are."""
+    """The names; of a long list, the first ones and the number of the rest."""
     more = len(names) - most
     return ", ".join(names if more <= 0 else [*names[:most], f"… and {more:,} more"])
 
 
 def require_known_classes(network: Network, classes: tuple[str, ...], why: str) -> None:
-    """Refuse target classes that the network's head does not know.
+    """Check that the network's head has all target classes.
 
     Raises:
-        ValueError: names them, after `why` the head is needed.
+        ValueError: some are missing; the message begins with `why`, the reason for which the head is needed.
     """
     known = network.description.classes
     if unknown := [name for name in classes if name not in known]:
         raise ValueError(
-            f"{why}, which does not know these target classes: {some_of(unknown)} (the source has: {some_of(known)})"
+            f"{why}, which lacks these target classes: {some_of(unknown)} (the source has: {some_of(known)})"
         )

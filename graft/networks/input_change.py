@@ -1,4 +1,4 @@
-"""A network for images of another size, or of another number of channels, than its weights were made for.
+"""Adapt a network to another image size or number of channels than its weights were trained with.
 
 Legend: O I channels of a convolution, P height and width of its kernel, T tokens, D width.
 """
@@ -17,14 +17,14 @@ from graft.networks.network import Description, Network
 
 
 def for_input(network: Network, read: Input) -> Network:
-    """The network with its weights, for what it is to read: `network` itself where it reads that already.
+    """The network with its weights, adapted to the input `read`; `network` itself if it reads that already.
 
-    Grey images reach weights for colour in each of their channels, each normalised as these weights want it. The
-    first convolution of weights for grey is spread over the channels of colour images. Kernels of patches are
-    resampled, and positions interpolated, to the grid of the new size.
+    Grey images are repeated in each channel of weights for colour, normalised as these weights expect. The first
+    convolution of weights for grey images is spread over the channels of colour images. Patch kernels are resampled,
+    and position embeddings interpolated, to the grid of the new size.
 
     Raises:
-        ValueError: a network for texts is to read images or the other way round, or weights cannot be adapted.
+        ValueError: a network for texts is asked to read images or vice versa, or weights cannot be adapted.
     """
     old = network.description
     if read == old.reads:
@@ -43,7 +43,7 @@ def for_input(network: Network, read: Input) -> Network:
 
 
 def _of_size(body: nn.Module, size: int) -> nn.Module:
-    """A body whose parts of timm that depend on the size of an image are for `size` pixels; timm does that itself."""
+    """A copy of the backbone in which the timm modules of fixed image size are set to `size` pixels, by timm."""
     changed = deepcopy(body)
 
     def change(module: nn.Module) -> None:
@@ -58,7 +58,7 @@ def _of_size(body: nn.Module, size: int) -> nn.Module:
 
 
 def _fitted(name: str, value: Tensor, shape: torch.Size, made_for: Description) -> Tensor:
-    """A weight in another shape, where that can be had."""
+    """A weight adapted to another shape, if possible."""
     if value.shape == shape:
         return value
     if value.ndim == len(shape) == 4 and value.shape[0] == shape[0]:
@@ -67,16 +67,16 @@ def _fitted(name: str, value: Tensor, shape: torch.Size, made_for: Description) 
         return _positions(value, shape[-2], extra)
     raise ValueError(
         f"{made_for.backbone}: {name} is {tuple(value.shape)} for {made_for.reads} and would have to be {tuple(shape)}"
-        ": set prepare.image_size and prepare.channels to what the weights were made for"
+        ": set prepare.image_size and prepare.channels to the values that the weights were trained with"
     )
 
 
 def _kernel(kernel: Tensor, channels: int, size: int) -> Tensor:
-    """(O, I, P, P) for another number of channels and another size of patches.
+    """(O, I, P, P) for another number of channels and another patch size.
 
-    Channels are repeated, and scaled so that what is alike in all of them gives the same sum. Sizes: the kernel whose
-    answer to an enlarged patch is that of the old one to the patch itself (Beyer et al. 2023, 'FlexiViT', the
-    pseudo-inverse of the enlargement).
+    Channels are repeated and rescaled, so that equal channels give the same sum. Sizes: the kernel whose response to an
+    enlarged patch equals that of the old kernel to the patch itself (Beyer et al. 2023, 'FlexiViT', the pseudo-inverse
+    of the enlargement).
     """
     before = kernel.shape[1]
     if channels != before:
@@ -93,15 +93,15 @@ def _kernel(kernel: Tensor, channels: int, size: int) -> Tensor:
 
 
 def _extra(before: int, after: int) -> int:
-    """How many tokens stand next to the grid (a class token, say); -1 where not both are a grid and so many more."""
+    """Number of tokens outside the grid (a class token, say); -1 unless both counts are a grid plus that many."""
     extra = before - math.isqrt(before) ** 2
     return extra if math.isqrt(after - extra) ** 2 == after - extra else -1
 
 
 def _positions(positions: Tensor, tokens: int, extra: int) -> Tensor:
-    """(…, T, D) for another number of tokens: those of the grid are interpolated, those next to it stay."""
+    """(…, T, D) for another number of tokens: those of the grid are interpolated, the others stay."""
     old, new = math.isqrt(positions.shape[-2] - extra), math.isqrt(tokens - extra)
-    beside, grid = positions[..., :extra, :], positions[..., extra:, :]
+    outside, grid = positions[..., :extra, :], positions[..., extra:, :]
     square = grid.reshape(old, old, -1).permute(2, 0, 1)[None].float()
     changed = F.interpolate(square, (new, new), mode="bicubic", antialias=True)[0].permute(1, 2, 0)
-    return torch.cat([beside, changed.reshape(*grid.shape[:-2], new * new, -1).to(grid.dtype)], dim=-2)
+    return torch.cat([outside, changed.reshape(*grid.shape[:-2], new * new, -1).to(grid.dtype)], dim=-2)

@@ -1,4 +1,4 @@
-"""The layers of a backbone, each with its kind and its stage."""
+"""The layers of a backbone, each with its kind and stage."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,13 +14,13 @@ Kind = Literal["convolutional", "linear", "embedding"]
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that holds weights itself, not only through others.
+    """A module that holds weights itself, not only through its submodules.
 
     Attributes:
-        module: the module; with `recurse=False` its parameters and buffers are the layer's own.
-        kind: `convolutional` with batch and group norms, `linear` with attention and layer norms, and `embedding`:
-            tables, class tokens, positions and whatever else is no such layer.
-        stage: number of its stage, the one next to the image is 0.
+        module: the module; with `recurse=False`, its parameters and buffers are the layer's own.
+        kind: `convolutional`: convolutions, batch norms and group norms; `linear`: linear layers, attention and layer
+            norms; `embedding`: tables, class tokens, positions and everything else.
+        stage: number of its stage; the one closest to the input is 0.
     """
 
     module: nn.Module
@@ -29,7 +29,7 @@ class Layer:
 
 
 def layers(backbone: nn.Module) -> list[Layer]:
-    """The layers of a backbone, in the order of its modules; together they hold every weight once."""
+    """The layers of a backbone, in module order; together they hold every weight once."""
     place = {id(p): number for number, stage in enumerate(stages(backbone)) for p in stage.parameters}
     found = []
     for module in backbone.modules():

@@ -13,10 +13,10 @@ from torch.nn.utils import parametrize
 
 
 class LowRankUpdate(nn.Module):
-    """W -> W + alpha / r B A, with A (r, I) random and B (O, r) zero at the start, so that W is where it starts.
+    """W -> W + alpha / r B A, with A (r, I) random and B (O, r) zero at the start, so that training starts from W.
 
-    A convolution's kernel (O, C, H, W) counts as a matrix (O, C H W). That holds for grouped and depthwise ones too:
-    the kernels of all channels then move within r shared patterns. r is at most the full rank.
+    A convolution kernel (O, C, H, W) is treated as a matrix (O, C H W), for grouped and depthwise convolutions too:
+    the kernels of all channels then change within r shared patterns. r is at most the full rank.
     """
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
@@ -26,17 +26,18 @@ class LowRankUpdate(nn.Module):
         self.scale = alpha / rank
         self.down = nn.Parameter(weight.new_empty(rank, inputs))
         self.up = nn.Parameter(weight.new_zeros(outputs, rank))
-        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as a fresh linear layer
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))  # as torch initialises a linear layer
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight as the layer sees it."""
+        """The updated weight that the layer uses."""
         return weight + self.scale * (self.up @ self.down).view_as(weight)
 
 
 def add_low_rank(backbone: nn.Module, rank: int, alpha: float) -> None:
-    """Freeze a backbone, and let low-rank updates of its linear, attention and convolution weights learn.
+    """Freeze a backbone and add trainable low-rank updates to its linear, attention and convolution weights.
 
-    Weights are parametrised, and no layer is wrapped: attention reads the weights of its layers without calling them.
+    The weights are parametrised; layers are not wrapped, because attention reads the weights of its layers without
+    calling them.
     """
     backbone.requires_grad_(False)
     for module, name in list(_weights(backbone)):
@@ -44,7 +45,7 @@ def add_low_rank(backbone: nn.Module, rank: int, alpha: float) -> None:
 
 
 def merge_low_rank(backbone: nn.Module) -> None:
-    """Make every update part of its weight: plain layers, plain names, the same outputs."""
+    """Merge every update into its weight: plain layers, plain names, the same outputs."""
     for module in backbone.modules():
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):  # type: ignore[arg-type]

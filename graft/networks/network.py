@@ -1,4 +1,4 @@
-"""A network and the description that rebuilds it: a backbone and a head, and what only training needs.
+"""A network (a backbone, a head, and modules that only training needs) and the description that rebuilds it.
 
 Legend: B batch, C channels, H W height and width, L tokens of a text, D features, K classes.
 """
@@ -15,60 +15,60 @@ from graft.data.on_disk import Images
 from graft.networks.backbones import build_backbone
 
 _MOST_VALUES = 2**23
-"""Of the images that pass at a time; what a body keeps of them on the way takes some fifty times their memory."""
+"""Most input values per forward pass; the activations of a backbone take some fifty times their memory."""
 _MOST_ON_CPU = 2**20
-"""The same on a CPU, where what a layer makes has to be in its caches when the next one reads it: at 224 px bodies of
-photos take half the time to a third of it."""
+"""The same on a CPU, where the outputs of a layer should still be in the cache when the next one reads them: at 224 px,
+backbones for photos then take a third to a half of the time."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """All that rebuilds a network around its weights; it travels next to them as JSON.
+    """Everything that is needed to rebuild a network from its weights; saved next to them as JSON.
 
-    Input size, channels and normalisation belong to the weights, never to a pipeline: the same network loses many
-    points when it is fed with another normalisation than it was trained with.
+    Input size, channels and normalisation belong to the weights, not to the pipeline: a network loses many points of
+    accuracy with another normalisation than the one it was trained with.
     """
 
     backbone: str
     """A name that `graft.networks.backbones` knows."""
     classes: tuple[str, ...]
-    """Names of the classes of the head, in the order of its outputs; none of weights without a head."""
+    """Names of the classes of the head, in the order of its outputs; empty for weights without a head."""
     channels: int = 0
     """1 for grey images, 3 for colour, 0 for texts."""
     image_size: int = 0
     """Height and width of the input in pixels; 0 for texts."""
     mean: tuple[float, ...] = (0.5,)
-    """Mean a channel (or one for all) of the input in [0, 1]."""
+    """Mean per channel (or one for all) of the input in [0, 1]."""
     std: tuple[float, ...] = (0.5,)
-    """Standard deviation a channel (or one for all) of the input in [0, 1]."""
+    """Standard deviation per channel (or one for all) of the input in [0, 1]."""
     vocabulary: int = 0
-    """Of a network that reads texts: how many tokens it knows; 0 for images."""
+    """For a network that reads texts: number of tokens in its vocabulary; 0 for images."""
     length: int = 0
-    """Of a network that reads texts: the most tokens of one; 0 for images."""
+    """For a network that reads texts: the most tokens per text; 0 for images."""
     temperature: float | None = None
-    """Logits over this are as sure as they are right on images held out of training
-    (`graft.techniques.calibration`); None where nobody has looked."""
+    """Logits divided by this give calibrated probabilities, fitted on images held out of training
+    (`graft.techniques.calibration`); None if not calibrated."""
 
     @property
     def reads(self) -> Input:
-        """What the network takes."""
+        """The input of the network."""
         return Text(self.vocabulary, self.length) if self.vocabulary else Pictures(self.channels, self.image_size)
 
     @property
     def body_reads(self) -> Input:
-        """What its backbone takes: weights for colour, which have a mean for each of their channels, see a grey image
-        in all of them."""
+        """The input of its backbone: weights for colour, which have one mean per channel, see a grey image in all of
+        them."""
         read = self.reads
         return replace(read, channels=max(read.channels, len(self.mean))) if isinstance(read, Pictures) else read
 
     def reading(self, read: Input) -> "Description":
-        """The same but for what is read."""
+        """The same description with another input."""
         if isinstance(read, Text):
             return replace(self, channels=0, image_size=0, vocabulary=read.vocabulary, length=read.length)
         return replace(self, channels=read.channels, image_size=read.size, vocabulary=0, length=0)
 
     def with_classes(self, classes: tuple[str, ...]) -> "Description":
-        """Of the same body under another head, whose temperature nobody knows."""
+        """The same backbone with another head, not calibrated."""
         return replace(self, classes=classes, temperature=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,13 +83,13 @@ class Description:
 
 
 class Network(nn.Module):
-    """Normalisation, backbone and head; all of it is open to strategies.
+    """Normalisation, backbone and head; strategies may change all of them.
 
-    `extras` holds what only training needs, by name: a second head, a discriminator, a teacher. They move with the
-    network to its device and may be trained, but they are no part of what it is: never kept, never saved.
+    `extras` holds modules that only training needs, by name: a second head, a discriminator, a teacher. They move to
+    the network's device and may be trained, but they are not part of the network: never kept, never saved.
 
-    The input is images (B, C, H, W), float in [0, 1] or uint8; texts (B, L), integers; or features (B, D), float,
-    that were computed before.
+    The input is images (B, C, H, W), float in [0, 1] or uint8; texts (B, L), integers; or cached features (B, D),
+    float.
     """
 
     mean: Tensor
@@ -99,7 +99,7 @@ class Network(nn.Module):
         super().__init__()
         self.description = description
         self.backbone, self.feature_size = build_backbone(description.backbone, description.body_reads)
-        with warnings.catch_warnings():  # of weights without a head, where there is nothing to initialise
+        with warnings.catch_warnings():  # without a head there is nothing to initialise
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")
             self.head = nn.Linear(self.feature_size, len(description.classes))
         self.extras = nn.ModuleDict()
@@ -108,12 +108,12 @@ class Network(nn.Module):
             self.register_buffer(name, values.view(1, -1, 1, 1), persistent=False)
 
     def set_head(self, head: nn.Linear, classes: tuple[str, ...]) -> None:
-        """Put on a head (D -> K) for `classes`; the description follows."""
+        """Replace the head by one (D -> K) for `classes`, and update the description."""
         self.head = head.to(self.head.weight.device)
         self.description = self.description.with_classes(classes)
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) or (B, L) -> (B, D): what the head sees. Features (B, D) pass as they are."""
+        """(B, C, H, W) or (B, L) -> (B, D): the input of the head. Features (B, D) pass unchanged."""
         if images.ndim == 2:
             return images if images.is_floating_point() else cast(Tensor, self.backbone(images))
         return cast(Tensor, self.backbone((as_read(images) - self.mean) / self.std))
@@ -123,7 +123,7 @@ class Network(nn.Module):
         return cast(Tensor, self.head(self.features(images)))
 
     def example(self, batch: int = 1) -> Tensor:
-        """A batch of what the network reads: black images, uint8, or texts of the first token."""
+        """An example batch of the network's input: black images, uint8, or texts of the first token."""
         read = self.description.reads
         shape = (batch, read.length) if isinstance(read, Text) else (batch, read.channels, read.size, read.size)
         kind = torch.long if isinstance(read, Text) else torch.uint8
@@ -139,7 +139,7 @@ class Network(nn.Module):
 
 
 class Frozen(nn.Module):
-    """Holds a module that never changes: no gradients, and evaluation mode whatever is asked of the whole."""
+    """Holds a module that never changes: no gradients, and always in evaluation mode."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -151,23 +151,23 @@ class Frozen(nn.Module):
         return super().train(False)
 
     def forward(self, *inputs: Tensor) -> Any:
-        """What the module makes of it."""
+        """The output of the module."""
         return self.module(*inputs)
 
 
 def as_read(batch: Tensor) -> Tensor:
-    """Images (B, C, H, W) uint8 as floats in [0, 1]; whatever else comes stays as it is."""
+    """Images (B, C, H, W) uint8 as floats in [0, 1]; any other input unchanged."""
     return batch.float() / 255 if batch.dtype == torch.uint8 else batch
 
 
 def channels_last(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) with their channels side by side in memory, as convolutions like them best."""
+    """Images (B, C, H, W) in channels-last memory format, the fastest for convolutions."""
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def at_a_time(images: Images, device: torch.device | None = None) -> int:
-    """How many images (N, C, H, W) or texts (N, L) may pass together: fewer the larger they are, so that memory stays
-    bounded; with `device`, so many that they pass quickly there."""
+    """Batch size for a forward pass over images (N, C, H, W) or texts (N, L): smaller for larger inputs, which bounds
+    memory; with `device`, a fast size for that device."""
     most = _MOST_ON_CPU if device is not None and device.type == "cpu" else _MOST_VALUES
     return max(1, min(512, most // max(1, images.shape[1:].numel())))
 
@@ -176,7 +176,7 @@ def at_a_time(images: Images, device: torch.device | None = None) -> int:
 def predict(network: Network, images: Images, batch_size: int | None = None) -> tuple[Tensor, Tensor]:
     """Probabilities (N, K) and features (N, D) of images (N, C, H, W), in evaluation mode, on the CPU.
 
-    `images` may also be features that were computed before (N, D).
+    `images` may also be cached features (N, D).
     """
     network.eval().to(memory_format=torch.channels_last)
     device = next(network.parameters()).device

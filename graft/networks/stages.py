@@ -1,4 +1,4 @@
-"""A backbone as a row of stages, from the image to the features; what layer-wise strategies count by."""
+"""A backbone as a sequence of stages, from the input to the features: the unit of layer-wise strategies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 @dataclass(frozen=True)
 class Stage:
-    """Neighbouring layers that are treated alike: a convolution with its norm, or a block.
+    """Neighbouring layers that are treated as one: a convolution with its norm, or a block.
 
     Attributes:
         names: of the modules within the backbone.
         modules: the modules, in order.
-        parameters: their weights, and in the first stage also those that belong to no module of a stage.
+        parameters: their weights; the first stage also holds the weights that belong to no stage's module.
     """
 
     names: tuple[str, ...]
@@ -26,11 +26,11 @@ class Stage:
 
 
 def stages(backbone: nn.Module) -> list[Stage]:
-    """The stages of a backbone, the one next to the image first.
+    """The stages of a backbone, the one closest to the input first.
 
-    Containers are opened, and so is what holds most of the weights, until units are reached: a layer, or a block such
-    as ResNet's. A norm joins the layer before it; modules without weights belong to no stage. Every weight of the
-    backbone is in exactly one.
+    Containers, and modules that hold most of the weights, are opened recursively until units remain: a layer, or a
+    block such as ResNet's. A norm joins the layer before it; modules without weights belong to no stage. Every weight
+    of the backbone is in exactly one stage.
     """
     most = _size(backbone) / 2
     groups: list[list[tuple[str, nn.Module]]] = []
@@ -50,14 +50,14 @@ def stages(backbone: nn.Module) -> list[Stage]:
 
 
 def keep_frozen_statistics(backbone: nn.Module) -> None:
-    """Batch norms whose own weights are frozen stay in evaluation mode, so that their statistics do not move either."""
+    """Keep batch norms with frozen weights in evaluation mode, so that their statistics do not change either."""
     for module in backbone.modules():
         if isinstance(module, _BatchNorm) and not any(p.requires_grad for p in module.parameters(recurse=False)):
             module.eval()
 
 
 def _units(name: str, module: nn.Module, most: float) -> Iterator[tuple[str, nn.Module]]:
-    """(name, module) of the units within a module, in order; only those that have weights."""
+    """(name, module) of the units within a module, in order; only units with weights."""
     size, children = _size(module), list(module.named_children())
     if children and (_is_row(module) or size > most):
         for child_name, child in children:
@@ -67,8 +67,8 @@ def _units(name: str, module: nn.Module, most: float) -> Iterator[tuple[str, nn.
 
 
 def _is_row(module: nn.Module) -> bool:
-    """Whether a module only holds others; a container's subclass of bare layers, such as a convolution with its norm
-    and activation in torchvision, is a unit."""
+    """Whether a module only holds others. A subclass of a container that holds bare layers, such as torchvision's
+    convolution with norm and activation, is a unit."""
     if type(module) in _CONTAINERS:
         return True
     return isinstance(module, _CONTAINERS) and any(next(child.children(), None) for child in module.children())

@@ -1,4 +1,4 @@
-"""State dicts of other hands: out of their wrappers, under our names, and what does not fit said all at once."""
+"""Foreign state dicts: unwrapped, renamed to our names, and checked, with all mismatches in one message."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ from graft.networks.heads import some_of
 from graft.networks.network import Description, Network
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module")
-"""Under which name checkpoints keep the weights."""
+"""Keys under which checkpoints keep the weights."""
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
-"""What data parallelism, compilation and trainers put before every name."""
+"""Prefixes that data parallelism, compilation and trainers add to every name."""
 _PUBLISHED_LITE0 = "_conv_stem.weight"
 _COMMON = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "densenet121", "vit_b_16")
-"""Classifiers of torchvision's that weights are held against, next to those of the same family."""
+"""Torchvision classifiers with which weights are compared, in addition to those of the same family."""
 _BEGUN = ".num_batches_tracked"
-"""A counter that older checkpoints lack and that nothing here reads."""
+"""A counter that older checkpoints lack and that Graft does not use."""
 
 
 def unwrap(content: object) -> dict[str, Tensor]:
-    """The weights in what a file holds, without wrappers and without prefixes that all names have.
+    """The weights in the content of a file, without wrappers and without prefixes that all names share.
 
     Raises:
-        ValueError: it holds no weights by name; says what it holds.
+        ValueError: it holds no named weights; the message says what it holds.
     """
     while isinstance(content, Mapping) and not any(isinstance(value, Tensor) for value in content.values()):
         inner = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         if not inner:
             names = some_of([str(key) for key in content])
-            raise ValueError(f"holds no weights by name, but: {names or 'nothing'}")
+            raise ValueError(f"holds no named weights, but: {names or 'nothing'}")
         content = inner[0]
     if not isinstance(content, Mapping):
-        raise ValueError(f"holds a {type(content).__name__}, not weights by name")
+        raise ValueError(f"holds a {type(content).__name__}, not named weights")
     state = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     while prefix := next((p for p in _PREFIXES if all(name.startswith(p) for name in state)), ""):
         state = {name.removeprefix(prefix): value for name, value in state.items()}
@@ -49,39 +49,39 @@ def published_lite0(state: Mapping[str, Tensor]) -> bool:
 
 
 def without_prefix(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those weights whose names begin with `prefix`, without it; all, where it is empty."""
+    """The weights whose names begin with `prefix`, without it; all if it is empty."""
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class Named:
-    """Weights under our names (`backbone.…`, `head.…`), with what the file calls each."""
+    """Weights under our names (`backbone.…`, `head.…`), with the file's name of each."""
 
     state: dict[str, Tensor]
     names: dict[str, str]
     """Ours -> the file's."""
     head: str
-    """What such a file calls the head."""
+    """The file's name of the head."""
     is_bare: bool = True
-    """Whether such a file names the body's weights without `backbone.`."""
+    """Whether the file names the backbone's weights without the prefix `backbone.`."""
 
     @property
     def classes(self) -> int:
-        """How many classes the head tells apart; 0 where the file has none."""
+        """Number of classes of the head; 0 if the file has no head."""
         weight = self.state.get("head.weight")
         return len(weight) if weight is not None and weight.ndim else 0
 
     def theirs(self, name: str) -> str:
-        """What the file calls a weight of ours, or would."""
+        """The file's name of one of our weights, or the name that it would have there."""
         kind, _, rest = name.partition(".")
         return self.names.get(name, f"{self.head}.{rest}" if kind == "head" else rest if self.is_bare else name)
 
 
 def in_our_names(backbone: str, state: dict[str, Tensor]) -> Named:
-    """The weights of a network with that backbone: ours as they are, torchvision's and timm's, a published Lite0.
+    """The weights of a network with that backbone, saved by Graft, torchvision or timm, or the published Lite0.
 
     Raises:
-        ValueError: a library has no such backbone, or a name is none of a published Lite0.
+        ValueError: the library has no such backbone, or the published Lite0 has no such name.
     """
     if backbone == EFFICIENTNET_LITE0 and published_lite0(state):
         ours = from_published(state)
@@ -97,11 +97,11 @@ def in_our_names(backbone: str, state: dict[str, Tensor]) -> Named:
 
 
 def load_into(network: Network, named: Named) -> None:
-    """Put the weights into the network; a file without a head leaves the head as it is.
+    """Load the weights into the network; a file without a head leaves the head unchanged.
 
     Raises:
-        ValueError: weights are missing, unexpected, of another shape, or no plain numbers: all of them, with what would
-            fit.
+        ValueError: weights are missing, unexpected, of another shape, or not plain numbers; the message lists all of
+            them and suggests what would fit.
     """
     wanted = {name: value.shape for name, value in network.own_state().items()}
     if not named.classes:
@@ -144,7 +144,7 @@ def _times(shape: torch.Size) -> str:
 
 
 def _hints(named: Named, wanted: Mapping[str, torch.Size], backbone: str) -> Iterator[str]:
-    """Which prefix or which architecture would fit."""
+    """Suggest a prefix or an architecture that would fit."""
     theirs = {named.theirs(name): shape for name, shape in wanted.items()}
     given = {named.names[name]: value.shape for name, value in named.state.items()}
     fit = _common(given, theirs)
@@ -156,7 +156,7 @@ def _hints(named: Named, wanted: Mapping[str, torch.Size], backbone: str) -> Ite
     }
     best = max(sorted(stripped), key=lambda prefix: stripped[prefix], default="")
     if best and stripped[best] > fit:
-        yield f"without the prefix {best!r} {stripped[best]} of {len(theirs)} would fit: state `prefix: {best}`"
+        yield f"without the prefix {best!r}, {stripped[best]} of {len(theirs)} would fit: set `prefix: {best}`"
         return
     shares = {name: _common(given, shapes) / max(1, len(given)) for name, shapes in _architectures(backbone)}
     nearest = max(shares, key=lambda name: shares[name])
@@ -169,12 +169,12 @@ def _common(given: Mapping[str, torch.Size], wanted: Mapping[str, torch.Size]) -
 
 
 def _architectures(asked: str) -> Iterator[tuple[str, dict[str, torch.Size]]]:
-    """Shapes of the weights of our bodies and of some of torchvision's classifiers, named as in a file."""
+    """Shapes of the weights of our backbones and of some torchvision classifiers, named as in a file."""
     from torchvision import models
 
     stem = asked.removeprefix(TORCHVISION)[:5]
     family = [name for name in models.list_models(module=models) if name.startswith(stem) and "regnet" not in name]
-    with torch.device("meta"):  # no memory, and next to no time
+    with torch.device("meta"):  # no memory and almost no time
         for name in (*SMALL, *TRANSFORMERS, EFFICIENTNET_LITE0):
             for channels in (1, 3):
                 network = Network(Description(name, ("class",), channels, 224, (0.5,) * channels, (0.5,) * channels))

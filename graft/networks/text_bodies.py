@@ -1,4 +1,4 @@
-"""Bodies that read texts alone: small, quick, and hard to beat where texts are few and short.
+"""Backbones for texts only: small, fast, and hard to beat where texts are few and short.
 
 Legend: B batch, T tokens, D width of an embedding.
 """
@@ -17,12 +17,12 @@ _PRIME = 1_000_003
 
 
 class TextBag(nn.Module):
-    """(B, T) -> (B, D): the vectors of all tokens and of all pairs of neighbours, summed whatever their order.
+    """(B, T) -> (B, D): a bag of the embeddings of all tokens and of all pairs of neighbours (bigrams).
 
-    Joulin et al. 2017, 'Bag of Tricks for Efficient Text Classification'. Pairs share a table of 32,768 vectors by a
-    hash. Otherwise than there, the sum is divided by the root of the number of tokens, not by that number, so that one
-    telling word does not fade in a long text; and vectors begin near zero, so that a token that was never learned from,
-    of which another domain has many, says next to nothing.
+    Joulin et al. 2017, 'Bag of Tricks for Efficient Text Classification'. Bigrams are hashed into a table of 32,768
+    vectors. Unlike there, the sum is divided by the square root of the number of tokens, not by that number, so that
+    one informative word does not vanish in a long text; and vectors are initialised near zero, so that tokens that
+    never occurred in training, of which another domain has many, have almost no effect.
     """
 
     def __init__(self, read: Text, width: int = 64) -> None:
@@ -48,7 +48,7 @@ class TextBag(nn.Module):
 
 
 class TextConvnet(nn.Module):
-    """(B, T) -> (B, 3 D): what the strongest answer of each filter over 2, 3 and 4 tokens is.
+    """(B, T) -> (B, 3 D): the maximum response over the text of each filter of 2, 3 and 4 tokens.
 
     Kim 2014, 'Convolutional Neural Networks for Sentence Classification'.
     """

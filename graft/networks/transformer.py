@@ -1,8 +1,8 @@
-"""A small transformer that reads images as patches, or texts as tokens: its body is the same for both.
+"""A small transformer that reads images as patches, or texts as tokens; its blocks are the same for both.
 
-Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', with the mean over all tokens for a class token (Zhai et al.
-2022, 'Scaling Vision Transformers') and layer norms before each part (Xiong et al. 2020, 'On Layer Normalization in the
-Transformer Architecture').
+Dosovitskiy et al. 2021, 'An Image is Worth 16x16 Words', with the mean over all tokens instead of a class token (Zhai
+et al. 2022, 'Scaling Vision Transformers') and pre-layer normalisation (Xiong et al. 2020, 'On Layer Normalization in
+the Transformer Architecture').
 
 Legend: B batch, C channels, H W height and width, T tokens, D width.
 """
@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from graft.data.inputs import PADDING, Input, Pictures, Text
 
 _PATCHES = 8
-"""Patches along a side, so that an image of any size is some 64 tokens."""
+"""Patches per side, so that an image of any size becomes about 64 tokens."""
 
 
 class Transformer(nn.Module):
-    """Tokens, blocks and their mean: (B, C, H, W) or (B, T) -> (B, D).
+    """Embedding, blocks, mean over tokens: (B, C, H, W) or (B, T) -> (B, D).
 
-    `embedding` is all that depends on what is read; `blocks` and `norm` are the body that can be carried from images
-    to texts.
+    Only `embedding` depends on the input; `blocks` and `norm` can be transferred from images to texts.
     """
 
     def __init__(self, read: Input, width: int, depth: int, heads: int) -> None:
@@ -33,7 +32,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, read: Tensor) -> Tensor:
-        """The mean over all tokens that are no padding."""
+        """The mean over all tokens except padding."""
         tokens = self.embedding(read)
         present = presence(read)
         mask = None if present is None else present[:, None, None, :]
@@ -43,9 +42,9 @@ class Transformer(nn.Module):
 
 
 def presence(read: Tensor) -> Tensor | None:
-    """Which tokens (B, T) of texts are no padding; None for images, which have none.
+    """A mask (B, T) of the tokens that are not padding; None for images, which have none.
 
-    The first token always counts: a text of nothing but padding is still a text.
+    The first token always counts, so that a text of padding only still has a token.
     """
     if read.ndim != 2:
         return None
@@ -63,7 +62,7 @@ def mean_of_tokens(tokens: Tensor, present: Tensor | None) -> Tensor:
 
 
 class Block(nn.Module):
-    """Attention among tokens, then two linear layers on each; both are added to what came in."""
+    """Self-attention, then a two-layer MLP per token, each with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -74,13 +73,13 @@ class Block(nn.Module):
         self.narrow = nn.Linear(4 * width, width)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, T, D) -> (B, T, D); `mask` (B, 1, 1, T) is false for tokens that nobody looks at."""
+        """(B, T, D) -> (B, T, D); `mask` (B, 1, 1, T) is false for tokens that attention ignores."""
         tokens = tokens + cast(Tensor, self.attention(self.norm_before(tokens), mask))
         return tokens + cast(Tensor, self.narrow(F.gelu(self.widen(self.norm_between(tokens)))))
 
 
 class Attention(nn.Module):
-    """Every token looks at every other (Vaswani et al. 2017, 'Attention Is All You Need')."""
+    """Multi-head self-attention (Vaswani et al. 2017, 'Attention Is All You Need')."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -102,32 +101,32 @@ def _embedding(read: Input, width: int) -> nn.Module:
 
 
 class PatchEmbedding(nn.Module):
-    """(B, C, H, W) -> (B, T, D): a linear map of each patch, and where it lies."""
+    """(B, C, H, W) -> (B, T, D): a linear map of each patch, plus its position embedding."""
 
     def __init__(self, read: Pictures, width: int) -> None:
         super().__init__()
         patch = max(1, round(read.size / _PATCHES))
         self.side = read.size // patch
-        """Patches along a side; what is left over at the right and the lower edge is not seen."""
+        """Patches per side; leftover pixels at the right and bottom edges are ignored."""
         self.patches = nn.Conv2d(read.channels, width, patch, stride=patch)
         self.positions = nn.Parameter(torch.randn(self.side**2, width) * 0.02)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Row by row."""
+        """Embed the patches, row by row."""
         return cast(Tensor, self.patches(pictures).flatten(2).transpose(1, 2) + self.positions)
 
 
 class TokenEmbedding(nn.Module):
-    """(B, T) -> (B, T, D): a vector for each token of the vocabulary, and where it stands."""
+    """(B, T) -> (B, T, D): a vector per token of the vocabulary, plus its position embedding."""
 
     def __init__(self, read: Text, width: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(read.vocabulary, width, padding_idx=PADDING)
-        nn.init.normal_(self.tokens.weight, std=0.5)  # torch's 1 would drown the positions, and is slow to move
+        nn.init.normal_(self.tokens.weight, std=0.5)  # torch's 1 would swamp the positions and change slowly
         with torch.no_grad():
             self.tokens.weight[PADDING].zero_()
         self.positions = nn.Parameter(torch.randn(read.length, width) * 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """From left to right."""
+        """Embed the tokens, from left to right."""
         return cast(Tensor, self.tokens(tokens.long()) + self.positions[: tokens.shape[1]])

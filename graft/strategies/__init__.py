@@ -1,6 +1,6 @@
-"""One file is one strategy, found by its file name; `strategy_class("fine_tune")` is `FineTune` in `fine_tune.py`.
+"""One file per strategy, found by its file name: `strategy_class("fine_tune")` is `FineTune` in `fine_tune.py`.
 
-A project may have more of them in a folder of its own (`look_in`).
+A project may add strategies in a folder of its own (`look_in`).
 """
 
 import difflib
@@ -8,15 +8,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # who only wants the names need not wait for torch
+if TYPE_CHECKING:  # listing the names does not load torch
     from graft.contract import Strategy
 
 _FOLDERS = {Path(__file__).parent: "graft/strategies"}
-"""Where strategies are looked for, in this order, and what messages call each folder."""
+"""Folders that are searched for strategies, in this order, with their names in messages."""
 
 
 def look_in(folder: Path) -> None:
-    """From now on find the strategies of this folder too, if it exists."""
+    """Add a folder, if it exists, to those that are searched for strategies."""
     if folder.is_dir() and folder.resolve() not in _FOLDERS:
         _FOLDERS[folder.resolve()] = folder.name
         __path__.append(str(folder.resolve()))
@@ -37,16 +37,16 @@ def strategy_file(name: str) -> Path:
 
 
 def misnamed_files() -> list[str]:
-    """What is wrong with files next to the strategies that can be none, because of their names."""
+    """Messages about files in the strategy folders whose names keep them from being strategies."""
     wrong = [
-        f"{said}/{path.name} is no strategy: its name must be lower-case letters, digits and _"
+        f"{said}/{path.name} is not a valid strategy file: its name must consist of lower-case letters, digits and _"
         for folder, said in _FOLDERS.items()
         for path in sorted(folder.glob("[!_.]*.py"))
         if not _is_name(path.stem)
     ]
     found = _files()
     return wrong + [
-        f"{said}/{path.name} is not used: Graft has a strategy of that name; give it another"
+        f"{said}/{path.name} is not used: Graft has a strategy of that name; rename the file"
         for folder, said in _FOLDERS.items()
         for path in sorted(folder.glob("[a-z]*.py"))
         if found.get(path.stem, path) != path
@@ -54,7 +54,7 @@ def misnamed_files() -> list[str]:
 
 
 def _files() -> dict[str, Path]:
-    """The file of each strategy by its name; of two with one name, the first."""
+    """The file of each strategy by name; of two with the same name, the first."""
     found = [path for folder in reversed(_FOLDERS) for path in folder.glob("[a-z]*.py")]
     return {path.stem: path for path in found if _is_name(path.stem)}
 
@@ -63,7 +63,7 @@ def strategy_class(name: str) -> "type[Strategy]":
     """The strategy of that name.
 
     Raises:
-        ValueError: there is none (names the valid ones), or its file cannot be used.
+        ValueError: there is none (the message lists the valid names), or its file cannot be used.
     """
     if name not in strategy_names():
         near = difflib.get_close_matches(name, strategy_names(), n=1)
@@ -73,7 +73,7 @@ def strategy_class(name: str) -> "type[Strategy]":
     file = f"{_FOLDERS[strategy_file(name).parent]}/{name}.py"
     try:
         module = import_module(f"{__name__}.{name}")
-    except Exception as error:  # whatever a file may do
+    except Exception as error:  # a user's file may raise anything
         raise ValueError(f"{file}: cannot be imported: {type(error).__name__}: {error}") from error
     wanted = "".join(word.capitalize() for word in name.split("_"))
     found: type[Strategy] | None = getattr(module, wanted, None)

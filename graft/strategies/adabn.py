@@ -1,4 +1,4 @@
-"""Unlabelled target: batch norm counts on the target's statistics."""
+"""Unlabelled target: batch norm with the target's statistics."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,21 +14,21 @@ from graft.networks.network import Network
 class Adabn(Strategy):
     """Replace the source's batch-norm statistics by those of the target's images; train nothing.
 
-    Each layer normalises by mean and variance of what the target's unlabelled images make of it, x' = γ (x - μ_t) /
-    σ_t + β, with the source's weights as they are (Li et al. 2016, 'Revisiting Batch Normalization For Practical Domain
-    Adaptation'). One forward pass. It fails when the target's classes are in other proportions than the source's, for
-    the statistics then differ without any shift, and when the domains differ in more than the scale of their features.
+    Each layer normalises with the mean and variance of its inputs on the target's unlabelled images, x' = γ (x - μ_t) /
+    σ_t + β, and keeps the source's weights (Li et al. 2016, 'Revisiting Batch Normalization For Practical Domain
+    Adaptation'). One forward pass. It fails when the class proportions of target and source differ, because the
+    statistics then differ without any shift, and when the domains differ in more than the scale of their features.
     """
 
     uses_labels: ClassVar[bool] = False
     optimises: ClassVar[bool] = False
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with its head's rows in the order of the target's classes."""
+        """The source network, with the rows of its head in the order of the target's classes."""
         require_known_classes(source, classes, f"{self.name} predicts with the source's head")
         if not batch_norms(source.backbone):
             name = source.description.backbone
-            raise ValueError(f"adabn estimates batch-norm statistics, and the backbone {name!r} has no batch norm")
+            raise ValueError(f"adabn estimates batch-norm statistics, but the backbone {name!r} has no batch norm")
         matched_head(source, classes)
         return source
 

@@ -1,4 +1,4 @@
-"""Unlabelled target: the domain cannot be told from features and predictions together."""
+"""Unlabelled target: features and predictions together do not reveal the domain."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,32 +14,33 @@ from graft.techniques.unlabelled import Unlabelled
 
 @dataclass(frozen=True)
 class Cdan(Unlabelled):
-    """Learn from the source's labels while a discriminator cannot tell the domains apart within each predicted class.
+    """Train on the source's labels such that a discriminator cannot tell the domains apart within a predicted class.
 
-    As `dann`, with a discriminator on the outer product f ⊗ g of features and predictions (a random map of it where it
-    has more than 4,096 entries); with entropy conditioning (CDAN+E) an image counts 1 + exp(-H(g)) (Long et al. 2018,
-    'Conditional Adversarial Domain Adaptation'). It fails when the first predictions are mostly wrong, for these are
-    the classes that it matches.
+    As `dann`, with a discriminator on the outer product f ⊗ g of features and predictions (a random map of it if it
+    has more than 4,096 entries); with entropy conditioning (CDAN+E), an image has the weight 1 + exp(-H(g)) (Long et
+    al. 2018, 'Conditional Adversarial Domain Adaptation'). It fails when the first predictions are mostly wrong,
+    because these are the classes that it matches.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.03, 3.0)] = 0.3
-    """Weight of the discriminator's loss next to the source's cross-entropy."""
+    """Weight of the discriminator's loss, relative to the source's cross-entropy."""
     entropy_conditioning: bool = True
-    """Whether sure predictions count more than unsure ones (CDAN+E)."""
+    """Whether confident predictions count more than uncertain ones (CDAN+E)."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
     selection: Rule = "guarded_snd"
-    """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
+    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
-    those of the mixture."""
+    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
+    normalised with those of the mixture."""
 
     @property
     def alignment_rate(self) -> float:
-        """The discriminator's."""
+        """The discriminator's learning rate."""
         return self.discriminator_rate
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
-        """A discriminator on features and predictions, its gradient reversed."""
+        """A discriminator on features and predictions, with gradient reversal."""
         return CdanAlignment(feature_size, classes, entropy_weights=self.entropy_conditioning)

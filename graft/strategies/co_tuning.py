@@ -1,4 +1,4 @@
-"""Against forgetting and overfitting: the source's head learns on, from target labels translated into source classes.
+"""Against forgetting and overfitting: the source's head trains on, with target labels translated to source classes.
 
 Legend: N images, D features, K classes of the target, S classes of the source.
 """
@@ -21,39 +21,39 @@ from graft.techniques.relationship import direct_relationship, reverse_relations
 
 @dataclass(frozen=True)
 class CoTuning(Strategy):
-    """Fine-tune with the source's head kept next to the new one, and taught what each target class is to the source.
+    """Fine-tune with the source's head alongside the new one, trained on the source classes of each target class.
 
     Minimises CE(target head, y_t) + weight * CE(source head, p(y_s | y_t)) on the target's images; both heads
-    stand on the same features (You, Kou, Long & Wang 2020, 'Co-Tuning for Transfer Learning'). p(y_s | y_t) comes
-    from the source network's predictions for the training images, before anything has moved, by either approach
-    of the paper: their mean over the images of class y_t (direct), or Bayes' rule on p(y_t | y_s), a logistic
-    regression of the target's classes on these predictions (reverse), for which one label per class is little. As in
-    the paper the predictions are first made as sure as they are right, by a temperature that pretraining fitted on
-    the source's images it had held out, and the regression's strength and temperature are chosen on the target's
-    validation images. The authors take the reverse approach and a weight of 2.3; their averages count validation
-    images too, from which here nothing is learned. It fails when the source confuses the target's classes: then the
-    source head's labels are wrong, and both heads share the features.
+    use the same features (You, Kou, Long & Wang 2020, 'Co-Tuning for Transfer Learning'). p(y_s | y_t) comes
+    from the source network's predictions for the training images, before any training, by either approach of the
+    paper: their mean over the images of class y_t (direct), or Bayes' rule on p(y_t | y_s), a logistic regression of
+    the target's classes on these predictions (reverse), for which one label per class is too few. As in the paper, the
+    predictions are first calibrated, with a temperature that pretraining fitted on held-out source images, and the
+    regression's strength and temperature are selected on the target's validation images. The authors use the reverse
+    approach and a weight of 2.3; their averages include validation images, which are not trained on here. It fails
+    when the source confuses the target's classes: then the source head's labels are wrong, and both heads share the
+    features.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the source head's loss; the paper's lambda."""
     relationship: Literal["direct", "reverse"] = "direct"
-    """How p(y_s | y_t) is learned."""
+    """How p(y_s | y_t) is estimated."""
     temperature: Positive | None = None
-    """The source network's logits are divided by this; above 1 it is less sure of the class that it sees. None: by what
-    pretraining found, or 1 where it found nothing."""
+    """The source network's logits are divided by this; above 1 it is less confident. None: the temperature that
+    pretraining fitted, or 1 if there is none."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with a fresh head; the old one stays next to it."""
+        """The source network with a fresh head; the source's head is kept in the extras."""
         if not source.description.classes:
-            raise ValueError("co_tuning teaches the source's head on, and the source's weights have none")
+            raise ValueError("co_tuning trains the source's head, but the source's weights have no head")
         source.extras["source_head"] = source.head
         source.extras["softmax"] = Softmax(self.temperature or source.description.temperature or 1.0)
         fresh_head(source, classes)
         return source
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Learn how the classes are related."""
+        """Estimate the relationship of the classes."""
         target, seen = domains.target, _of_source(network, domains.target)
         if self.relationship == "direct":
             table = direct_relationship(seen, target.labels, len(target.classes))
@@ -84,7 +84,7 @@ class Softmax(nn.Module):
 
 @torch.no_grad()
 def _of_source(network: Network, pictures: Split) -> Tensor:
-    """What the source's head takes images for: probabilities (N, S)."""
+    """The source head's probabilities (N, S) for images."""
     features = predict(network, pictures.images)[1].to(pictures.images.device)
     found: Tensor = network.extras["softmax"](network.extras["source_head"](features))
     return found

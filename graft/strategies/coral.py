@@ -14,23 +14,24 @@ from graft.techniques.unlabelled import Unlabelled
 
 @dataclass(frozen=True)
 class Coral(Unlabelled):
-    """Learn from the source's labels while the domains' features keep the same covariance.
+    """Train on the source's labels such that the features of both domains have the same covariance.
 
     Minimises the source's cross-entropy + `weight` * ||C_s - C_t||² / (4 D²) over covariances of D features (Sun &
-    Saenko 2016, 'Deep CORAL: Correlation Alignment for Deep Domain Adaptation'). Cheap, and nothing to tune but the
-    weight. It fails when the domains differ in the means of their features, which it ignores, and with few images
-    in a batch for many features, for then the covariances are mostly noise.
+    Saenko 2016, 'Deep CORAL: Correlation Alignment for Deep Domain Adaptation'). Cheap, with only the weight to tune.
+    It fails when the domains differ in the means of their features, which it ignores, and with small batches and many
+    features, because the covariances are then mostly noise.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(10.0, 1000.0)] = 100.0
-    """Weight of the distance next to the source's cross-entropy; large, for an average over D² small numbers."""
+    """Weight of the distance, relative to the source's cross-entropy; large, because it averages D² small numbers."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     selection: Rule = "guarded_snd"
-    """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
+    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
-    those of the mixture."""
+    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
+    normalised with those of the mixture."""
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
-        """Distance of the features' covariances."""
+        """Distance between the covariances of the features."""
         return CoralAlignment()

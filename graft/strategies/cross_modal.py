@@ -1,4 +1,4 @@
-"""Other modality: a transformer that learned from images reads texts, or the other way round."""
+"""Other modality: a transformer trained on images reads texts, or vice versa."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, cast
@@ -18,25 +18,25 @@ from graft.techniques.optimal_transport import dataset_distance
 
 @dataclass(frozen=True)
 class CrossModal(Strategy):
-    """Carry a transformer's body to another modality, under a new embedding and a new head, in one of three ways.
+    """Transfer a transformer's body to another modality, with a new embedding and a new head, in one of three ways.
 
-    `norms` freezes the body but for its layer norms (Lu, Grover, Abbeel & Mordatch 2021, 'Pretrained Transformers as
-    Universal Computation Engines'); `tuned` trains all of it; `aligned` first trains the embedding alone, for a share
-    of the steps, until what it makes of the target's labelled data lies near what the source's embedding made of the
-    source's, classes included: OTDD(e_t(x_t), y_t; e_s(x_s), y_s); then all of it on the labels (Shen et al. 2023,
-    'Cross-Modal Fine-Tuning: Align then Refine'). OTDD takes classes for Gaussians with diagonal covariances, over a
-    batch and the mean of its tokens; the authors' also over whole classes. Minimises the target's cross-entropy
-    otherwise. Next to it, as its control, the same with a random body is trained: what this has over it is due to the
-    source, the rest to the architecture. It fails where the source's body computes nothing that the target needs, or
-    where the target has labels enough to train a body of its own.
+    `norms` freezes the body except for its layer norms (Lu, Grover, Abbeel & Mordatch 2021, 'Pretrained Transformers
+    as Universal Computation Engines'); `tuned` trains all of it; `aligned` first trains only the embedding, for a share
+    of the steps, to bring its outputs on the target's labelled data close to those of the source's embedding on the
+    source's, classes included: OTDD(e_t(x_t), y_t; e_s(x_s), y_s); then everything on the labels (Shen et al. 2023,
+    'Cross-Modal Fine-Tuning: Align then Refine'). OTDD models classes as Gaussians with diagonal covariances, over a
+    batch and the mean of its tokens; the authors also do so over whole classes. Otherwise minimises the target's
+    cross-entropy. As a control, the same strategy with a random body is trained alongside: the gain over it is due to
+    the source, the rest to the architecture. It fails where the source's body computes nothing that the target needs,
+    or where the target has enough labels to train a body of its own.
 
-    Where source and target are of one modality, nothing is new but the head; `norms` then tunes what reads and norms.
+    If source and target are of one modality, only the head is new; `norms` then tunes the embedding and the norms.
     """
 
     crosses_modalities: ClassVar[bool] = True
 
     mode: Annotated[Literal["tuned", "norms", "aligned"], Searched()] = "tuned"
-    """What of the body is trained, and whether the embedding is aligned first."""
+    """Which part of the body is trained, and whether the embedding is aligned first."""
     align_share: Annotated[float, Gt(0.0), Lt(1.0)] = 0.2
     """With `aligned`: share of the steps that align the embedding."""
     body_rate: Positive = 1.0
@@ -46,20 +46,20 @@ class CrossModal(Strategy):
 
     @property
     def uses_source_data(self) -> bool:
-        """Where the embeddings are aligned."""
+        """Only to align the embeddings."""
         return self.mode == "aligned"
 
     def companions(self, source: Network) -> dict[str, Strategy]:
-        """The same with a random body."""
+        """The same strategy with a random body."""
         return {"random body": replace(self, body="random")} if self.body == "source" else {}
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The network with a fresh head; its body random, or frozen but for its norms, as the knobs say."""
+        """The network with a fresh head; its body random, or frozen except for its norms, as the knobs say."""
         network, origin = source, source.extra(ORIGIN)
         if self.mode == "aligned" and origin is None:
             raise ValueError(
-                "cross_modal aligns the embeddings of two modalities, and source and target are of one: "
-                "take `mode: tuned` or `norms`"
+                "cross_modal aligns the embeddings of two modalities, but source and target are of one: "
+                "use `mode: tuned` or `norms`"
             )
         if self.body == "random":
             network = Network(source.description)
@@ -71,27 +71,27 @@ class CrossModal(Strategy):
         return network
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
-        """What reads and the head at the budget's rate; the body at its own."""
+        """The embedding and the head at rate 1; the body at its own."""
         reads = {id(p) for p in _reading(network)}
         body = [p for p in network.backbone.parameters() if p.requires_grad and id(p) not in reads]
         return [ParameterGroup([*_reading(network), *network.head.parameters()]), ParameterGroup(body, self.body_rate)]
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """The distance of the embeddings first, if they are aligned; the cross-entropy after."""
+        """First the distance between the embeddings, if they are aligned; then the cross-entropy."""
         if self.mode == "aligned" and step.progress < self.align_share:
             return _distance(network, step)
         return step.target.cross_entropy(network(step.target.images))
 
 
 def _reading(network: Network) -> list[nn.Parameter]:
-    """The weights next to what is read: a transformer's embedding, the first stage of another body."""
+    """The weights closest to the input: a transformer's embedding, or the first stage of another backbone."""
     if isinstance(network.backbone, Transformer):
         return list(network.backbone.embedding.parameters())
     return list(stages(network.backbone)[0].parameters)
 
 
 def _freeze_between(network: Network) -> None:
-    """Freeze all of the body but what reads and the norms."""
+    """Freeze the body except for the embedding and the norms."""
     free = {id(p) for p in _reading(network)}
     for module in network.backbone.modules():
         if isinstance(module, NORMS):
@@ -101,7 +101,7 @@ def _freeze_between(network: Network) -> None:
 
 
 def _distance(network: Network, step: Step) -> Tensor:
-    """Between what both embeddings make of a batch, the mean over its tokens; a gradient reaches the new one alone."""
+    """OTDD between both embeddings of a batch, averaged over tokens; only the new one gets a gradient."""
     origin = cast(Network, network.extras[ORIGIN].module)
     return dataset_distance(
         _embedded(origin, step.source.images).detach(),
@@ -112,7 +112,7 @@ def _distance(network: Network, step: Step) -> Tensor:
 
 
 def _embedded(network: Network, read: Tensor) -> Tensor:
-    """(B, D)."""
+    """Embeddings (B, D), averaged over tokens."""
     body = cast(Transformer, network.backbone)
     if read.ndim == 4:
         read = (read - network.mean) / network.std

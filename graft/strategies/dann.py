@@ -1,4 +1,4 @@
-"""Unlabelled target: the domain cannot be told from the features."""
+"""Unlabelled target: the features do not reveal the domain."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,30 +14,31 @@ from graft.techniques.unlabelled import Unlabelled
 
 @dataclass(frozen=True)
 class Dann(Unlabelled):
-    """Learn from the source's labels while a discriminator cannot tell the domains' features apart.
+    """Train on the source's labels such that a discriminator cannot tell the features of the domains apart.
 
     Minimises the source's cross-entropy - `weight` * λ(p) * the cross-entropy of a discriminator that is trained to
-    tell source from target, by reversing its gradient; λ(p) = 2 / (1 + exp(-10 p)) - 1 over the progress p (Ganin et
-    al. 2016, 'Domain-Adversarial Training of Neural Networks'). It fails when the classes are in other proportions in
-    the target, or when the features fool the discriminator with classes matched wrongly: nothing tells it.
+    tell source from target, by gradient reversal; λ(p) = 2 / (1 + exp(-10 p)) - 1 over the progress p (Ganin et al.
+    2016, 'Domain-Adversarial Training of Neural Networks'). It fails when the class proportions differ in the target,
+    or when the features fool the discriminator with classes matched wrongly, which no loss detects.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.03, 1.0)] = 0.1
-    """Weight of the discriminator's loss next to the source's cross-entropy."""
+    """Weight of the discriminator's loss, relative to the source's cross-entropy."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
     selection: Rule = "guarded_snd"
-    """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
+    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
-    those of the mixture."""
+    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
+    normalised with those of the mixture."""
 
     @property
     def alignment_rate(self) -> float:
-        """The discriminator's."""
+        """The discriminator's learning rate."""
         return self.discriminator_rate
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
-        """A discriminator on the features, its gradient reversed."""
+        """A discriminator on the features, with gradient reversal."""
         return DannAlignment(feature_size)

@@ -1,4 +1,4 @@
-"""Against forgetting and overfitting: what the network computes stays near what the source's network computes.
+"""Against forgetting and overfitting: the feature maps stay close to those of the source network.
 
 Legend: N images, B batch, C channels of a feature map, D features, K classes.
 """
@@ -23,41 +23,41 @@ from graft.techniques.regularisers import channel_axis, features_and_maps, half_
 
 _CHUNK = 64
 _PROBE_DECAY = 0.01
-"""Keeps the probe from fitting few labels to a loss of zero, where every channel would seem to be worth nothing."""
+"""Keeps the probe from fitting few labels to a loss of zero, at which every channel would seem to be unimportant."""
 _SHARPNESS = 0.2
-"""The authors': attention is softmax(z / 5) of standardised worths z."""
+"""As in the authors' code: attention is softmax(z / 5) of the standardised importances z."""
 
 
 @dataclass(frozen=True)
 class Delta(Strategy):
-    """Fine-tune with a penalty on the distance of the feature maps from the source's, channel by channel.
+    """Fine-tune with a penalty on the distance between the feature maps and the source's, channel by channel.
 
     Minimises L + alpha * mean over stages of (sum_c a_c d_c / sum_c a_c s_c) + beta/2 ||v||^2: d_c is the mean
-    square, over images and places, of the difference between the network's and the frozen source network's map in
+    square, over images and positions, of the difference between the network's and the frozen source network's map in
     channel c of the stage's output, s_c the mean square of the source's map, a_c the channel's attention, v the head
     (Li, Xiong, Wang, Rao, Liu, Chen & Huan 2019, 'DELTA: DEep Learning Transfer using Feature Map with Attention for
     Convolutional Networks'). Division by s makes alpha mean the same for each backbone: a penalty of 1 is a
-    difference as large as the map itself. The authors have alpha/2 * sum over stages of C sum_c a_c d_c, of C
-    channels (`form: sum`), which grows with the maps; their alpha of 0.01 is for the sum over a batch's 64 images,
-    so 0.64 here, and beta 0.01. They compare the last convolution of a stage, this the stage's output.
+    difference as large as the map itself. The authors use alpha/2 * sum over stages of C sum_c a_c d_c, for C
+    channels (`form: sum`), which grows with the maps; their alpha of 0.01 is for the sum over a batch of 64 images,
+    so 0.64 here, and beta is 0.01. They compare the last convolution of a stage; here it is the stage's output.
 
-    Attention is the paper's: a linear probe on the source's features learns the target's training images, and a
-    channel is worth by how much the probe's loss rises when it is switched off. That takes a pass a channel; unless
-    `attention` asks for it, the rise is read off one gradient, to first order: -sum of map * dL/dmap (Molchanov et
-    al. 2017, 'Pruning Convolutional Neural Networks for Resource Efficient Inference'). Any backbone whose stages
-    give tensors will do, transformers included. It fails when the target needs other features than the source has;
-    and each step costs a forward pass of the source's network more.
+    Attention is the paper's: a linear probe on the source's features is fitted to the target's training images, and
+    the importance of a channel is the increase of the probe's loss when the channel is switched off. That takes one
+    pass per channel; unless `attention` asks for it, the increase is estimated from one gradient, to first order: -sum
+    of map * dL/dmap (Molchanov et al. 2017, 'Pruning Convolutional Neural Networks for Resource Efficient Inference').
+    Works with any backbone whose stages return tensors, including transformers. It fails when the target needs other
+    features than the source has; and each step costs an additional forward pass of the source network.
     """
 
     alpha: Annotated[float, Ge(0.0), Searched(0.003, 3.0)] = 0.03
     """Weight of the distance between the feature maps."""
     beta: Annotated[float, Ge(0.0)] = 0.001
-    """Pull of the head's weights towards zero."""
+    """L2 penalty on the head's weights."""
     form: Literal["share", "sum"] = "share"
-    """Penalise the difference's share of the source's map, or as the authors do all of it, with an alpha to match."""
+    """Penalise the difference relative to the source's map, or its sum as the authors do, with a matching alpha."""
     attention: Literal["gradient", "exact", "even"] = "gradient"
-    """Weigh channels by what a probe on the target's training images makes of them: by its gradient, or as the paper
-    does by switching off one channel after another, which takes a pass over these images for each; or all alike."""
+    """How channels are weighted by a probe on the target's training images: `gradient`: by its gradient; `exact`: as in
+    the paper, by switching off one channel after another, one pass over these images each; `even`: all equally."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head, and a frozen copy of it to compare with."""
@@ -66,7 +66,7 @@ class Delta(Strategy):
         return source
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Learn from the training images how much each channel counts."""
+        """Compute the attention of each channel on the training images."""
         network.eval()
         names = [stage.names[-1] for stage in stages(network.backbone)]
         worth, power = _worth_and_power(network, domains.target, names)
@@ -98,7 +98,7 @@ class Delta(Strategy):
 
 
 class MapDistance(nn.Module):
-    """The weighted mean squared difference between feature maps, added up over stages."""
+    """The weighted mean squared difference between feature maps, summed over stages."""
 
     def __init__(self, names: list[str], weights: list[Tensor]) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class MapDistance(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(values, requires_grad=False) for values in weights)
 
     def forward(self, maps: list[Tensor], source_maps: list[Tensor]) -> Tensor:
-        """A scalar, in float32 whatever the maps are."""
+        """A scalar, in float32 whatever the precision of the maps."""
         terms = [
             weight @ mean_by_channel((found.float() - source.float()).square())
             for weight, found, source in zip(self.weights, maps, source_maps, strict=True)
@@ -115,9 +115,9 @@ class MapDistance(nn.Module):
 
 
 def _worth_and_power(network: Network, target: Split, names: list[str]) -> tuple[list[Tensor], list[Tensor]]:
-    """For each stage: by how much the probe's loss rises without a channel (C,), and the map's mean square (C,).
+    """Per stage: the increase of the probe's loss without a channel (C,), and the mean square of its map (C,).
 
-    Both an image and a place; attention does not ask for the worth's unit.
+    Both are means over images and positions; attention does not depend on the scale of the importance.
     """
     device = target.images.device
     probe = fit_probe(network, target)
@@ -134,7 +134,7 @@ def _worth_and_power(network: Network, target: Split, names: list[str]) -> tuple
 
 
 def _exact_worth(network: Network, target: Split, names: list[str]) -> list[Tensor]:
-    """For each stage (C,): by how much the probe's loss rises when one of its channels is switched off."""
+    """Per stage (C,): the increase of the probe's loss when one of its channels is switched off."""
     probe = fit_probe(network, target)
     _, maps = features_and_maps(network, target.images[:1], names)
     with torch.no_grad():
@@ -162,13 +162,13 @@ def _loss_without(network: Network, probe: nn.Linear, target: Split, name: str, 
 
 
 def fit_probe(network: Network, target: Split) -> nn.Linear:
-    """A linear probe on the network's features of labelled images, with a little L2."""
+    """A linear probe on the network's features of labelled images, with weak L2 regularisation."""
     features = predict(network, target.images)[1].to(target.images.device)
     decay = _PROBE_DECAY * features.square().sum(dim=1).mean().item()
     return logistic_regression(features.double(), target.labels, len(target.classes), decay=decay).float()
 
 
 def _attention(worth: Tensor) -> Tensor:
-    """(C,) -> (C,) that sums to one."""
+    """Importances (C,) -> attention (C,), which sums to one."""
     spread = (worth - worth.mean()) / worth.std(correction=0).clamp_min(1e-12)
     return (_SHARPNESS * spread).softmax(dim=0)

@@ -1,4 +1,4 @@
-"""Shared architecture: every weight starts at the source's and moves."""
+"""Shared architecture: all weights start at the source's and are trained."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -18,20 +18,22 @@ from graft.techniques.probe import probed_head, remember_head
 class FineTune(Strategy):
     """Start from the source's weights and train all of them on the target.
 
-    Features move as far as the target's few labels ask for (Yosinski et al. 2014, 'How transferable are features in
-    deep neural networks?'). Stage l of L learns at rate x backbone_rate x layer_decay^(L - l): a slower body, slower
-    still next to the image (Howard & Ruder 2018, 'Universal Language Model Fine-tuning for Text Classification'). It
-    fails when labels are so few that the backbone overfits them and forgets the source; then smaller rates help.
+    All features adapt to the target's few labels (Yosinski et al. 2014, 'How transferable are features in deep neural
+    networks?'). Stage l of L has the learning rate rate x backbone_rate x layer_decay^(L - l): lower for the backbone,
+    and lowest for the stages closest to the input (Howard & Ruder 2018, 'Universal Language Model Fine-tuning for Text
+    Classification'). It fails when labels are so few that the backbone overfits them and forgets the source; then
+    smaller rates help.
     """
 
     backbone_rate: Annotated[float, Gt(0.0), Searched(0.01, 1.0)] = 1.0
     """Learning rate of the backbone, relative to the head's."""
     layer_decay: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
-    """Each stage nearer the image learns at this multiple of the next one's rate; 1 lets all learn alike."""
+    """Learning rate of each stage as a multiple of that of the stage above it (nearer the head); 1: all equal."""
     head: Literal["fresh", "matched", "probe"] = "fresh"
-    """Start the head again; from the source's weights for classes of the same name; or from a linear probe, so that no
-    gradient of a random head reaches the features (Kumar et al. 2022, 'Fine-Tuning can Distort Pretrained Features'). A
-    matched head is ahead at one label per class and behind later: it starts out sure of the source's confusions."""
+    """Start the head from random weights; from the source's weights for classes of the same name; or from a linear
+    probe, so that no gradient of a random head reaches the features (Kumar et al. 2022, 'Fine-Tuning can Distort
+    Pretrained Features'). A matched head is better at one label per class and worse with more: it starts out confident
+    of the source's confusions."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a head for the target's classes."""
@@ -41,7 +43,7 @@ class FineTune(Strategy):
         return source
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Fit the head, if that is asked for."""
+        """Fit a linear probe as the head, if `head` is `probe`."""
         if self.head == "probe":
             probed_head(network, domains)
 

@@ -1,4 +1,4 @@
-"""Shared architecture: the head learns first, then one stage of the body after another."""
+"""Shared architecture: the head is trained first, then one stage of the backbone after another."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -15,7 +15,7 @@ from graft.settings import Searched
 
 
 class _Ladder(nn.Module):
-    """The stages, from the head down. A plain list: they stay the backbone's own, and are not counted twice."""
+    """The stages, from the head down. A plain list, so that the backbone's parameters are not registered twice."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -24,16 +24,16 @@ class _Ladder(nn.Module):
 
 @dataclass(frozen=True)
 class GradualUnfreeze(Strategy):
-    """Thaw the network from the head down, a stage at a time, as training goes on.
+    """Unfreeze the network from the head down, one stage at a time, during training.
 
-    Of n stages, floor(n t / until) learn at the share t of training; the others keep weights and batch-norm statistics
-    (Howard & Ruder 2018, 'Universal Language Model Fine-tuning for Text Classification'). The random head is settled
-    before its gradients reach the source's features. It fails when the first layers have to change most, as between
-    photographs and X-rays: they learn last, and least.
+    Of n stages, floor(n t / until) are trained at the share t of training; the others keep their weights and batch-norm
+    statistics (Howard & Ruder 2018, 'Universal Language Model Fine-tuning for Text Classification'). The random head
+    converges before its gradients reach the source's features. It fails when the first layers have to change most, as
+    between photographs and X-rays: they are trained last, and least.
     """
 
     until: Annotated[float, Gt(0.0), Le(1.0), Searched(0.1, 1.0)] = 0.7
-    """Share of training after which the whole network learns."""
+    """Share of training after which the whole network is trained."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head."""
@@ -45,7 +45,7 @@ class GradualUnfreeze(Strategy):
         network.extras["ladder"] = _Ladder(network.backbone)
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """That of fine-tuning; no gradient reaches the stages that are frozen at this step."""
+        """The loss of fine-tuning; the stages that are frozen at this step get no gradient."""
         rungs = cast(_Ladder, network.extras["ladder"]).rungs
         thawed = int(step.progress / self.until * len(rungs))
         for number, stage in enumerate(rungs):
@@ -55,6 +55,6 @@ class GradualUnfreeze(Strategy):
         return super().loss(network, step)
 
     def finish(self, network: Network) -> Network:
-        """The network, all of it thawed."""
+        """The network, with all weights unfrozen."""
         network.requires_grad_(True)
         return super().finish(network)

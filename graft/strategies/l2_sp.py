@@ -1,4 +1,4 @@
-"""Against forgetting and overfitting: the source's weights are where a penalty pulls to."""
+"""Against forgetting and overfitting: a penalty pulls the weights towards the source's."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from graft.techniques.regularisers import half_square, half_squared_distance
 
 @dataclass(frozen=True)
 class L2Sp(Strategy):
-    """Fine-tune with a penalty on the distance of the weights from the source's.
+    """Fine-tune with a penalty on the distance between the weights and the source's.
 
     Minimises L + alpha/2 ||w - w0||^2 + beta/2 ||v||^2 over the backbone's weights w, which start at the source's w0,
     and the head's v (Li, Grandvalet & Davoine 2018, 'Explicit inductive bias for transfer learning with convolutional
-    networks', equation 3). Weight decay pulls to zero, which is far from anything useful; here the penalties replace
-    it. Squares are summed, not averaged, so that the pull on one weight is the same in a small and in a large network.
-    The authors' runs have alpha 0.1 and beta 0.01, and leave biases and norms out (`over: kernels`). Their optimiser is
-    SGD; AdamW, which the loop has, scales the sum of both gradients weight by weight. It fails when the source's
-    weights are a bad place to be, and it holds weights, not what the network computes: a small step of an early one can
-    change every feature.
+    networks', equation 3). Weight decay pulls towards zero, far from any useful weights; here the penalties replace it.
+    Squares are summed, not averaged, so that the pull on one weight is the same in a small and in a large network. The
+    authors use alpha 0.1 and beta 0.01, and leave out biases and norms (`over: kernels`). Their optimiser is SGD;
+    AdamW, which the training loop uses, scales the sum of both gradients weight by weight. It fails when the source's
+    weights are a bad starting point, and it constrains weights, not the function that they compute: a small change of
+    an early weight can change every feature.
     """
 
     alpha: Annotated[float, Ge(0.0), Searched(0.0001, 0.1)] = 0.001
-    """Pull of the backbone's weights towards the source's."""
+    """Strength of the penalty that pulls the backbone's weights towards the source's."""
     beta: Annotated[float, Ge(0.0)] = 0.001
-    """Pull of the head's weights towards zero."""
+    """L2 penalty on the head's weights."""
     over: Literal["all", "kernels"] = "all"
-    """Pull at every weight, or as the authors do at kernels and matrices alone: at no bias, nor a norm's scale and
-    shift."""
+    """Penalise all weights, or as the authors do only kernels and matrices: no biases, and no scale and shift of
+    norms."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a fresh head, and a copy of its backbone to compare with."""

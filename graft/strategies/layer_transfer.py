@@ -1,4 +1,4 @@
-"""Feature level: some layers come from the source, the rest start again."""
+"""Feature level: some layers come from the source, the rest start from random weights."""
 
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,30 +16,30 @@ from graft.settings import Searched
 
 @dataclass(frozen=True)
 class LayerTransfer(Strategy):
-    """Take chosen layers from the source, frozen or tuned, and start all others afresh.
+    """Take selected layers from the source, frozen or tuned, and start all others from random weights.
 
-    A network 'AnB': of N stages the first n = depth x N hold the source's weights, the rest random ones (Yosinski et
+    A network 'AnB': of N stages, the first n = depth x N have the source's weights, the rest random ones (Yosinski et
     al. 2014, 'How transferable are features in deep neural networks?'); a sweep over n shows how transferable each
     stage is. Source-side augmentation (flip, crop, grey dilation) belongs to the pretraining that the layers come from:
-    `flip`, `crop` and `morphology` of `pretrain.training.augmentation` in params.yaml. It fails when the cut parts
-    layers that had grown to fit each other, or when more stages start again than the labels can teach.
+    `flip`, `crop` and `morphology` of `pretrain.training.augmentation` in params.yaml. It fails when the cut separates
+    co-adapted layers, or when more stages start from random weights than the labels can train.
     """
 
     depth: Annotated[float, Ge(0.0), Le(1.0), Searched(0.2, 1.0)] = 0.7
-    """Share of the stages that are transferred, rounded to whole ones and at least one. 0 transfers nothing
-    (`scratch`), 1 with `tuned` everything (`fine_tune`)."""
+    """Share of the stages that are transferred, rounded to whole stages, at least one. 0 transfers nothing (`scratch`);
+    1 with `tuned` transfers everything (`fine_tune`)."""
     which: Literal["first", "last"] = "first"
-    """Whether these are the stages next to the image, or those next to the head."""
+    """Transfer the stages closest to the input, or those closest to the head."""
     kinds: Literal["all", "convolutional", "linear", "embedding"] = "all"
-    """Only layers of this kind are transferred: convolutions, fully connected layers (attention among them), or
-    embeddings (class tokens, positions); each with its norms."""
+    """Transfer only layers of this kind: convolutions, fully connected layers (including attention), or embeddings
+    (class tokens, positions); each with its norms."""
     tuned: bool = True
-    """Whether the transferred layers learn further; otherwise they are frozen, batch-norm statistics included."""
+    """Whether the transferred layers are trained; otherwise they are frozen, including batch-norm statistics."""
     sweep: bool = False
-    """Also train, next to this one, a network for each depth from none to all stages: measured, never chosen."""
+    """Also train, alongside this one, a network for each depth from no stage to all: reported, never selected."""
 
     def companions(self, source: Network) -> dict[str, Strategy]:
-        """With `sweep`, this strategy at every depth that has layers of the chosen kinds, and at none."""
+        """With `sweep`, this strategy at depth 0 and at every depth that has layers of the chosen kinds."""
         if not self.sweep:
             return {}
         count = len(stages(source.backbone))
@@ -64,7 +64,7 @@ class LayerTransfer(Strategy):
         """The layers to transfer.
 
         Raises:
-            ValueError: the chosen stages have none of that kind; says which they have.
+            ValueError: the chosen stages have no layers of that kind; the message lists the kinds that they have.
         """
         near, chosen = self._of_kind(network)
         if near and not chosen:
@@ -77,7 +77,7 @@ class LayerTransfer(Strategy):
         return chosen
 
     def _of_kind(self, network: Network) -> tuple[list[Layer], list[Layer]]:
-        """The layers of the chosen stages; those of them that are of the chosen kinds."""
+        """The layers of the chosen stages, and those of them that are of the chosen kinds."""
         count = len(stages(network.backbone))
         depth = max(1, round(self.depth * count)) if self.depth else 0
         wanted = range(depth) if self.which == "first" else range(count - depth, count)
@@ -87,7 +87,7 @@ class LayerTransfer(Strategy):
 
 @torch.no_grad()
 def _copy(source: Layer, target: Layer) -> None:
-    """The layer's own weights and statistics."""
+    """Copy the layer's own weights and statistics."""
     for read, write in zip(_tensors(source), _tensors(target), strict=True):
         write.copy_(read)
 

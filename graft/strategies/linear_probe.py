@@ -17,29 +17,29 @@ class LinearProbe(Probing):
 
     Minimises CE(W f(x) + b) + strength / 2 |W - W0|² over W and b with f fixed, to the optimum by L-BFGS, for eight
     strengths from 10 to 1e-6; the one with the lowest validation loss is kept (Alain & Bengio 2016, 'Understanding
-    intermediate layers using linear classifier probes'; L-BFGS and chosen strengths: Kornblith et al. 2019, 'Do Better
-    ImageNet Models Transfer Better?'). W0 is zero or, if validation prefers that, the source's head in terms of the
-    target's classes: for each the mean of the source's classes, weighted by what the source takes its images for
-    (keeping weights near a source's: Tommasi, Orabona & Caputo 2010, 'Safety in Numbers'; the weighting is that of
-    You et al. 2020, 'Co-Tuning'). Cheap, hard to overfit, and without a learning rate. It fails when the source's
-    features miss what separates the target's classes: then it falls below training from scratch.
+    intermediate layers using linear classifier probes'; L-BFGS and a search over strengths: Kornblith et al. 2019, 'Do
+    Better ImageNet Models Transfer Better?'). W0 is zero or, if validation prefers it, the source's head mapped to the
+    target's classes: for each, the mean of the source's classes, weighted by the source's predictions for its images
+    (regularising towards a source's weights: Tommasi, Orabona & Caputo 2010, 'Safety in Numbers'; the weighting is that
+    of You et al. 2020, 'Co-Tuning'). Cheap, hard to overfit, and without a learning rate. It fails when the source's
+    features lack what separates the target's classes: then it falls below training from scratch.
     """
 
     views: Annotated[int, Ge(1), Searched(1, 16)] = 1
-    """How many views of each training image pass the backbone: 1 is the image as it is, more add augmented ones,
-    which help at one label per class and cost a pass each."""
+    """How many views of each training image pass through the backbone: 1 is the image as it is, more add augmented
+    ones, which help at one label per class and cost one pass each."""
 
     related: bool = True
-    """Whether validation may choose the source's head for W0: with few labels it is worth many, if the source knows
+    """Whether validation may select the source's head as W0: with few labels it is worth many, if the source has
     classes like the target's."""
 
     @property
     def feature_views(self) -> int:
-        """As many as the knob says."""
+        """The knob `views`."""
         return self.views
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network, its body frozen, with a fresh head."""
+        """The source network with a frozen backbone and a fresh head."""
         source.requires_grad_(False)
         if self.related:
             remember_head(source)

@@ -1,4 +1,4 @@
-"""Shared architecture: small changes of every weight, on top of frozen ones."""
+"""Shared architecture: low-rank updates on top of frozen weights."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -15,23 +15,24 @@ from graft.settings import Searched
 
 @dataclass(frozen=True)
 class Lora(Strategy):
-    """Freeze the source's weights and learn an update of low rank for each, which is merged in the end.
+    """Freeze the source's weights and train a low-rank update of each, which is merged at the end.
 
-    W + alpha / r B A with B (O, r), A (r, I) and r small, in linear, attention and convolution layers (a kernel counts
-    as a matrix of outputs x inputs); B starts at zero (Hu et al. 2021, 'LoRA: Low-Rank Adaptation of Large Language
-    Models'). The network keeps its architecture and costs nothing more when it is used. It fails when the target asks
-    for new features, as X-rays do of a network for photographs: they need more than a few directions.
+    W + alpha / r B A with B (O, r), A (r, I) and r small, in linear, attention and convolution layers (a kernel is
+    treated as a matrix of outputs x inputs); B starts at zero (Hu et al. 2021, 'LoRA: Low-Rank Adaptation of Large
+    Language Models'). The network keeps its architecture and its inference cost. It fails when the target needs new
+    features, as X-rays do with a network for photographs: these take more than a few directions.
     """
 
     rank: Annotated[int, Ge(1), Searched(1, 64)] = 16
-    """Rank r of the updates; more moves further, and overfits sooner."""
+    """Rank r of the updates; a higher rank allows larger changes, and overfits sooner."""
     alpha: Annotated[float, Gt(0.0)] = 8.0
-    """Weight of the updates, which are multiplied by alpha / rank; it acts like a learning rate of theirs."""
+    """Scale of the updates, which are multiplied by alpha / rank; it acts like their learning rate."""
     norms: Literal["frozen", "statistics", "trained"] = "trained"
-    """Norm layers: `frozen`, batch-norm `statistics` follow the target, or scale and shift are `trained` as well."""
+    """Norm layers: `frozen`; `statistics`: batch-norm statistics follow the target; `trained`: scale and shift are
+    trained as well."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with an update in every layer of its body, and a fresh head."""
+        """The source network with an update in every layer of its backbone, and a fresh head."""
         add_low_rank(source.backbone, self.rank, self.alpha)
         if self.norms == "trained":
             for module in source.backbone.modules():

@@ -1,4 +1,4 @@
-"""Unlabelled target: predictions on the target do not hesitate between classes."""
+"""Unlabelled target: target predictions are not spread over several classes."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,25 +14,26 @@ from graft.techniques.unlabelled import Unlabelled
 
 @dataclass(frozen=True)
 class Mcc(Unlabelled):
-    """Learn from the source's labels while the target's predictions confuse as few classes as possible.
+    """Train on the source's labels such that the target's predictions confuse as few classes as possible.
 
-    Minimises the source's cross-entropy + `weight` * the share off the diagonal of the classes' correlation C = pᵀ W p
-    over a target batch, its rows scaled to 1, with p softened by `temperature` and W favouring sure predictions (Jin
-    et al. 2020, 'Minimum Class Confusion for Versatile Domain Adaptation'). It aligns no features. It fails when the
-    source network is wrong about most of a class: then it grows sure of the mistake.
+    Minimises the source's cross-entropy + `weight` * the off-diagonal share of the class correlation C = pᵀ W p over a
+    target batch, its rows scaled to 1, with p softened by `temperature` and W favouring confident predictions (Jin et
+    al. 2020, 'Minimum Class Confusion for Versatile Domain Adaptation'). It does not align features. It fails when the
+    source network is wrong about most of a class: then it becomes confident of the error.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
-    """Weight of the class confusion next to the source's cross-entropy."""
+    """Weight of the class confusion, relative to the source's cross-entropy."""
     temperature: Annotated[float, Gt(0.0)] = 2.5
-    """Divides the logits: higher values show more of the confusion between the lesser classes."""
+    """Divides the logits: higher values show more of the confusion between less likely classes."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     selection: Rule = "guarded_snd"
-    """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
+    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
-    those of the mixture."""
+    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
+    normalised with those of the mixture."""
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
-        """Confusion of the target's classes."""
+        """Class confusion on the target."""
         return MccAlignment(self.temperature)

@@ -1,4 +1,4 @@
-"""Model level: source and target images train one network together."""
+"""Model level: one network is trained on source and target images together."""
 
 import math
 from dataclasses import dataclass, replace
@@ -20,44 +20,44 @@ from graft.techniques.alignment.base import Outputs
 
 @dataclass(frozen=True)
 class MixedTraining(Strategy):
-    """Train on batches of source and target images, the source's share falling as training goes on.
+    """Train on batches of source and target images, with a source share that falls during training.
 
-    Minimises (1 - s) L_target + s L_source over shared features, with s going from `source_share` to
+    Minimises (1 - s) L_target + s L_source over shared features, with s changing from `source_share` to
     `final_source_share` (Ben-David et al. 2010, 'A theory of learning from different domains', section 5, bound the
-    error of such convex combinations), and if asked for a weighted loss between the domains' features
+    error of such convex combinations), plus an optional weighted alignment loss between the domains' features
     (`graft.techniques.alignment`). The source's labels keep the network from overfitting the target's few. It fails
     when the domains are far apart and a single set of features cannot serve both."""
 
     source_share: Annotated[float, Ge(0.0), Le(1.0), Searched(0.1, 0.9)] = 0.5
     """Weight s of the source's loss at the first step."""
     final_source_share: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
-    """Weight s of the source's loss at the last step; a constant share never gets there."""
+    """Weight s of the source's loss at the last step; unused with a constant schedule."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How s goes from the first value to the last; a constant share stays at the first."""
+    """How s changes from the first value to the last; constant stays at the first."""
     ratio: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
-    """Source images per target image in a step; fewer cost less time."""
+    """Source images per target image in a step; fewer take less time."""
     heads: Literal["auto", "one", "two"] = "auto"
-    """One head for both domains, or one each; auto: one where the classes are the same. One head for different classes
-    learns from source images of the shared classes alone."""
+    """One head for both domains, or one each; auto: one if the classes are the same. One head for different classes
+    is trained only on source images of the shared classes."""
     start: Literal["source", "random"] = "source"
     """Start from the pretrained weights, or from random ones."""
     alignment: Literal["none", "mmd", "coral", "dann", "cdan", "mcc"] = "none"
-    """Loss between the domains that is added."""
+    """Alignment loss between the domains."""
     alignment_weight: Annotated[float, Ge(0.0)] = 1.0
-    """Weight of that loss. They differ in size: CORAL wants about 100 times the weight of the others."""
+    """Weight of the alignment loss. Their scales differ: CORAL needs about 100 times the weight of the others."""
     align_on: Literal["unlabelled", "labelled"] = "unlabelled"
-    """Target images that are aligned: the whole pool without its labels (one more pass), or the few labelled ones."""
+    """Target images to align: the whole pool without its labels (one more pass), or the few labelled ones."""
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator of dann and cdan, relative to the network's."""
 
     @property
     def uses_source_data(self) -> bool:
-        """Yes."""
+        """Always: it trains on source batches."""
         return True
 
     @property
     def uses_unlabelled(self) -> bool:
-        """Where the domains are aligned on unlabelled images."""
+        """If the domains are aligned on unlabelled images."""
         return self.alignment != "none" and self.align_on == "unlabelled"
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
@@ -70,8 +70,8 @@ class MixedTraining(Strategy):
         elif classes != known:
             if not set(classes) & set(known):
                 raise ValueError(
-                    "mixed_training with one head needs a class that both domains have, and they share none: "
-                    f"{some_of(classes)} (the source has: {some_of(known)}); two heads would do"
+                    "mixed_training with one head needs a class that both domains have, but they share none: "
+                    f"{some_of(classes)} (the source has: {some_of(known)}); use two heads"
                 )
             network.extras["source_labels"] = SourceLabels(known, classes)
             matched_head(network, classes)
@@ -82,20 +82,20 @@ class MixedTraining(Strategy):
         return network
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
-        """Source images of classes that a single head does not have are never drawn."""
+        """0 for source images of classes that a single head does not have."""
         assert domains.source is not None
         translate = network.extra("source_labels")
         return translate.weights(domains.source.labels) if isinstance(translate, SourceLabels) else None
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
-        """All weights, a discriminator's at their own rate."""
+        """All weights; those of a discriminator at their own rate."""
         aligned = network.extra("alignment") or nn.Identity()
         own = {id(p) for p in aligned.parameters()}
         groups = [ParameterGroup([p for p in network.parameters() if id(p) not in own])]
         return [*groups, ParameterGroup(list(aligned.parameters()), self.discriminator_rate)] if own else groups
 
     def loss(self, network: Network, step: Step) -> Tensor:
-        """The domains pass apart, and only the target's images move batch norm's running statistics."""
+        """The domains pass in separate batches; only target images update batch norm's running statistics."""
         share, batch = self.share(step.progress), self._source(network, step)
         target = network.features(step.target.images)
         target_loss = step.target.cross_entropy(network.head(target))
@@ -112,13 +112,13 @@ class MixedTraining(Strategy):
         return loss + self.alignment_weight * aligned
 
     def share(self, progress: float) -> float:
-        """The source's share s after a part of the training, from 0 to 1."""
+        """The source's share s at a progress from 0 to 1."""
         passed = {"linear": progress, "cosine": (1 - math.cos(math.pi * progress)) / 2, "constant": 0.0}[self.schedule]
         return self.source_share + (self.final_source_share - self.source_share) * passed
 
     def _source(self, network: Network, step: Step) -> Batch:
-        """The source's part of a step: as many images as the ratio says, labelled as their head counts."""
-        least = 1 if self.alignment == "none" else 2  # one image has no spread to align
+        """The source's part of a step: as many images as `ratio` says, with labels as their head numbers them."""
+        least = 1 if self.alignment == "none" else 2  # a single image has no variance to align
         count = max(least, math.ceil(self.ratio * len(step.target.labels)))
         labels = step.source.labels[:count]
         translate = network.extra("source_labels")

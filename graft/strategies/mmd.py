@@ -1,4 +1,4 @@
-"""Unlabelled target: the domains' features share their mean in a kernel's space."""
+"""Unlabelled target: the features of both domains have the same mean in a kernel space."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -14,22 +14,23 @@ from graft.techniques.unlabelled import Unlabelled
 
 @dataclass(frozen=True)
 class Mmd(Unlabelled):
-    """Learn from the source's labels while a kernel test cannot tell the domains' features apart.
+    """Train on the source's labels such that a kernel test cannot tell the features of the domains apart.
 
     Minimises the source's cross-entropy + `weight` * MMD²(f(source), f(target)), unbiased, with a mean of five Gaussian
     kernels around the batch's mean distance (Gretton et al. 2012, 'A Kernel Two-Sample Test'; Long et al. 2015,
-    'Learning Transferable Features with Deep Adaptation Networks'). It fails when the classes are in other proportions
-    in the target: features of different classes are then drawn to one another to make up for it.
+    'Learning Transferable Features with Deep Adaptation Networks'). It fails when the class proportions differ in the
+    target: features of different classes are then pulled together to compensate.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
-    """Weight of the squared MMD next to the source's cross-entropy."""
+    """Weight of the squared MMD, relative to the source's cross-entropy."""
+    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     selection: Rule = "guarded_snd"
-    """How the weights are chosen without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or plain (snd), by entropy or DEV, or simply the last ones."""
+    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised by its own statistics, and the network keeps the target's. Together: both by
-    those of the mixture."""
+    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
+    normalised with those of the mixture."""
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
         """Multi-kernel MMD of the features."""

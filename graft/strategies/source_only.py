@@ -12,16 +12,16 @@ from graft.networks.network import Network
 class SourceOnly(Strategy):
     """Apply the source network to the target without any training ('zero-shot').
 
-    argmax over the target's classes y of p_source(y | x); they are found among the source's by name. The other
-    baseline: a method that adapts and falls below this has unlearned something. It fails by as much as the domains
-    differ (Ben-David et al. 2010, 'A theory of learning from different domains').
+    argmax over the target's classes y of p_source(y | x); they are matched to the source's by name. The other
+    baseline: a strategy that adapts and falls below this has forgotten something. It fails to the extent that the
+    domains differ (Ben-David et al. 2010, 'A theory of learning from different domains').
     """
 
     uses_labels: ClassVar[bool] = False
     optimises: ClassVar[bool] = False
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with its head's rows in the order of the target's classes."""
+        """The source network, with the rows of its head in the order of the target's classes."""
         require_known_classes(source, classes, f"{self.name} predicts with the source's head")
         matched_head(source, classes)
         return source

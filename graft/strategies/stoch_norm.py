@@ -1,4 +1,4 @@
-"""Against forgetting and overfitting: batch norm that now and then trusts the moving statistics."""
+"""Against forgetting and overfitting: batch norm that randomly uses the moving statistics."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast
@@ -16,22 +16,22 @@ from graft.settings import Fraction, Searched
 
 @dataclass(frozen=True)
 class StochNorm(Strategy):
-    """Fine-tune with batch norm that draws, channel by channel, whose statistics it normalises with.
+    """Fine-tune with batch norm that randomly picks, per channel, batch or moving statistics to normalise with.
 
-    A channel x becomes gamma z + beta; z is (x - mu_B) / sigma_B by the batch's statistics with probability p, and
-    (x - mu) / sigma by the moving ones otherwise, which start at the source's (Kou, You, Long & Wang 2020, 'Stochastic
-    Normalization'). p is the authors' p: 1 is batch norm, 0 knows the moving statistics alone. Neither the noise of few
-    images' statistics nor the source's statistics can be relied on, so the network overfits less. In evaluation it
-    is batch norm, and the finished network holds plain batch norm. It fails where the domains' statistics differ so
-    much that the moving ones are wrong for long, and it needs a backbone with batch norm.
+    A channel x becomes gamma z + beta; z is (x - mu_B) / sigma_B with the batch's statistics with probability p, and
+    (x - mu) / sigma with the moving ones otherwise, which start at the source's (Kou, You, Long & Wang 2020,
+    'Stochastic Normalization'). p is the authors' p: 1 is batch norm, 0 uses the moving statistics only. The network
+    can rely neither on the noisy statistics of small batches nor on the source's statistics, so it overfits less. In
+    evaluation it is batch norm, and the finished network holds plain batch norm. It fails where the domains' statistics
+    differ so much that the moving ones are wrong for long, and it needs a backbone with batch norm.
     """
 
     p: Annotated[Fraction, Searched(0.3, 1.0)] = 0.8
-    """Probability that a channel is normalised by its batch's statistics, not by the moving ones. The
-    paper takes 0.5; nearer to 1 is better where the target's images look different."""
+    """Probability that a channel is normalised with its batch's statistics, not with the moving ones. The paper uses
+    0.5; values closer to 1 are better where the target's images look different."""
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with a fresh head and its batch norm replaced."""
+        """The source network with a fresh head and stochastic norms in place of batch norms."""
         layers = {
             name: module
             for name, module in source.backbone.named_modules()
@@ -39,8 +39,8 @@ class StochNorm(Strategy):
         }
         if not layers:
             raise ValueError(
-                f"stoch_norm replaces batch norm that keeps moving statistics, "
-                f"and the backbone {source.description.backbone} has none"
+                f"stoch_norm replaces batch norm with moving statistics, "
+                f"but the backbone {source.description.backbone} has none"
             )
         for name, layer in layers.items():
             source.backbone.set_submodule(name, StochasticNorm(layer, self.p))
@@ -48,7 +48,7 @@ class StochNorm(Strategy):
         return source
 
     def finish(self, network: Network) -> Network:
-        """Plain batch norm again, with what it has learned."""
+        """The network with plain batch norm again, which keeps its trained weights."""
         for name, module in list(network.backbone.named_modules()):
             if isinstance(module, StochasticNorm):
                 network.backbone.set_submodule(name, module.norm)
@@ -56,7 +56,7 @@ class StochNorm(Strategy):
 
 
 class StochasticNorm(nn.Module):
-    """Batch norm around its own `norm` that normalises each channel by batch or by moving statistics."""
+    """Wraps a batch norm, `norm`, and normalises each channel with batch or with moving statistics."""
 
     def __init__(self, norm: _BatchNorm, p: float) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class StochasticNorm(nn.Module):
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        # Clones: the batch branch moves the statistics in place, and the gradient needs them as they were.
+        # Clones: the batch branch updates the statistics in place, and the gradient needs the old ones.
         mean, variance = norm.running_mean.clone(), norm.running_var.clone()
         by_moving = F.batch_norm(maps, mean, variance, norm.weight, norm.bias, eps=norm.eps)
         by_batch = norm(maps)

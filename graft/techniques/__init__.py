@@ -1,1 +1,1 @@
-"""What strategies are made of. Uses measures, networks and data."""
+"""Building blocks of strategies. Uses measures, networks and data."""

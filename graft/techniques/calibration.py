@@ -1,4 +1,4 @@
-"""How sure a network may be of what it says: one number, fitted on images that it has not learned from.
+"""Calibration of a network's confidence: one temperature, fitted on images held out of training.
 
 Legend: N images, K classes.
 """
@@ -6,29 +6,29 @@ Legend: N images, K classes.
 from torch import Tensor
 
 _HALVINGS = 60
-"""Of the interval that holds the optimum: more than a double can tell apart."""
+"""Bisection steps: more than double precision can resolve."""
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float | None:
-    """The T > 0 at which softmax(logits / T) gives the labels the least mean negative log-likelihood.
+    """The T > 0 that minimises the mean negative log-likelihood of the labels under softmax(logits / T).
 
     Temperature scaling (Guo, Pleiss, Sun & Weinberger 2017, 'On Calibration of Modern Neural Networks'). The
-    likelihood is concave in 1 / T, so its slope changes sign once, and the place is found by halving.
+    log-likelihood is concave in 1 / T, so its slope changes sign once; bisection finds where.
 
     Args:
         logits: (N, K), of images held out of training.
         labels: (N,), from 0 to K - 1.
 
     Returns:
-        None where no T is best: without a mistake sharper is always better, and where the logits are no better than
-        chance, flatter is.
+        None if no T is optimal: without any error a lower T is always better; with logits no better than chance, a
+        higher one is.
     """
     values = logits.detach().double().cpu()
     values = values - values.amax(dim=1, keepdim=True)
     of_label = values.gather(1, labels.cpu()[:, None])[:, 0]
 
     def slope(sharpness: float) -> float:
-        """Of the mean negative log-likelihood, by 1 / T: how much larger the expected logit is than the label's."""
+        """Derivative of the mean negative log-likelihood by 1 / T: expected logit minus the label's logit."""
         expected = ((values * sharpness).softmax(dim=1) * values).sum(dim=1)
         return (expected - of_label).mean().item()
 

@@ -1,4 +1,4 @@
-"""Carry a network over to another modality: the body stays, what reads is new."""
+"""Adapt a network to another modality: keep its blocks, and start with a new embedding."""
 
 from graft.contract import Strategy
 from graft.data.inputs import Input, Text
@@ -6,33 +6,33 @@ from graft.networks.network import Frozen, Network
 from graft.networks.transformer import Transformer
 
 ORIGIN = "origin"
-"""Among the extras of a carried network: the source's network as it was, for a strategy that asks for it."""
+"""Name in the extras of the adapted network: the original source network, for strategies that need it."""
 
 
 def crosses(source: Input, target: Input) -> bool:
-    """Whether what one network reads means nothing to the other: images and texts, or texts of two vocabularies."""
+    """Whether the two inputs are of different modalities: images and texts, or texts with different vocabularies."""
     if isinstance(source, Text) and isinstance(target, Text):
         return source.vocabulary != target.vocabulary
     return isinstance(source, Text) != isinstance(target, Text)
 
 
 def require_source(strategy: Strategy, count: int) -> None:
-    """Refuse a strategy that trains on source data where there is none.
+    """Check that a strategy that trains on source data has some.
 
     Raises:
-        ValueError: says so.
+        ValueError: there is no source data.
     """
     if strategy.uses_source_data and not count:
-        raise ValueError("it trains on source data too, and there is none (prepare.source: none)")
+        raise ValueError("it also trains on source data, but there is none (prepare.source: none)")
 
 
 def carried(source: Network, read: Input, strategy: Strategy) -> Network:
-    """`source`, able to read what the target is; itself where it is already, which it then is for every strategy.
+    """`source`, adapted to the target's input; `source` itself if it can already read it, for every strategy.
 
-    Otherwise blocks and norms of a transformer are kept, with the head, and the embedding starts again.
+    Otherwise the blocks and norms of a transformer and the head are kept, and the embedding is initialised again.
 
     Raises:
-        ValueError: the strategy, or the body, cannot go from one modality to the other; says why.
+        ValueError: the strategy or the backbone cannot transfer between the two modalities; the message says why.
     """
     found = source.description.reads
     if not crosses(found, read):
@@ -40,14 +40,14 @@ def carried(source: Network, read: Input, strategy: Strategy) -> Network:
     where = f"the source network reads {found}, and the target is {read}"
     if not strategy.crosses_modalities and strategy.uses_source_data:
         raise ValueError(
-            f"{strategy.name} trains on source data next to the target's, but {where}: no network reads both"
+            f"{strategy.name} trains on source and target data together, but {where}: no network reads both"
         )
     if not strategy.uses_labels:
-        raise ValueError(f"{strategy.name} uses no label of the target, but {where}: only labels tell what one means")
+        raise ValueError(f"{strategy.name} uses no target labels, but {where}: a transfer between these needs labels")
     if not isinstance(source.backbone, Transformer):
         raise ValueError(
-            f"{where}; the body of {source.description.backbone} cannot be carried over: "
-            "take pretrain.backbone transformer_tiny or transformer_small"
+            f"{where}; backbone {source.description.backbone} cannot transfer between modalities: "
+            "set pretrain.backbone to transformer_tiny or transformer_small"
         )
     network = Network(source.description.reading(read)).to(source.mean.device)
     assert isinstance(network.backbone, Transformer)

@@ -1,4 +1,4 @@
-"""What a student learns from a teacher: its soft labels and its features.
+"""Distillation losses: a student learns the soft labels and the features of a teacher.
 
 Legend: B images, K classes, D features.
 """
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float, chosen: list[int] | None = None) -> Tensor:
-    """T² KL(teacher || student) of logits (B, K) divided by T; its gradients stay of one size for any T.
+    """T² KL(teacher || student) of logits (B, K) divided by T; T² keeps the scale of the gradients the same for any T.
 
-    With `chosen` the student has those of the teacher's classes alone. Each image then weighs as much as the teacher
-    is sure that it shows one of them: nothing is learned from images of other classes.
+    With `chosen`, the student has only these of the teacher's classes. Each image is then weighted by the teacher's
+    total probability of these classes: images of other classes have no effect.
     """
     teacher = teacher.float()
     said = 1.0 if chosen is None else teacher.softmax(dim=1)[:, chosen].sum(dim=1)
@@ -22,7 +22,7 @@ def soft_label_loss(student: Tensor, teacher: Tensor, temperature: float, chosen
 
 
 def hint_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared distance of features (B, D), in units of the teacher's variance over the batch."""
+    """Mean squared distance between features (B, D), in units of the teacher's variance over the batch."""
     teacher = teacher.float()
     spread = teacher.var(dim=0, correction=0).mean().clamp_min(1e-6)
     return F.mse_loss(student.float(), teacher) / spread

@@ -1,8 +1,8 @@
-"""Scores by which weights are chosen where no label of the target may be known; higher is better.
+"""Scores that select weights without target labels; higher is better.
 
-None of them is safe: each rewards something that good weights have, and that bad weights can have too.
+None of them is safe: each rewards a property of good weights that bad weights can have too.
 
-Legend: N images (of the target, unless said otherwise), M of the source, D features, K classes.
+Legend: N images (of the target, unless stated otherwise), M of the source, D features, K classes.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,20 @@ from graft.techniques.density import classifier_odds
 Rule = Literal["guarded_snd", "snd", "entropy", "dev", "last"]
 
 MOST_PICTURES = 1000
-"""A score looks at so many images of a domain, evenly spread: it is taken at every evaluation."""
+"""Most images per domain, evenly spaced, that a score uses: it is computed at every evaluation."""
 
 _FEWEST = 10
-"""Images that a risk, or a ratio of densities, can be estimated on."""
+"""Fewest images for an estimate of a risk or a density ratio."""
 
 GUARD = 2.0
-"""How much the information in the predictions counts next to the density of their neighbourhoods."""
+"""Weight of the information in the predictions, relative to the density of their neighbourhoods."""
 
 
 def label_free_score(rule: str, network: Network, domains: Domains) -> float | None:
     """The score of rule `guarded_snd`, `snd`, `entropy` or `dev`; None for `last`.
 
     Raises:
-        ValueError: `dev` without source images enough.
+        ValueError: `dev` has too few source images.
     """
     if rule == "dev":
         return deep_embedded_validation(network, domains)
@@ -51,10 +51,10 @@ def guarded_density(probabilities: Tensor) -> float:
     """Soft neighborhood density plus `GUARD` times the information about the image in its class, in nats; (N, K).
 
     The information is that of predictions p, H(mean p) - mean H(p) (Bridle et al. 1991, 'Unsupervised Classifiers,
-    Mutual Information and Phantom Targets'). Alone, the density is highest, log N, where all predictions are alike:
-    all of one class, or all undecided. Both have no information. K sure and equal clusters have density log(N / K) and
-    information log K: with a guard of 1 they would draw level, with more they win. It fails by a little where the
-    target's classes are far from equally frequent.
+    Mutual Information and Phantom Targets'). The density alone is highest, log N, where all predictions are the same:
+    all of one class, or all undecided. Both have no information. K confident clusters of equal size have density
+    log(N / K) and information log K: with a guard of 1 they would score the same, with a larger one they win. It fails
+    by a little where the target's classes are far from equally frequent.
     """
     p = probabilities.double()
     information = float(torch.special.entr(p.mean(dim=0)).sum()) - mean_entropy(p)
@@ -62,57 +62,57 @@ def guarded_density(probabilities: Tensor) -> float:
 
 
 def soft_neighborhood_density(probabilities: Tensor, temperature: float = 0.05) -> float:
-    """How many near neighbours an image has among the predictions (N, K), in nats.
+    """How densely the predictions (N, K) cluster, in nats.
 
     The mean entropy of softmax(cosine similarity / temperature) over the other images (Saito et al. 2021, 'Tune it
     the Right Way: Unsupervised Validation of Domain Adaptation via Soft Neighborhood Density'). Dense clusters score
-    high, images between clusters low. It fails when classes merge: one cluster of all images scores highest. So
-    the rule by default is the `guarded_density`.
+    high, images between clusters low. It fails when classes merge: one cluster of all images scores highest. So the
+    default rule is `guarded_density`.
     """
     normalised = F.normalize(probabilities.double(), dim=1)
     similarity = normalised @ normalised.T / temperature
-    # An image is no neighbour of its own; -1 is the least that a cosine can be, as in the authors' code.
+    # An image is not its own neighbour; -1 is the lowest possible cosine, as in the authors' code.
     similarity.fill_diagonal_(-1 / temperature)
     neighbours = similarity.softmax(dim=1)
     return float(torch.special.entr(neighbours).sum(dim=1).mean())
 
 
 def mean_entropy(probabilities: Tensor) -> float:
-    """How unsure predictions (N, K) are, in nats.
+    """Mean entropy of predictions (N, K), in nats.
 
-    As a rule, low entropy takes sureness for correctness. It fails when a method makes a network sure of the wrong
-    classes, or of a single one: a collapsed network has no entropy at all.
+    As a selection rule, low entropy takes confidence for correctness. It fails when a method makes a network confident
+    of the wrong classes, or of a single one: a collapsed network has zero entropy.
     """
     return float(torch.special.entr(probabilities.double()).sum(dim=1).mean())
 
 
 def held_out(count: int) -> Tensor:
-    """Indices of the source images, a tenth of `count` at most, that `dev` validates on: never to be trained on."""
+    """Indices of the source images, at most a tenth of `count`, that `dev` validates on: never used for training."""
     return _spread(count, min(MOST_PICTURES, max(1, count // 10)))
 
 
 def deep_embedded_validation(network: Network, domains: Domains) -> float:
-    """Minus the target's risk, estimated from source images that are weighted by how much they look like target ones.
+    """The negative target risk, estimated on source images that are weighted by their similarity to the target.
 
     The weights are the density ratio of the features (You et al. 2019, 'Towards Accurate Model Selection in Deep
-    Unsupervised Domain Adaptation'). The ratio is fitted to other source images than those of `held_out`, whose risk
-    is taken. Adaptation does not train on these, but the pretraining may have: then the risk is too low, whatever the
-    weights. It fails when the domains hardly overlap in the features: then a few images decide.
+    Unsupervised Domain Adaptation'). The risk is computed on the images of `held_out`, the ratio fitted to other source
+    images. Adaptation does not train on the held-out images, but pretraining may have: then the risk is too low,
+    whatever the weights. It fails when the domains hardly overlap in feature space: then a few images decide.
 
     Raises:
         ValueError: there are no source images, or too few of the target's classes.
     """
     source = domains.source
     if source is None:
-        raise ValueError("the selection rule 'dev' weighs source images, and there are none")
+        raise ValueError("the selection rule 'dev' needs source images, and there are none")
     labels = SourceLabels(source.classes, network.description.classes)(source.labels.cpu())
     held, shared = held_out(len(source)), labels >= 0
     rest = shared.index_fill(0, held, value=False).nonzero().flatten()
     held = held[shared[held]]
     if len(held) < _FEWEST or len(rest) < _FEWEST:
         raise ValueError(
-            f"the selection rule 'dev' validates on a tenth of the source, {_FEWEST} images of the target's classes "
-            f"at least, and there are {len(held)}; choose by guarded_snd, snd or entropy"
+            f"the selection rule 'dev' validates on a tenth of the source and needs at least {_FEWEST} images of the "
+            f"target's classes there, but has {len(held)}; use guarded_snd, snd or entropy"
         )
     rest = rest[_spread(len(rest), MOST_PICTURES)]
     probabilities, features = predict(network, source.take(held).images)
@@ -123,7 +123,7 @@ def deep_embedded_validation(network: Network, domains: Domains) -> float:
 
 
 def weighted_risk(weights: Tensor, losses: Tensor) -> float:
-    """Mean of weights * losses (M,), with the mean weight, known to be 1, as a control variate: less variance."""
+    """Mean of weights * losses (M,), with the mean weight, which should be 1, as a control variate: less variance."""
     weighted = weights * losses
     covariance = torch.cov(torch.stack([weighted, weights]))
     control = -covariance[0, 1] / covariance[1, 1].clamp_min(1e-12)
@@ -135,6 +135,6 @@ def _some(split: Split) -> Split:
 
 
 def _spread(count: int, most: int) -> Tensor:
-    """Evenly spread indices below `count`, `most` of them at most."""
+    """At most `most` evenly spaced indices below `count`."""
     taken = min(count, most)
     return torch.arange(taken) * count // taken

@@ -1,4 +1,4 @@
-"""Logistic regression, fitted to its optimum: on features, where a training loop would be too much.
+"""Logistic regression on features, fitted to its optimum without a training loop.
 
 Legend: N images, D features, K classes.
 """
@@ -19,18 +19,16 @@ def logistic_regression(
     offset: Tensor | None = None,
     tolerance: float = 1e-9,
 ) -> nn.Linear:
-    """The linear layer D -> K with the least weighted mean cross-entropy + decay / 2 |W|^2.
+    """The linear layer D -> K that minimises the weighted mean cross-entropy + decay / 2 |W|^2.
 
     Args:
-        features: (N, D), on the device where it is fitted, in the precision that is asked for.
+        features: (N, D); their device and precision are those of the fit.
         labels: (N,), from 0 to K - 1.
-        decay: strength of the regularisation, above zero, so that there is one optimum; the bias goes free.
-        weights: (N,), how much each image counts; all alike by default.
-        start: the search for the optimum begins there, and not at zero: sooner done where that of another strength is
-            known.
-        offset: (N, K), added to the layer's logits while it is fitted: what is known already, and is not to be
-            learned again.
-        tolerance: the search ends where no component of the gradient is larger.
+        decay: strength of the regularisation, above zero, so that the optimum is unique; the bias is not regularised.
+        weights: (N,), weight of each image; all equal by default.
+        start: initial layer instead of zero (warm start): faster if the optimum for another strength is known.
+        offset: (N, K), fixed logits that are added to the layer's during the fit.
+        tolerance: the fit ends when no component of the gradient is larger.
     """
     x = features.detach()
     share = x.new_ones(len(x)) if weights is None else weights.to(x)

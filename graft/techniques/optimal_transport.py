@@ -1,6 +1,6 @@
-"""How far two labelled sets of features lie apart, classes included, where the classes have nothing in common.
+"""A distance between two labelled sets of features that also works if their classes are entirely different.
 
-Legend: N M features of source and target, D their dimensions.
+Legend: N M feature vectors of source and target, D their dimensions.
 """
 
 import torch
@@ -15,9 +15,9 @@ _SMOOTHING = 0.05
 def dataset_distance(source: Tensor, source_labels: Tensor, target: Tensor, target_labels: Tensor) -> Tensor:
     """Optimal transport dataset distance of features (N, D) and (M, D) with labels (N,) and (M,).
 
-    The cost of moving a feature is its squared distance plus the squared 2-Wasserstein distance of the two classes,
-    each taken for a Gaussian with a diagonal covariance (Alvarez-Melis & Fusi 2020, 'Geometric Dataset Distances via
-    Optimal Transport'). So no class of one set need be a class of the other.
+    The cost of moving a feature vector is the squared distance plus the squared 2-Wasserstein distance between the two
+    classes, each modelled as a Gaussian with diagonal covariance (Alvarez-Melis & Fusi 2020, 'Geometric Dataset
+    Distances via Optimal Transport'). So the two sets need not share any class.
     """
     features = torch.cdist(source, target).square()
     classes = torch.cdist(_gaussians(source, source_labels), _gaussians(target, target_labels)).square()
@@ -26,9 +26,9 @@ def dataset_distance(source: Tensor, source_labels: Tensor, target: Tensor, targ
 
 
 def transport_plan(cost: Tensor, smoothing: float = _SMOOTHING, rounds: int = _ROUNDS) -> Tensor:
-    """The plan (N, M) that moves even masses at a low cost (N, M), smoothed by entropy; its entries add up to one.
+    """The entropy-regularised transport plan (N, M) between uniform masses for a cost (N, M); its entries sum to 1.
 
-    Sinkhorn's rounds in the logarithm (Cuturi 2013, 'Sinkhorn Distances'; Peyré & Cuturi 2019).
+    Sinkhorn iterations in log space (Cuturi 2013, 'Sinkhorn Distances'; Peyré & Cuturi 2019).
     """
     log_kernel = -cost / (smoothing * cost.mean().clamp_min(1e-12))
     rows = torch.full((len(cost),), 1 / len(cost), device=cost.device).log()
@@ -41,7 +41,7 @@ def transport_plan(cost: Tensor, smoothing: float = _SMOOTHING, rounds: int = _R
 
 
 def _gaussians(features: Tensor, labels: Tensor) -> Tensor:
-    """(N, 2 D): mean and standard deviation of each feature's class; their distance is the Gaussians'."""
+    """(N, 2 D): mean and standard deviation of each vector's class; their Euclidean distance is 2-Wasserstein."""
     index = labels.unique(return_inverse=True)[1]
     members = F.one_hot(index).to(features.dtype)
     count = members.sum(dim=0)[:, None]

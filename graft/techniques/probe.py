@@ -1,4 +1,4 @@
-"""A linear probe on frozen features, fitted to its optimum; how it is regularised is chosen on validation.
+"""A linear probe on frozen features, fitted to its optimum; its regularisation is selected on validation data.
 
 Legend: N images, D features, K classes of the target, S classes of the source.
 """
@@ -19,19 +19,19 @@ from graft.techniques.logistic import logistic_regression
 from graft.techniques.relationship import related_head
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(1, -7, -1))
-"""From strong to weak, so that the stronger of two equally good probes is chosen."""
+"""Regularisation strengths, from strong to weak, so that the stronger of two equally good probes is selected."""
 
 _PATIENCE = 2
-"""Weaker strengths in a row that validation likes no better, after which no weaker one is tried: they take longest."""
+"""Stop after this many weaker strengths in a row without a better validation loss: weak ones take longest to fit."""
 _FREE = 1e-3
-"""Below this strength a probe is much the same wherever it is kept near."""
+"""Below this strength, the point towards which a probe is regularised hardly matters."""
 _TOLERANCE = 1e-5
-"""Of the gradient. Finer ones cost time and move the validation loss by less than a hundredth of itself."""
+"""Tolerance of the gradient. Smaller ones cost time and change the validation loss by less than a hundredth of it."""
 _SOURCE_HEAD = "source_head"
 
 
 def remember_head(network: Network) -> None:
-    """Keep the network's head next to it, if it has one, until a probe has been fitted that may be kept near it."""
+    """Keep the network's head, if it has one, in the extras until a probe has been fitted, which may start from it."""
     if network.description.classes:
         network.extras[_SOURCE_HEAD] = network.head
 
@@ -43,18 +43,18 @@ def fit_probe(
     source_head: nn.Linear | None = None,
     strengths: Sequence[float] = STRENGTHS,
 ) -> nn.Linear:
-    """The probe D -> K of lowest validation loss, each of those to choose from at its optimum.
+    """The probe D -> K with the lowest validation loss; each candidate is fitted to its optimum.
 
-    Features are centred and scaled together, so that those of an image have a length of about 1 and a strength means
-    the same for every backbone. Each keeps its share of that length: with a few images, standardisation would make
-    as much of a feature that hardly varies as of one that the backbone is sure of.
+    Features are centred and scaled by one common factor, so that a feature vector has a length of about 1 and a
+    strength means the same for every backbone. Each feature keeps its relative scale: with few images, standardisation
+    would give a feature that hardly varies as much weight as one with a strong signal.
 
     Args:
-        training: features (N, D) in place of images, with labels.
+        training: features (N, D) instead of images, with labels.
         validation: the same.
-        source_head: D -> S; with it, validation also chooses what the weights are kept near: zero, or this head in
-            terms of the target's classes (`related_head`).
-        strengths: of the penalty on the weights' distance from there, from strong to weak.
+        source_head: D -> S; with it, validation also selects the point towards which the weights are regularised:
+            zero, or this head mapped to the target's classes (`related_head`).
+        strengths: of the penalty on the weights' distance from that point, from strong to weak.
     """
     seen, held, classes = in_memory(training.images), in_memory(validation.images), len(training.classes)
     features = seen.double()
@@ -82,7 +82,7 @@ def fit_probe(
 
 
 def probed_head(network: Network, domains: Domains) -> None:
-    """Give the network's head the weights of a probe on the features of its body as it is."""
+    """Give the network's head the weights of a probe on the features of its current backbone."""
     network.eval()
     training, validation = (
         replace(split, images=predict(network, split.images)[1].to(split.labels.device))
@@ -92,14 +92,14 @@ def probed_head(network: Network, domains: Domains) -> None:
 
 
 def _fit_head(network: Network, training: Split, validation: Split) -> None:
-    """Give the network's head the weights of a probe on features, and forget the one that was remembered."""
+    """Give the network's head the weights of a probe on features, and drop the remembered source head."""
     remembered = network.extras.pop(_SOURCE_HEAD) if _SOURCE_HEAD in network.extras else None
     found = fit_probe(training, validation, cast(nn.Linear | None, remembered))
     network.head.load_state_dict(found.state_dict())
 
 
 def _on_plain_features(probe: nn.Linear, mean: Tensor, length: Tensor, known: nn.Linear | None) -> nn.Linear:
-    """The layer that says of features what `probe` says of scaled ones, and `known` as well; in single precision."""
+    """The layer on unscaled features that equals `probe` on scaled ones, plus `known`; in single precision."""
     weight = probe.weight.double() / length
     bias = probe.bias - weight @ mean
     found = nn.Linear(probe.in_features, probe.out_features, device=probe.weight.device)
@@ -110,10 +110,10 @@ def _on_plain_features(probe: nn.Linear, mean: Tensor, length: Tensor, known: nn
 
 @dataclass(frozen=True)
 class Probing(Strategy):
-    """What strategies share that fit a linear probe on a frozen body."""
+    """Base of strategies that fit a linear probe on a frozen backbone."""
 
     optimises: ClassVar[bool] = False
 
     def begin(self, network: Network, domains: Domains) -> None:
-        """Fit it on the features, which were computed once; it becomes the network's head."""
+        """Fit the probe on the cached features; it becomes the network's head."""
         _fit_head(network, domains.target, domains.validation)

@@ -1,4 +1,4 @@
-"""How the target's classes are related to the source's, by what the source's head takes the target's images for.
+"""The relationship of target classes to source classes, from the source head's predictions on target images.
 
 Legend: N images, D features, K classes of the target, S classes of the source.
 """
@@ -13,13 +13,13 @@ from graft.techniques.calibration import fit_temperature
 from graft.techniques.logistic import logistic_regression
 
 _DECAYS = tuple(10 ** (-power / 2) for power in range(13))
-"""Strengths of regularisation that the reverse approach tries: 1 to a millionth."""
+"""Regularisation strengths that the reverse approach tries: from 1 to a millionth."""
 
 
 def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
     """p(y_s | y_t) as (K, S): the mean of probabilities (N, S) over the images of each target class, by labels (N,).
 
-    A class without an image has a row of zeros, which nothing will look up.
+    A class without an image has a row of zeros, which is never used.
     """
     members = F.one_hot(labels, classes).to(probabilities.dtype)
     return members.T @ probabilities / members.sum(dim=0).clamp_min(1)[:, None]
@@ -30,9 +30,9 @@ def reverse_relationship(
 ) -> Tensor:
     """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of images with labels (N,).
 
-    p(y_t | y_s) is what a logistic regression of the labels on the probabilities says of an image that the source's
-    head is sure of, and p(y_s) the mean of the probabilities. `validation`, probabilities and labels of other
-    images, chooses the regression's strength (least loss) and how sure it is (`fit_temperature`).
+    p(y_t | y_s) is the prediction of a logistic regression of the labels on the probabilities, for a source prediction
+    with probability 1, and p(y_s) is the mean of the probabilities. `validation`, the probabilities and labels of other
+    images, selects the strength of the regression (lowest loss) and its temperature (`fit_temperature`).
     """
     x, held_out = probabilities.double(), validation[0].double()
     tried: list[tuple[float, nn.Linear]] = []
@@ -49,11 +49,11 @@ def reverse_relationship(
 
 @torch.no_grad()
 def related_head(head: nn.Linear, training: Split) -> nn.Linear:
-    """The source's head D -> S in terms of the target's classes, D -> K; `training` has features (N, D) for images.
+    """The source's head D -> S mapped to the target's classes, D -> K; `training` holds features (N, D), not images.
 
-    Each target class is given the mean of the source's classes, weighted by the direct relationship. So the logit of
-    class y_t for an image x is sum_s p(y_s | y_t) log p(y_s | x), but for a term that all classes share: the less
-    the source's prediction differs, in cross-entropy, from the mean of its predictions for the class, the higher.
+    The weights of a target class are the mean of those of the source classes, weighted by the direct relationship. So
+    the logit of class y_t for an image x is sum_s p(y_s | y_t) log p(y_s | x), up to a term that all classes share: it
+    is higher the less the source's prediction differs, in cross-entropy, from its mean prediction for the class.
     """
     classes = len(training.classes)
     table = direct_relationship(head(in_memory(training.images)).softmax(dim=1), training.labels, classes)

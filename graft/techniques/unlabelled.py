@@ -1,4 +1,4 @@
-"""What the strategies for an unlabelled target share: learn from the source's labels, and align the domains."""
+"""Base of the strategies for an unlabelled target: train on the source's labels, and align the domains."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, cast
@@ -18,46 +18,46 @@ from graft.techniques.label_free import Rule, held_out, label_free_score
 
 @dataclass(frozen=True)
 class Unlabelled(Strategy):
-    """Minimise the source's cross-entropy + `weight` * the alignment of source and target, whose labels stay unknown.
+    """Minimise the source's cross-entropy + `weight` * the alignment of source and target, without target labels.
 
-    The label sets are closed: the head answers in the target's classes, all of them known to the source; source
-    images of other classes are never drawn, for they have no counterpart to be aligned with.
+    Closed-set: the head predicts the target's classes, all of which the source must have; source images of other
+    classes are never drawn, because they have no counterpart to align with.
     """
 
     uses_labels: ClassVar[bool] = False
 
     weight: float = 1.0
-    """Of the alignment."""
+    """Weight of the alignment loss."""
     selection: Rule = "guarded_snd"
-    """How the weights are chosen."""
+    """The label-free rule that selects the weights."""
     batch_norm: Literal["apart", "together"] = "apart"
-    """How the domains pass."""
+    """Whether the domains pass in separate batches or in one."""
 
     @property
     def uses_source_data(self) -> bool:
-        """Yes."""
+        """Always: it trains on the source's labels."""
         return True
 
     @property
     def label_free_selection(self) -> Rule:
-        """As the knob says."""
+        """The knob `selection`."""
         return self.selection
 
     def label_free_score(self, network: Network, domains: Domains) -> float | None:
-        """By the rule of the knob."""
+        """The score of the rule `selection`."""
         return label_free_score(self.selection, network, domains)
 
     @property
     def alignment_rate(self) -> float:
-        """Learning rate of what the alignment itself learns, relative to the network's."""
+        """Learning rate of the alignment's own parameters, relative to the network's."""
         return 1.0
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
-        """The alignment, for a network with so many features and classes."""
+        """The alignment, for a network with this many features and classes."""
         raise NotImplementedError
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network, its head's rows in the order of the target's classes."""
+        """The source network, with the rows of its head in the order of the target's classes."""
         require_known_classes(source, classes, f"{self.name} predicts with the source's head")
         source.extras["source_labels"] = SourceLabels(source.description.classes, classes)
         source.extras["alignment"] = self.alignment(source.feature_size, len(classes))
@@ -65,7 +65,7 @@ class Unlabelled(Strategy):
         return source
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
-        """Images of classes that the target lacks are never drawn, nor those that `dev` validates on."""
+        """0 for images of classes that the target lacks and for those that `dev` validates on."""
         assert domains.source is not None
         labels = domains.source.labels
         weights = cast(SourceLabels, network.extras["source_labels"]).weights(labels)
@@ -75,7 +75,7 @@ class Unlabelled(Strategy):
         return weights
 
     def parameter_groups(self, network: Network) -> list[ParameterGroup]:
-        """Backbone and head, and what the alignment learns at its own rate."""
+        """Backbone and head, and the alignment's own parameters at `alignment_rate`."""
         groups = [ParameterGroup([*network.backbone.parameters(), *network.head.parameters()])]
         if learned := list(network.extras.parameters()):
             groups.append(ParameterGroup(learned, self.alignment_rate))
@@ -90,10 +90,10 @@ class Unlabelled(Strategy):
         return supervised + self.weight * aligned
 
     def outputs(self, network: Network, source: Tensor, target: Tensor) -> tuple[Outputs, Outputs]:
-        """What the network makes of two batches of images.
+        """Features and logits of two batches of images.
 
-        Where they pass apart, running statistics are the target's alone: in evaluation it is as in training. A mixture
-        would fit neither domain.
+        With `batch_norm` apart, the running statistics are the target's only, so that evaluation matches training. A
+        mixture would fit neither domain.
         """
         if self.batch_norm == "together":
             features = network.features(torch.cat([source, target])).split([len(source), len(target)])

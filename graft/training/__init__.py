@@ -1,1 +1,1 @@
-"""Parts of the one loop: checkpoints, the best weights, selection, cached features. Uses networks and data."""
+"""Parts of the training loop: checkpoints, the best weights, selection, cached features. Uses networks and data."""

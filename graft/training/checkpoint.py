@@ -1,4 +1,4 @@
-"""What a training run needs to go on from where it was. Where it is kept is someone else's business."""
+"""The state with which a training run resumes. The caller decides where checkpoints are stored."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,37 +8,37 @@ from torch import Tensor
 
 
 class Checkpoints(Protocol):
-    """Keeps the state of one training run."""
+    """Stores the state of one training run."""
 
     def load(self) -> dict[str, Any] | None:
-        """The state that was saved last; None to begin at the beginning."""
+        """The last saved state; None to start from the beginning."""
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether to save after this step of so many."""
+        """Whether to save after step `step` of `steps`."""
 
     def save(self, state: dict[str, Any]) -> None:
-        """Keep a state: tensors, numbers, text, lists and mappings."""
+        """Store a state: tensors, numbers, text, lists and mappings."""
 
 
 class Never:
-    """Keeps nothing."""
+    """Stores no checkpoints."""
 
     def load(self) -> None:
-        """There is nothing."""
+        """Nothing is stored."""
 
     def due(self, _step: int, _steps: int) -> bool:
-        """It never is."""
+        """Never due."""
         return False
 
     def save(self, _state: dict[str, Any]) -> None:
-        """Nothing is kept."""
+        """Stores nothing."""
 
 
 NEVER = Never()
 
 
 def random_states() -> dict[str, Any]:
-    """Those of torch's own generators: dropout and the like draw from them."""
+    """States of torch's global generators, which dropout and the like draw from."""
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 

@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once: an epoch over them costs next to nothing.
+"""Features of a frozen backbone, computed once: an epoch over them costs almost nothing.
 
 Legend: N images, V views, D features.
 """
@@ -17,10 +17,10 @@ from graft.settings import Augmentation
 
 
 def cache_features(network: Network, domains: Domains, views: int, how: Augmentation, seed: int) -> Domains:
-    """The domains with features (N, D) for images; both lie on the network's device.
+    """The domains with features (N, D) instead of images, on the network's device.
 
-    The target's training images are seen `views` times (N * V, D): once as they are, then augmented as `how` says.
-    All others are seen once, as they are. Where nothing is augmented one view is enough, as all would be alike.
+    The target's training images are encoded `views` times (N * V, D): once as they are, then augmented with `how`.
+    All other images are encoded once, as they are. Without augmentation one view is enough, as all would be equal.
     """
     generator = torch.Generator().manual_seed(seed)
     more = views - 1 if how != Augmentation() else 0
@@ -31,16 +31,16 @@ def cache_features(network: Network, domains: Domains, views: int, how: Augmenta
 
 @torch.no_grad()
 def _seen(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lambda part: part) -> Split:
-    """Features for images, in evaluation mode."""
+    """The split with features instead of images, computed in evaluation mode."""
     network.eval()
     found = []
-    for part in split.images.split(at_a_time(split.images)):  # not by the device: what varies is the same on all
+    for part in split.images.split(at_a_time(split.images)):  # independent of the device, so that augmentation is too
         read = channels_last(vary(as_read(part)))
         found += [network.features(some).float() for some in read.split(at_a_time(read, read.device))]
     return replace(split, images=torch.cat(found))
 
 
 def _joined(splits: list[Split]) -> Split:
-    """One split of all their images."""
+    """One split with the images of all."""
     images = torch.cat([in_memory(split.images) for split in splits])
     return replace(splits[0], images=images, labels=torch.cat([split.labels for split in splits]))

@@ -1,21 +1,21 @@
-"""Which weights of a training run are kept. Selection is a named rule here, never hidden in the loop. No torch."""
+"""The rules that select which weights of a training run are kept; never hidden in the loop. No torch."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The state of a training run when it was evaluated."""
+    """One evaluation during a training run."""
 
     step: int
     learning_rate: float
     train_loss: float
-    """Mean over the steps since the evaluation before."""
+    """Mean over the steps since the previous evaluation."""
     val_loss: float
     """Mean cross-entropy on validation images, without label smoothing."""
     val_accuracy: float
     label_free: float | None = None
-    """Score of a rule that needs no labels, higher is better; None where labels choose."""
+    """Score of a rule that needs no labels, higher is better; None where labels select the weights."""
 
 
 def is_better(rule: str, candidate: Evaluation, best: Evaluation | None) -> bool:
@@ -24,7 +24,7 @@ def is_better(rule: str, candidate: Evaluation, best: Evaluation | None) -> bool
     - `best_validation`: lower validation loss (accuracy on few labels has too many ties);
     - `last`: always;
     - `guarded_snd`, `snd`, `entropy`, `dev`: a higher label-free score (`graft.techniques.label_free`);
-    - `oracle`: higher validation accuracy, of labels that a strategy without labels must not know. For comparison.
+    - `oracle`: higher validation accuracy, with labels that a strategy without labels must not see. For comparison.
 
     None of them ever sees the test split.
     """

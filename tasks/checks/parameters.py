@@ -11,6 +11,8 @@ from typing import Any
 from graft.data.label_budget import ALL, Labels, budget_fault, by_size, nesting_fault
 from graft.strategies import look_in, misnamed_files, strategy_class, strategy_names
 from tasks.common.errors import GraftError
+from tasks.common.places import CARD, OWN_STRATEGIES, PARAMS
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.forecast import ForecastSettings
@@ -19,13 +21,10 @@ from tasks.settings.pretrain import PretrainSettings
 from tasks.settings.sources import read_source, read_use, source_names
 from tasks.settings.strategy_files import needs_labels
 from tasks.settings.tune import TuneSettings
-from tasks.settings.yaml_sections import load_yaml, parse, read_section, suggest
-from tasks.stage.code import OWN_STRATEGIES
+from tasks.settings.yaml_sections import parse, read_section, suggest
 from tasks.stage.process import run_stage
 from tasks.trials.plan import PLAN_SECTIONS, read_plan, wrong_section
 
-PARAMS = "params.yaml"
-CARD = "build/data/card.json"
 SECTIONS: dict[str, Any] = {
     "prepare": PrepareSettings,
     "pretrain": PretrainSettings,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tasks.checks.parameters import check_parameters
+from tasks.common.places import PARAMS, TRIALS
 from tasks.executor import run_journal
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.stage.checkpoint_folders import prune
@@ -28,6 +29,6 @@ def make_ready(root: Path) -> None:
         GraftError: one of the files is not valid.
     """
     check_files(root)
-    sweep(root / "build/trials", read_plan(root / "params.yaml"))
+    sweep(root / TRIALS, read_plan(root / PARAMS))
     prune(root)
     run_journal.prune(root)

@@ -16,18 +16,16 @@ from graft.strategies import look_in, strategy_class
 from graft.techniques.carry import carried, require_source
 from tasks.artifacts.networks import load_description
 from tasks.artifacts.splits import packed_input
-from tasks.checks.parameters import CARD, PARAMS
 from tasks.common.errors import GraftError
+from tasks.common.places import CARD, GIVEN_WEIGHTS, OWN_STRATEGIES, PARAMS, POOL, SOURCE
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.forecast import OWN
 from tasks.settings.pretrain import PretrainSettings
 from tasks.settings.sources import read_use
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.source_models.origin import read_origin
-from tasks.stage.code import OWN_STRATEGIES
 from tasks.stage.process import run_stage
 
-DATA = Path("build/data")
-WEIGHTS = Path("build/sources/weights")
 SECTIONS = ("strategies", "label_free")
 
 
@@ -44,10 +42,10 @@ def check_suitability(root: Path) -> None:
     domains = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]
     source, target = (tuple(domains[name]["classes"]) for name in ("source", "pool"))
     try:
-        network = Network(_description(root, pretrain, source, packed_input(root / DATA / "source")))
+        network = Network(_description(root, pretrain, source, packed_input(root / SOURCE)))
     except Exception:  # the stage `pretrain` reports best why the network cannot be built
         return
-    content, read = load_yaml(root / PARAMS), packed_input(root / DATA / "pool")
+    content, read = load_yaml(root / PARAMS), packed_input(root / POOL)
     problems = []
     for section in SECTIONS:
         for name, knobs in (content.get(section) or {}).items():
@@ -65,7 +63,7 @@ def check_suitability(root: Path) -> None:
 
 def _description(root: Path, settings: PretrainSettings, source: tuple[str, ...], read: Input) -> Description:
     """The description of the network that the stage `pretrain` will make."""
-    origin = read_origin(root / WEIGHTS)
+    origin = read_origin(root / GIVEN_WEIGHTS)
     if origin is None:
         return Description(settings.backbone, source).reading(read)
     given = load_description(origin.folder).reading(read)

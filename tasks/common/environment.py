@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 
 from tasks.common.errors import GraftError
-
-STATE = ".graft"
+from tasks.common.places import GRAPH, STATE
 
 
 def find_project(start: Path | None = None) -> Path:
@@ -17,10 +16,10 @@ def find_project(start: Path | None = None) -> Path:
     """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
-        if (folder / "dvc.yaml").exists():
+        if (folder / GRAPH).exists():
             return folder
     raise GraftError(
-        f"{start}: no dvc.yaml in this folder or above",
+        f"{start}: no {GRAPH} in this folder or above",
         "Change into a Graft project, or create one with `graft init DIR`.",
     )
 

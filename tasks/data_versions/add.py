@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tasks.common.environment import STATE
 from tasks.common.errors import GraftError
 from tasks.common.files import write_text
+from tasks.common.places import PARAMS, POINTER, RAW_DATA, STATE
 from tasks.data_versions import torchvision_sets
 from tasks.data_versions.copy_in import copy_in
-from tasks.data_versions.dvc_data import DATA, POINTER, commit, is_import, present_md5
+from tasks.data_versions.dvc_data import commit, is_import, present_md5
 from tasks.data_versions.take_in import label_budget
 from tasks.data_versions.version import OnLine, RestlessError, data_status, version_data
 from tasks.datasets.check import Examined, examine, summarise
@@ -24,8 +24,8 @@ from tasks.settings.prepare import PrepareSettings
 from tasks.settings.yaml_sections import read_section
 
 Role = Literal["source", "target"]
-STAGING = Path(STATE) / "adding"
-DOWNLOADS = Path(STATE) / "torchvision"
+STAGING = STATE / "adding"
+DOWNLOADS = STATE / "torchvision"
 """Default folder of torchvision's downloads; they may be removed once a set is added."""
 
 
@@ -49,7 +49,7 @@ def add(root: Path, role: Role, origin: str, *, downloads: Path | None = None, o
         GraftError: it is not available, has problems (lists all of them), or the domain's folder is not empty. data/
             is then unchanged.
     """
-    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
     place = Path(getattr(settings, role))
     _require_place(root, role, place)
     _require_no_edits(root, place, on_line)
@@ -74,7 +74,7 @@ def card_of(root: Path) -> Card:
     Raises:
         GraftError: it has problems, or there is none.
     """
-    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
     card = _card(root, settings, {})
     if not card.parts:
         raise GraftError(
@@ -110,7 +110,7 @@ def _way_out(found: Examined, new: dict[Role, Path]) -> str:
 
 
 def _require_place(root: Path, role: Role, place: Path) -> None:
-    if place.parts[:1] != (DATA,) or ".." in place.parts or len(place.parts) < 2:
+    if place.parts[:1] != RAW_DATA.parts or ".." in place.parts or len(place.parts) < 2:
         raise GraftError(f"params.yaml: prepare.{role}: {str(place)!r} is not a folder inside data/")
     if (root / POINTER).exists() and is_import(root):
         raise GraftError(f"{POINTER} imports data/ from elsewhere", "Add the data at the origin that it names.")
@@ -149,7 +149,7 @@ def _staging(root: Path) -> Iterator[Path]:
 def _put_in_place(root: Path, new: Path, place: Path) -> None:
     """Move the new domain into data/ and version it; if that fails, undo both."""
     pointer = (root / POINTER).read_text(encoding="utf-8") if (root / POINTER).exists() else None
-    had_data = (root / DATA).exists()
+    had_data = (root / RAW_DATA).exists()
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.exists():
         place.rmdir()  # it is empty
@@ -157,10 +157,10 @@ def _put_in_place(root: Path, new: Path, place: Path) -> None:
     try:
         if not commit(root, present_md5(root)):
             raise RestlessError(
-                f"{root / DATA} changed while data was added to it", "Run again when no other process writes to it."
+                f"{root / RAW_DATA} changed while data was added to it", "Run again when no other process writes to it."
             )
     except BaseException:
-        shutil.rmtree(place if had_data else root / DATA, ignore_errors=True)
+        shutil.rmtree(place if had_data else root / RAW_DATA, ignore_errors=True)
         if pointer is None:
             (root / POINTER).unlink(missing_ok=True)
         else:

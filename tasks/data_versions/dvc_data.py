@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.common.errors import AwayError, GraftError, of_the_disk
+from tasks.common.places import POINTER, RAW_DATA
 from tasks.common.urls import split_address, without_password
 from tasks.data_versions.pointer import recorded_md5
 
-DATA = "data"
-POINTER = "data.dvc"
 SHOWN = 5
 """Files that a message names; the rest are counted."""
 
@@ -61,7 +60,7 @@ def compare(root: Path) -> Literal["unchanged", "not in cache"] | Changes:
         if not _is_of_data(repo.data_status()["uncommitted"]):
             return "not in cache"
         status = repo.data_status(granular=True)
-    if f"{DATA}/" in status["not_in_cache"]:  # the list of recorded files is missing, too
+    if f"{RAW_DATA}/" in status["not_in_cache"]:  # the list of recorded files is missing, too
         return NO_CHANGES
     found = status["uncommitted"]
     renamed = found.get("renamed", [])
@@ -192,7 +191,7 @@ def changes_between(root: Path, before: str, after: str) -> Changes:
 
 
 def _in_data(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(f"{DATA}/{name}" for name in names))
+    return tuple(sorted(f"{RAW_DATA}/{name}" for name in names))
 
 
 def _listed(repo: Any, md5: str) -> dict[str, str]:
@@ -219,12 +218,12 @@ def _require_whole(root: Path, repo: Any) -> None:
     Damaged files are removed from the cache, so that they can be pulled or rendered again.
     """
     listed = _listed(repo, recorded_md5(root / POINTER))
-    recorded = {f"{DATA}/{name}": md5 for name, md5 in listed.items()}
+    recorded = {f"{RAW_DATA}/{name}": md5 for name, md5 in listed.items()}
     damaged = sorted(name for name, md5 in recorded.items() if _md5_of_file(root / name) != md5)
     if damaged:
         for name in damaged:
             Path(repo.cache.local.oid_to_path(recorded[name])).unlink(missing_ok=True)
-        shutil.rmtree(root / DATA)
+        shutil.rmtree(root / RAW_DATA)
         raise GraftError(
             f"DVC's cache holds damaged files for {POINTER}: {_first(damaged)}; they were removed from it",
             "Run again to pull or render them again.",
@@ -233,12 +232,12 @@ def _require_whole(root: Path, repo: Any) -> None:
 
 def _is_of_data(changes: dict[str, list[Any]]) -> bool:
     """Whether DVC's changes, listed per folder, include data/ (DVC leaves out what it cannot judge)."""
-    return any(f"{DATA}/" in names for names in changes.values())
+    return any(f"{RAW_DATA}/" in names for names in changes.values())
 
 
 def _files(names: list[str]) -> tuple[str, ...]:
     """The files of data/ among DVC's paths, sorted."""
-    return tuple(sorted(name for name in names if name.startswith(f"{DATA}/") and not name.endswith("/")))
+    return tuple(sorted(name for name in names if name.startswith(f"{RAW_DATA}/") and not name.endswith("/")))
 
 
 def _first(names: Sequence[str]) -> str:
@@ -249,7 +248,7 @@ def _entry(repo: Any, root: Path) -> Any:
     """The stage in data.dvc as DVC's own object; a new one if data.dvc does not exist yet."""
     from dvc.repo.add import get_or_create_stage
 
-    return get_or_create_stage(repo, str(root / DATA)).stage
+    return get_or_create_stage(repo, str(root / RAW_DATA)).stage
 
 
 @contextmanager
@@ -310,9 +309,9 @@ def _naming_what_is_missing(place: str, repo: Any, url: str = "") -> Iterator[No
         if not _answers(url):
             raise AwayError(f"{place} does not answer", "Nothing was changed; run again when it does.") from None
         missing = _files(repo.data_status(granular=True)["not_in_cache"])
+        lost = _first(missing) or f"{RAW_DATA}/"
         raise GraftError(
-            f"{place} does not have the data that {POINTER} records: "
-            f"{_first(missing) or DATA + '/'} missing or damaged",
+            f"{place} does not have the data that {POINTER} records: {lost} missing or damaged",
             "Push it again from a checkout that has it (`dvc push`). `dvc remote list` shows the remotes, and"
             " `dvc remote add -d NAME URL` sets the one to pull from.",
         ) from None

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.common.environment import STATE
 from tasks.common.files import write_text
-from tasks.data_versions.dvc_data import DATA, POINTER
+from tasks.common.places import POINTER, RAW_DATA, STATE
 
-NOTE = Path(STATE) / "data.filling"
+NOTE = STATE / "data.filling"
 """Holds the previous data.dvc."""
-HALF = Path(STATE) / "data.half"
+HALF = STATE / "data.half"
 """Where a half-filled data/ is kept, until the next one: someone may have put their own files into it."""
 
 
@@ -41,8 +40,8 @@ def take_back(root: Path) -> bool:
     if not note.exists():
         return False
     write_text(root / POINTER, note.read_text(encoding="utf-8"))
-    if (root / DATA).exists():
+    if (root / RAW_DATA).exists():
         shutil.rmtree(root / HALF, ignore_errors=True)
-        (root / DATA).rename(root / HALF)
+        (root / RAW_DATA).rename(root / HALF)
     note.unlink()
     return True

@@ -14,9 +14,10 @@ from typing import Any
 
 from tasks.common.errors import AwayError, GraftError
 from tasks.common.parent_death import end_with_parent
+from tasks.common.places import POINTER
 from tasks.common.urls import without_password
-from tasks.data_versions.dvc_data import POINTER, origin_now
-from tasks.settings.yaml_sections import load_yaml
+from tasks.common.yaml_files import load_yaml
+from tasks.data_versions.dvc_data import origin_now
 
 PATIENCE = 300.0
 """Seconds to wait for an answer."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tasks.common.errors import GraftError
-from tasks.settings.yaml_sections import load_yaml
+from tasks.common.yaml_files import load_yaml
 
 
 def recorded_md5(pointer: Path) -> str:

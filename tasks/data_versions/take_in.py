@@ -8,7 +8,8 @@ from pathlib import Path
 
 from graft.data.label_budget import ALL
 from tasks.common.errors import AwayError, GraftError
-from tasks.data_versions.dvc_data import POINTER, Changes, changes_between, compare, is_import, update_import
+from tasks.common.places import PARAMS, POINTER, RAW_DATA
+from tasks.data_versions.dvc_data import Changes, changes_between, compare, is_import, update_import
 from tasks.data_versions.half_filled import filling, take_back
 from tasks.data_versions.version import DataRefused, DataVersion, OnLine, recorded, version_data
 from tasks.datasets.check import Budget, check_data, summarise
@@ -50,7 +51,7 @@ def data_faults(root: Path) -> list[str]:
     Raises:
         GraftError: params.yaml cannot be used.
     """
-    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
+    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
     return summarise(check_data(root, settings, label_budget(root)))
 
 
@@ -60,8 +61,8 @@ def label_budget(root: Path) -> Budget:
     Raises:
         GraftError: params.yaml cannot be used.
     """
-    spent = read_section(root / "params.yaml", "finetune", FinetuneSettings)
-    plan = read_plan(root / "params.yaml")
+    spent = read_section(root / PARAMS, "finetune", FinetuneSettings)
+    plan = read_plan(root / PARAMS)
     of_all = spent.validation_fraction if ALL in plan.budgets else None
     return Budget(plan.most_labels, min(spent.validation_per_class, plan.most_labels), of_all)
 
@@ -77,7 +78,7 @@ def _fetch_news(root: Path) -> None:
 
 def _update(root: Path, say: OnLine) -> DataVersion:
     """Fetch what the origin holds now; if it is invalid, restore the previous data."""
-    if not (root / "data").exists():
+    if not (root / RAW_DATA).exists():
         version_data(root, on_line=say)
     elif isinstance(changed := compare(root), Changes):
         raise GraftError(

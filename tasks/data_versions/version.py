@@ -14,10 +14,10 @@ from typing import Literal
 
 from tasks.common.errors import PASSING_FAULT, GraftError
 from tasks.common.files import write_text
+from tasks.common.places import POINTER, RAW_DATA
+from tasks.common.yaml_files import load_yaml
 from tasks.data_versions.dvc_data import (
-    DATA,
     NO_CHANGES,
-    POINTER,
     Changes,
     commit,
     compare,
@@ -29,7 +29,6 @@ from tasks.data_versions.dvc_data import (
 )
 from tasks.data_versions.half_filled import HALF, filling, take_back
 from tasks.data_versions.pointer import recorded_md5
-from tasks.settings.yaml_sections import load_yaml
 
 DEMO_LIBRARIES = ("numpy", "matplotlib", "fonttools", "scikit-learn")
 
@@ -76,7 +75,7 @@ def data_status(root: Path) -> DataStatus:
     Raises:
         GraftError: data.dvc cannot be read, this is not a DVC project, or DVC is busy.
     """
-    here, recorded = (root / DATA).exists(), (root / POINTER).exists()
+    here, recorded = (root / RAW_DATA).exists(), (root / POINTER).exists()
     if not (here and recorded):
         return DataStatus("unversioned" if here else "missing")
     found = compare(root)
@@ -137,17 +136,18 @@ def version_demo(root: Path, on_line: OnLine | None = None) -> DataVersion:
 
     if (root / POINTER).exists() and _is_demo(root):
         return version_data(root, on_line=on_line)
-    present = [name for name in (DATA, POINTER) if (root / name).exists()]
+    present = [str(name) for name in (RAW_DATA, POINTER) if (root / name).exists()]
     if present:
         raise GraftError(
             f"this project has data of its own ({' and '.join(present)}), which the demo would replace",
             "Move it away first, or make the demo in another folder.",
         )
-    make_demo(root / DATA, on_line)
+    make_demo(root / RAW_DATA, on_line)
     md5 = present_md5(root)
     if not commit(root, md5):
         raise RestlessError(
-            f"{root / DATA} changed while the demo was written to it", "Run again when no other process writes to it."
+            f"{root / RAW_DATA} changed while the demo was written to it",
+            "Run again when no other process writes to it.",
         )
     write_text(root / POINTER, (root / POINTER).read_text(encoding="utf-8") + f"meta:\n  demo: {md5}\n")
     return DataVersion(md5, "made")
@@ -188,7 +188,7 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
     """Render the demo next to data/; it becomes data/ and enters the cache only if it is the recorded one."""
     from tasks.datasets.demo.digits import make_demo
 
-    beside = root / f".{DATA}.demo"
+    beside = root / f".{RAW_DATA}.demo"
     try:
         make_demo(beside, say)
         made = directory_md5(beside)
@@ -201,7 +201,7 @@ def _make_demo(root: Path, expected: str, say: OnLine) -> None:
                 f" (`dvc remote add -d NAME URL`). To use the demo rendered here instead, remove {POINTER}"
                 " and run `graft data demo`.",
             )
-        beside.rename(root / DATA)
+        beside.rename(root / RAW_DATA)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     commit(root, expected)
@@ -215,8 +215,8 @@ def recorded(root: Path) -> str:
     """
     if not (root / POINTER).exists():
         raise GraftError(
-            f"there is no data: neither {DATA}/ nor {POINTER} is in {root}",
-            f"Render the demo with `graft data demo`, or put your own data into {DATA}/ and run"
+            f"there is no data: neither {RAW_DATA}/ nor {POINTER} is in {root}",
+            f"Render the demo with `graft data demo`, or put your own data into {RAW_DATA}/ and run"
             " `graft run --update-data`.",
         )
     return recorded_md5(root / POINTER)

@@ -3,6 +3,7 @@
 A check reads the names, sizes and times of the files and, for an import, sends one request to its origin, so it can be
 made every minute; what really changed, DVC finds out in the run. Files that are still being written are waited for.
 Each run is a process of its own, so that the watching process stays small.
+The libraries are imported once, by a server that the runs attach to (`tasks.executor.processes.shared_server`).
 """
 
 import hashlib
@@ -19,8 +20,9 @@ from pathlib import Path
 from tasks.common.errors import PERMANENT_FAULT, AwayError
 from tasks.common.local_server import interrupted_by_sigterm
 from tasks.common.parent_death import end_with_parent
-from tasks.data_versions.dvc_data import DATA, POINTER
+from tasks.common.places import POINTER, RAW_DATA
 from tasks.data_versions.import_origin import local_origin, remote_state
+from tasks.executor.processes.runner import shared_by_runs
 
 RUN = (sys.executable, "-m", "flows.cli", "run", "--update-data")
 LONGEST_WAIT = 3600.0
@@ -67,8 +69,8 @@ class Watch:
             self._not_before = now + min(LONGEST_WAIT, self.every * 2**self._failures)
 
 
-class Look:
-    """Checks all that the data of the project in `root` comes from: `data/`, `data.dvc`, the origin of an import.
+class DataFingerprint:
+    """All that the data of the project in `root` comes from: `data/`, `data.dvc`, and the origin of an import.
 
     Args:
         root: the project's folder.
@@ -88,7 +90,7 @@ class Look:
         hasher = hashlib.sha256(self._ask().encode())
         with suppress(FileNotFoundError):
             hasher.update((self._root / POINTER).read_bytes())
-        for place in filter(None, (self._root / DATA, local_origin(self._root))):
+        for place in filter(None, (self._root / RAW_DATA, local_origin(self._root))):
             for path, size, changed in sorted(_files(place)):
                 hasher.update(f"{path}\0{size}\0{changed}\n".encode(errors="surrogateescape"))
         return hasher.hexdigest()
@@ -109,14 +111,14 @@ class Look:
 
 def watch(root: Path, say: Say, *, every: float, settle: float) -> None:
     """Run whenever the data has changed, until Ctrl-C or SIGTERM, which also end a run in progress."""
-    watched, look = Watch(every, settle), Look(root, say, every)
-    with interrupted_by_sigterm(), suppress(KeyboardInterrupt):
+    watched, data = Watch(every, settle), DataFingerprint(root, say, every)
+    with interrupted_by_sigterm(), suppress(KeyboardInterrupt), shared_by_runs():
         while True:
-            found = look.fingerprint()
+            found = data.fingerprint()
             if watched.is_due(found, time.monotonic()):
                 say("checking for new data")
                 code = _run(root)
-                watched.ran(found, look.fingerprint(), time.monotonic(), code)
+                watched.ran(found, data.fingerprint(), time.monotonic(), code)
                 say("watching" if code in (0, PERMANENT_FAULT) else "the run failed and will be tried again")
             time.sleep(min(every, settle) or every)
 

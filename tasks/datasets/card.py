@@ -5,64 +5,43 @@ Legend: N images, C channels, H W height and width, K classes.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tasks.common.npy import NpyReader
+from tasks.datasets.card_file import ImageNumbers
 
 _CHUNK = 1 << 22
 """Values counted at a time; NumPy uses eight bytes for each."""
 
 
-def build_card(data_md5: str, source: dict[str, Any], pool: dict[str, Any], test: dict[str, Any]) -> dict[str, Any]:
-    """The card of a run's data, from the entries (`describe_part`) of its three parts."""
-    of_source, of_target = set(source["classes"]), set(pool["classes"])
-    classes = {
-        "shared": sorted(of_source & of_target),
-        "source_only": sorted(of_source - of_target),
-        "target_only": sorted(of_target - of_source),
-    }
-    return {"data_md5": data_md5, "domains": {"source": source, "pool": pool, "test": test}, "classes": classes}
-
-
-def describe_part(
-    images: np.ndarray | NpyReader,
-    labels: np.ndarray,
-    classes: Sequence[str],
-    *,
-    sizes: np.ndarray,
-    digests: Sequence[bytes],
-) -> dict[str, Any]:
+def image_numbers(images: np.ndarray | NpyReader, sizes: np.ndarray) -> ImageNumbers:
     """Numbers of a packed part, for the card.
 
     Args:
         images: (N, C, H, W) uint8, N > 0.
-        labels: (N,) int64.
-        classes: names of the K classes.
         sizes: (N, 2) height and width before resizing.
-        digests: of each image's pixels before resizing; equal ones are duplicates.
-
-    Returns:
-        n; image_size, the median raw [h, w], with image_size_min and _max; channels, as packed; classes, name to
-        count; duplicates, the number of images that repeat an earlier one; mean and std per channel in [0, 1].
     """
-    counts = np.bincount(labels, minlength=len(classes))
     mean, std = _channel_statistics(images)
-    return {
-        "n": len(labels),
-        "image_size": np.sort(sizes, axis=0)[len(sizes) // 2].tolist(),
-        "image_size_min": sizes.min(axis=0).tolist(),
-        "image_size_max": sizes.max(axis=0).tolist(),
-        "channels": images.shape[1],
-        "classes": {name: int(count) for name, count in zip(classes, counts, strict=True)},
-        "duplicates": len(digests) - len(set(digests)),
-        "mean": mean,
-        "std": std,
-    }
+    least, median, most = (
+        (int(height), int(width))
+        for height, width in (sizes.min(axis=0), np.sort(sizes, axis=0)[len(sizes) // 2], sizes.max(axis=0))
+    )
+    return ImageNumbers(median, least, most, images.shape[1], mean, std)
 
 
-def _channel_statistics(images: np.ndarray | NpyReader) -> tuple[list[float], list[float]]:
+def class_counts(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
+    """How many of the labels (N,) each class has, by name."""
+    counts = np.bincount(labels, minlength=len(classes))
+    return {name: int(count) for name, count in zip(classes, counts, strict=True)}
+
+
+def duplicates(digests: Sequence[bytes]) -> int:
+    """How many repeat an earlier one; `digests` are of what each image or text was before it was packed."""
+    return len(digests) - len(set(digests))
+
+
+def _channel_statistics(images: np.ndarray | NpyReader) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel, from a histogram in integers: the same on every machine."""
     histograms = np.zeros((images.shape[1], 256), dtype=np.int64)
     rows = max(1, _CHUNK // math.prod(images.shape[1:]))
@@ -77,7 +56,7 @@ def _channel_statistics(images: np.ndarray | NpyReader) -> tuple[list[float], li
         squares = sum(level * level * count for level, count in levels)
         means.append(round(total / n / 255, 6))
         deviations.append(round(math.sqrt(n * squares - total * total) / n / 255, 6))
-    return means, deviations
+    return tuple(means), tuple(deviations)
 
 
 def contact_sheet(images: np.ndarray, labels: np.ndarray, classes: Sequence[str], per_class: int = 10) -> np.ndarray:

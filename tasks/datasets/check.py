@@ -13,11 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from graft.data.label_budget import nesting_fault
 from tasks.common.errors import GraftError
+from tasks.common.places import RAW_DATA
 from tasks.datasets.class_map import read_class_map, rename_classes
-from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, Pictures, Texts
+from tasks.datasets.layouts.domain import TEST, TRAIN, Domain, Fault, LabelledImages, LabelledTexts
 from tasks.datasets.layouts.manifest import Columns
 from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.pictures import UnreadableError, digest
@@ -152,7 +155,7 @@ def raw_test_pictures(project: Path, settings: PrepareSettings) -> Iterator[Imag
     if found.faults or "test" not in found.parts:
         raise GraftError(summarise(found.faults) or f"{settings.target}: no test images")
     pictures = target.splits[TRAIN if found.has_made_test else TEST]
-    assert isinstance(pictures, Pictures)
+    assert isinstance(pictures, LabelledImages)
     return (pictures.read(row, settings.channels) for row in found.parts["test"].rows)
 
 
@@ -216,14 +219,14 @@ def _keep_nothing(_index: int, _image: Image.Image) -> None:
 
 
 def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
-    data = (project / "data").resolve()
+    data = (project / RAW_DATA).resolve()
     problems = []
     for key in ("source", "target"):
         value = getattr(settings, key)
         if key == "source" and value == NO_SOURCE:
             continue
         parts = PurePosixPath(value).parts
-        lexical = len(parts) > 1 and parts[0] == "data" and ".." not in parts
+        lexical = len(parts) > 1 and parts[:1] == RAW_DATA.parts and ".." not in parts
         if not lexical or not (project / value).resolve().is_relative_to(data):
             problems.append(f"params.yaml: prepare.{key}: {value!r} is not a folder inside data/, such as 'data/{key}'")
     domains = ((settings.source, settings.source_domain), (settings.target, settings.target_domain))
@@ -237,14 +240,14 @@ def _require_inside_data(project: Path, settings: PrepareSettings) -> None:
 
 
 def _read(
-    name: str, domain: Domain, split: Pictures | Texts, settings: PrepareSettings, keeper: Keeper | None
+    name: str, domain: Domain, split: LabelledImages | LabelledTexts, settings: PrepareSettings, keeper: Keeper | None
 ) -> tuple[Part, list[Fault]]:
-    if isinstance(split, Texts):
+    if isinstance(split, LabelledTexts):
         return _read_texts(domain, split)
     return _decode(domain, split, settings.channels, keeper(name, len(split)) if keeper else _keep_nothing)
 
 
-def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
+def _read_texts(domain: Domain, split: LabelledTexts) -> tuple[Part, list[Fault]]:
     """Read every text; the problems are those of texts that cannot be used."""
     sizes = np.array([[len(text)] for text in split.texts], dtype=np.int64).reshape(-1, 1)
     digests, faults = [b""] * len(split), []
@@ -257,7 +260,7 @@ def _read_texts(domain: Domain, split: Texts) -> tuple[Part, list[Fault]]:
     return Part(domain, split.names, split.labels, digests, sizes, rows, split.groups, split.texts), faults
 
 
-def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
+def _decode(domain: Domain, pictures: LabelledImages, channels: int, keep: Keep) -> tuple[Part, list[Fault]]:
     """Decode every image in threads (Pillow releases the GIL) and pass it to `keep`, or report why it cannot be."""
     n = len(pictures)
     sizes, rows = np.zeros((n, 2), dtype=np.int64), np.arange(n)
@@ -282,19 +285,17 @@ def _decode(domain: Domain, pictures: Pictures, channels: int, keep: Keep) -> tu
 
 def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
     """For each image the first image that must stay in the same split: an equal one, or one of its group."""
-    leader = list(range(len(digests)))
-
-    def find(place: int) -> int:
-        while leader[place] != place:
-            leader[place] = place = leader[leader[place]]
-        return place
-
-    first: dict[bytes | str, int] = {}
-    for place, keys in enumerate(zip(digests, groups, strict=True) if groups else ((d,) for d in digests)):
-        for key in keys:
-            one, other = sorted((find(place), find(first.setdefault(key, place))))
-            leader[other] = one
-    return [find(place) for place in range(len(digests))]
+    count, first = len(digests), dict[bytes | str, int]()
+    pairs = [
+        (place, first.setdefault(key, place))
+        for place, keys in enumerate(zip(digests, groups, strict=True) if groups else ((d,) for d in digests))
+        for key in keys
+    ]
+    rows, columns = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs), dtype=bool), (rows, columns)), shape=(count, count))
+    _, component = connected_components(graph, directed=False)
+    _, leaders, inverse = np.unique(component, return_index=True, return_inverse=True)
+    return [int(leader) for leader in leaders[inverse]]
 
 
 def hold_out(

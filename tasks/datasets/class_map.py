@@ -6,10 +6,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from tasks.common.errors import GraftError
+from tasks.common.places import PARAMS, RAW_DATA
 from tasks.datasets.files.tables import read_table
 from tasks.datasets.layouts.domain import Domain, Fault
 
-KEY = "params.yaml: prepare.class_map"
+KEY = f"{PARAMS}: prepare.class_map"
 
 
 def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]:
@@ -21,7 +22,7 @@ def read_class_map(project: Path, given: dict[str, str] | str) -> dict[str, str]
     if not isinstance(given, str):
         return given
     path = project / given
-    if ".." in PurePosixPath(given).parts or not path.resolve().is_relative_to((project / "data").resolve()):
+    if ".." in PurePosixPath(given).parts or not path.resolve().is_relative_to((project / RAW_DATA).resolve()):
         raise GraftError(f"{KEY}: {given!r} is not a table inside data/, such as 'data/classes.csv'")
     try:
         headings, rows = read_table(path)

@@ -8,12 +8,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median_low
-from typing import Any
 
 import numpy as np
 
 from graft.data.inputs import BYTES
 from tasks.common.files import write_json
+from tasks.datasets.card_file import TextNumbers
 from tasks.datasets.check import Part
 from tasks.datasets.text.digest import shortened
 from tasks.datasets.text.tokenizer import RAW, TOKENIZER, encode, train_tokenizer
@@ -22,7 +22,7 @@ from tasks.settings.prepare import PrepareSettings
 _EXAMPLES = 3
 
 
-def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSettings) -> dict[str, dict[str, Any]]:
+def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSettings) -> dict[str, TextNumbers]:
     """Write the tokens, the tokenizer and the texts of every part of texts into `folder`/PART; returns the data card's
     entry per part.
 
@@ -49,37 +49,30 @@ def pack_texts(folder: Path, parts: Mapping[str, Part], settings: PrepareSetting
             shutil.copyfile(made, place / TOKENIZER)
             write_json(place / RAW, part.texts)
             if part.texts:
-                entries[name] = _describe(part, counts, tokenizer.get_vocab_size(), settings)
+                entries[name] = _numbers(part, counts, tokenizer.get_vocab_size(), settings)
     return entries
 
 
-def _describe(part: Part, counts: np.ndarray, vocabulary: int, settings: PrepareSettings) -> dict[str, Any]:
-    """n; classes, name to count; tokens and characters per text [least, median, most]; cut, how many were cut to
-    `length`; the vocabulary and the kind of its tokens; duplicates, how many repeat an earlier text; examples by class.
-    """
-    classes = part.domain.classes
-    of_class = np.bincount(part.labels, minlength=len(classes))
-    return {
-        "n": len(part.labels),
-        "classes": {name: int(count) for name, count in zip(classes, of_class, strict=True)},
-        "tokens": _range(counts.tolist()),
-        "characters": _range(part.sizes[:, 0].tolist()),
-        "cut": int((counts > settings.text_length).sum()),
-        "length": settings.text_length,
-        "vocabulary": vocabulary,
-        "token_kind": settings.text_tokens,
-        "lowercase": settings.text_lowercase,
-        "duplicates": len(part.digests) - len(set(part.digests)),
-        "examples": {name: examples(part.texts or [], part.labels, k) for k, name in enumerate(classes)},
-    }
+def _numbers(part: Part, counts: np.ndarray, vocabulary: int, settings: PrepareSettings) -> TextNumbers:
+    return TextNumbers(
+        tokens=_range(counts.tolist()),
+        characters=_range(part.sizes[:, 0].tolist()),
+        cut=int((counts > settings.text_length).sum()),
+        length=settings.text_length,
+        vocabulary=vocabulary,
+        token_kind=settings.text_tokens,
+        lowercase=settings.text_lowercase,
+        examples={name: examples(part.texts or [], part.labels, k) for k, name in enumerate(part.domain.classes)},
+    )
 
 
-def _range(values: Sequence[int]) -> list[int]:
-    return [min(values), median_low(values), max(values)]
+def _range(values: Sequence[int]) -> tuple[int, int, int]:
+    """The least, the median and the most."""
+    return min(values), median_low(values), max(values)
 
 
-def examples(texts: Sequence[str], labels: np.ndarray, label: int, most: int = _EXAMPLES) -> list[str]:
+def examples(texts: Sequence[str], labels: np.ndarray, label: int, most: int = _EXAMPLES) -> tuple[str, ...]:
     """A few texts of a class, sampled evenly, the long ones shortened."""
     members = np.flatnonzero(labels == label)
     shown = min(most, len(members))
-    return [shortened(texts[members[k * len(members) // shown]]) for k in range(shown)]
+    return tuple(shortened(texts[members[k * len(members) // shown]]) for k in range(shown))

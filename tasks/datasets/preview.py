@@ -11,14 +11,15 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from tasks.datasets.card import contact_sheet
+from tasks.common.places import STATE
+from tasks.datasets.card import class_counts, contact_sheet, duplicates
 from tasks.datasets.check import Examined, Part
-from tasks.datasets.layouts.domain import TEST, TRAIN, Pictures
+from tasks.datasets.layouts.domain import TEST, TRAIN, LabelledImages
 from tasks.datasets.pack_texts import examples
 from tasks.datasets.pictures import fit
 from tasks.settings.prepare import PrepareSettings
 
-SHEETS = Path(".graft/cards")
+SHEETS = STATE / "cards"
 """Where contact sheets are written, one PNG per part."""
 PER_CLASS = 10
 LARGEST = 96
@@ -50,7 +51,7 @@ class TextLook:
 
     characters: tuple[int, int, int]
     """Number of characters of the shortest, the median and the longest text."""
-    examples: dict[str, list[str]]
+    examples: dict[str, tuple[str, ...]]
     """A few texts per class, each on one line."""
 
 
@@ -97,17 +98,16 @@ def save_sheets(root: Path, parts: dict[str, PartLook]) -> list[Path]:
 
 
 def _look_at(found: Examined, name: str, part: Part, settings: PrepareSettings) -> PartLook:
-    counts = np.bincount(part.labels, minlength=len(part.domain.classes))
     split = part.domain.splits[TRAIN if name != "test" or found.has_made_test else TEST]
     return PartLook(
         path=part.domain.path,
         layout=part.domain.layout,
         split="all" if name == "source" else "held out" if found.has_made_test else "given",
-        classes={name: int(count) for name, count in zip(part.domain.classes, counts, strict=True)},
-        duplicates=len(part.digests) - len(set(part.digests)),
+        classes=class_counts(part.labels, part.domain.classes),
+        duplicates=duplicates(part.digests),
         ignored=part.domain.ignored,
         skipped=len(found.skipped.get("pool" if found.has_made_test else name, [])),
-        content=_at_pictures(part, split, settings) if isinstance(split, Pictures) else _at_texts(part),
+        content=_at_pictures(part, split, settings) if isinstance(split, LabelledImages) else _at_texts(part),
     )
 
 
@@ -117,7 +117,7 @@ def _at_texts(part: Part) -> TextLook:
     return TextLook((lengths[0], lengths[len(lengths) // 2], lengths[-1]), of_class)
 
 
-def _at_pictures(part: Part, split: Pictures, settings: PrepareSettings) -> PictureLook:
+def _at_pictures(part: Part, split: LabelledImages, settings: PrepareSettings) -> PictureLook:
     widths_heights = np.sort(part.sizes[:, ::-1], axis=0)
     smallest, median, largest = (widths_heights[place].tolist() for place in (0, len(widths_heights) // 2, -1))
     chosen = np.array([*_some_of_each(part.labels, len(part.domain.classes))], dtype=np.int64)

@@ -11,18 +11,18 @@ from pathlib import Path
 from tasks.checks.parameters import check_parameters
 from tasks.common.errors import GraftError
 from tasks.common.files import write_text
+from tasks.common.places import BUILD, CODE, GRAPH, LOCK, METRICS, MLFLOW, PARAMS, PREFECT, REPORT
 from tasks.common.project_templates import shipped_text
 from tasks.new_project.answers import Answers
 from tasks.new_project.templates import DVC_IGNORED, IGNORED, NOTE_ON_WEIGHTS, config, extended, project_files
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.settings.prefect import read_deployments
-from tasks.stage.code import FILE as CODE
 from tasks.stage.code import current
 
 PACKAGES = ("flows", "graft", "tasks")
 """Graft's packages: a folder or file with one of these names in a project would be imported instead."""
-MADE = ("params.yaml", "dvc.yaml", CODE, "mlflow.yaml", "prefect.yaml")
-RESULTS = ("dvc.lock", "build", "reports/index.html", "reports/metrics.json")
+MADE = tuple(map(str, (PARAMS, GRAPH, CODE, MLFLOW, PREFECT)))
+RESULTS = tuple(map(str, (LOCK, BUILD, REPORT, METRICS)))
 """Files and folders that the stages write."""
 
 
@@ -54,7 +54,7 @@ def create(folder: Path, answers: Answers, *, git: bool) -> Created:
     makes_repository = git and not in_git
     if not (folder / ".dvc").exists():
         files |= {".dvc/config": config(has_git=git or in_git), ".dvc/.gitignore": shipped_text(".dvc/.gitignore")}
-    files[CODE] = current(folder)
+    files[str(CODE)] = current(folder)
     files = {name: files[name] for name in (*MADE, *(name for name in files if name not in MADE))}
     ignores = {".gitignore": IGNORED, ".dvcignore": DVC_IGNORED}
     old = {name: _text(folder / name) for name in ignores}

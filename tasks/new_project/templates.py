@@ -1,21 +1,23 @@
 """The content of every file of a new project."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tasks.common.errors import GraftError
+from tasks.common.places import BUILD, GRAPH, MLFLOW, PARAMS, PREFECT, RAW_DATA, REPORT, STATE, WEIGHTS
 from tasks.common.project_templates import shipped_text
 from tasks.new_project.answers import Answers, Edit, parameter_edits
-from tasks.new_project.edit_yaml import with_value
+from tasks.new_project.edit_yaml import with_values
 
-IGNORED = ("/data", "/build", "/reports/index.html", "/.graft/", "/.venv/", "__pycache__/", ".*.part")
+IGNORED = (f"/{RAW_DATA}", f"/{BUILD}", f"/{REPORT}", f"/{STATE}/", "/.venv/", "__pycache__/", ".*.part")
 """What git ignores, because DVC versions it or because it is temporary."""
-DVC_IGNORED = (".graft", ".venv", ".*.part")
+DVC_IGNORED = (str(STATE), ".venv", ".*.part")
 FLOW = "flows.transfer.transfer"
 """Where Prefect finds the flow: in the installed package, not in a file of the project."""
-NOTE_ON_WEIGHTS = "weights/README.md"
+NOTE_ON_WEIGHTS = f"{WEIGHTS}/README.md"
 """The folder must exist, since the stage `weights` depends on it."""
 
 
@@ -26,12 +28,12 @@ def project_files(answers: Answers) -> dict[str, str]:
         GraftError: a setting or a strategy does not exist.
     """
     return {
-        "params.yaml": _edited("params.yaml", parameter_edits(answers)),
-        "dvc.yaml": shipped_text("dvc.yaml"),
-        "mlflow.yaml": _edited(
-            "mlflow.yaml", [(("tracking", "experiment"), answers.name), (("registry", "model"), answers.name)]
+        str(PARAMS): _edited(PARAMS, parameter_edits(answers)),
+        str(GRAPH): shipped_text(str(GRAPH)),
+        str(MLFLOW): _edited(
+            MLFLOW, [(("tracking", "experiment"), answers.name), (("registry", "model"), answers.name)]
         ),
-        "prefect.yaml": _edited("prefect.yaml", _deployment(answers)),
+        str(PREFECT): _edited(PREFECT, _deployment(answers)),
         NOTE_ON_WEIGHTS: shipped_text(NOTE_ON_WEIGHTS),
     }
 
@@ -58,16 +60,13 @@ def _deployment(answers: Answers) -> list[Edit]:
         ((*first, "entrypoint"), FLOW),
         ((*first, "work_pool", "name"), answers.name),
     ]
-    if schedules != yaml.safe_load(shipped_text("prefect.yaml"))["deployments"][0]["schedules"]:
+    if schedules != yaml.safe_load(shipped_text(str(PREFECT)))["deployments"][0]["schedules"]:
         edits.append(((*first, "schedules"), schedules))
     return edits
 
 
-def _edited(name: str, edits: Iterable[Edit]) -> str:
-    text = shipped_text(name)
-    for path, value in edits:
-        try:
-            text = with_value(text, path, value)
-        except KeyError:
-            raise GraftError(f"{name}: the shipped file has no key {'.'.join(map(str, path))} to set") from None
-    return text
+def _edited(name: Path, edits: Iterable[Edit]) -> str:
+    try:
+        return with_values(shipped_text(str(name)), edits)
+    except KeyError as error:
+        raise GraftError(f"{name}: the shipped file has no key {error.args[0]} to set") from None

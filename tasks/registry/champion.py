@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, get_args
 
 from graft.settings import Metric
 from tasks.common.errors import GraftError
+from tasks.common.places import TEST
 from tasks.registry.gate import Standing
-from tasks.tracking.outcome import TEST_DATA, Outcome
+from tasks.tracking.run_result import RunResult
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -31,21 +32,21 @@ def scores_tag(test_md5: str) -> str:
     return f"graft.scores.{test_md5}"
 
 
-def standing(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome, metric: str) -> Standing:
+def standing(client: "MlflowClient", champion: "ModelVersion", result: RunResult, metric: str) -> Standing:
     """The champion's score; a new measurement is stored as a tag, so it is made once per test set."""
     version = str(champion.version)
-    recorded = json.loads(champion.tags.get(scores_tag(outcome.test_md5), "{}"))
+    recorded = json.loads(champion.tags.get(scores_tag(result.test_md5), "{}"))
     if metric in recorded:
         return Standing(version, recorded[metric])
     try:
-        measured = _measure(client, champion, outcome)
+        measured = _measure(client, champion, result)
     except GraftError as error:
         return Standing(version, problem=str(error))
-    client.set_model_version_tag(champion.name, version, scores_tag(outcome.test_md5), json.dumps(measured))
+    client.set_model_version_tag(champion.name, version, scores_tag(result.test_md5), json.dumps(measured))
     return Standing(version, measured[metric])
 
 
-def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome) -> dict[str, float]:
+def _measure(client: "MlflowClient", champion: "ModelVersion", result: RunResult) -> dict[str, float]:
     """Run the champion on the raw test images or texts and score it as the evaluation scores trials.
 
     Raises:
@@ -58,14 +59,14 @@ def _measure(client: "MlflowClient", champion: "ModelVersion", outcome: Outcome)
     from tasks.datasets.text.tokenizer import RAW
     from tasks.registry.raw_test_pictures import write_test_pictures
 
-    test = load_split(outcome.root / TEST_DATA)
+    test = load_split(result.root / TEST)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asked = outcome.root / TEST_DATA / RAW  # the original texts are packed; images come from the raw data
+        asked = result.root / TEST / RAW  # the original texts are packed; images come from the raw data
         if not test.vocabulary:
             asked = folder / "images"
             asked.mkdir()
-            write_test_pictures(outcome.root, asked)
+            write_test_pictures(result.root, asked)
         answers = _answers(client.tracking_uri, champion, asked, folder / "answers.json")
     if set(answers) != set(test.classes):
         raise GraftError(f"it has the classes {sorted(answers)}, but the test set has {sorted(test.classes)}")

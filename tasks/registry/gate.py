@@ -1,10 +1,10 @@
 """The promotion gate: decides whether a candidate becomes the champion. Plain values in, a decision with reason out."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graft.measures.findings import Interval
+from tasks.results.words import counted, interval, points
 from tasks.settings.mlflow import Promotion
-from tasks.tracking.run_note import interval
 
 REFERENCES = {
     "scratch": "scratch is the baseline that transfer is measured against; it transfers nothing",
@@ -30,8 +30,8 @@ class Candidate:
     version: str
     strategy: str
     verdict: str
-    gain: Mapping[str, float | None] | None
-    """Its gain over scratch: mean, low and high end of the interval."""
+    gain: Interval
+    """Its gain over scratch."""
     score: float
     seeds: int = 3
     """Number of seeds behind its verdict."""
@@ -76,8 +76,8 @@ def _objection(candidate: Candidate, gate: Promotion) -> str:
     if candidate.verdict not in accepted:
         return f"{candidate.strategy}: {candidate.verdict} ({_gain(candidate)}), required: {gate.require}"
     if candidate.seeds < gate.seeds:
-        counted = f"{candidate.seeds} seed{'s' if candidate.seeds > 1 else ''}"
-        return f"{candidate.strategy}: {candidate.verdict}, but from {counted}; {gate.seeds} are required"
+        seeds = counted(candidate.seeds, "seed")
+        return f"{candidate.strategy}: {candidate.verdict}, but from {seeds}; {gate.seeds} are required"
     return ""
 
 
@@ -101,4 +101,4 @@ def _shown(candidate: Candidate) -> str:
 
 
 def _gain(candidate: Candidate) -> str:
-    return f"gain over scratch {interval(candidate.gain, sign='+')}" if candidate.gain else "its gain is not known"
+    return f"gain over scratch {points(candidate.gain.mean)} points {interval(candidate.gain)}".rstrip()

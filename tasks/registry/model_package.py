@@ -12,8 +12,8 @@ from tasks.datasets.text.tokenizer import TOKENIZER
 from tasks.registry.input_column import PICTURE, TEXT, column_of
 from tasks.stage.code import closure
 from tasks.tracking.client import default_server
-from tasks.tracking.outcome import Trial
 from tasks.tracking.run_content import KEY
+from tasks.tracking.run_result import RecordedTrial
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -25,7 +25,7 @@ MODEL = ROOT / "tasks" / "registry" / "served_model.py"
 PACKAGES = ("mlflow", "numpy", "pandas", "pillow", "safetensors", "tokenizers", "torch", "torchvision")
 
 
-def logged_model(client: "MlflowClient", run: "Run", trial: Trial) -> str:
+def logged_model(client: "MlflowClient", run: "Run", trial: RecordedTrial) -> str:
     """The id of the model of a trial's run: the existing one, or a new one."""
     for model in client.search_logged_models([run.info.experiment_id], f"tags.`{KEY}` = '{trial.key}'"):
         if model.status.name == "READY" and model.source_run_id == run.info.run_id:
@@ -34,7 +34,7 @@ def logged_model(client: "MlflowClient", run: "Run", trial: Trial) -> str:
     return _log(client, run, trial)
 
 
-def _log(client: "MlflowClient", run: "Run", trial: Trial) -> str:
+def _log(client: "MlflowClient", run: "Run", trial: RecordedTrial) -> str:
     import mlflow.pyfunc
     from mlflow.models import Model
 
@@ -69,7 +69,7 @@ def requirements(backbone: str) -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in needed]
 
 
-def _files(trial: Trial) -> dict[str, Path]:
+def _files(trial: RecordedTrial) -> dict[str, Path]:
     """The model's files: weights, description, and the tokenizer of a model that reads texts."""
     files = {"weights": trial.folder / "model.safetensors", "description": trial.folder / "model.json"}
     return files | ({"tokenizer": trial.folder / TOKENIZER} if column_of(trial.description) == TEXT else {})

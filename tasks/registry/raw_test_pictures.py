@@ -6,11 +6,11 @@ import numpy as np
 
 from tasks.artifacts.splits import load_split
 from tasks.common.errors import GraftError
+from tasks.common.places import PARAMS, TEST
 from tasks.datasets.check import raw_test_pictures
 from tasks.datasets.pictures import fit
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.yaml_sections import read_section
-from tasks.tracking.outcome import TEST_DATA
 
 
 def write_test_pictures(root: Path, folder: Path) -> None:
@@ -19,8 +19,8 @@ def write_test_pictures(root: Path, folder: Path) -> None:
     Raises:
         GraftError: the raw data is missing, or build/data was packed from other data.
     """
-    settings = read_section(root / "params.yaml", "prepare", PrepareSettings)
-    packed, count = load_split(root / TEST_DATA).images, 0
+    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
+    packed, count = load_split(root / TEST).images, 0
     for count, image in enumerate(raw_test_pictures(root, settings), 1):
         if count > len(packed) or not np.array_equal(fit(image, settings.image_size), packed[count - 1].numpy()):
             raise _other_data(settings)
@@ -30,4 +30,4 @@ def write_test_pictures(root: Path, folder: Path) -> None:
 
 
 def _other_data(settings: PrepareSettings) -> GraftError:
-    return GraftError(f"{settings.target} has changed since {TEST_DATA} was packed from it", "Run `graft run` again.")
+    return GraftError(f"{settings.target} has changed since {TEST} was packed from it", "Run `graft run` again.")

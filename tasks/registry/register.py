@@ -9,19 +9,18 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from graft.settings import Metric
 from tasks.common.errors import GraftError
 from tasks.registry.champion import scores_tag, standing
 from tasks.registry.drift import DATA_MD5, POOL_MD5, TEST_MD5, Drift, find_drift
 from tasks.registry.gate import Candidate, Decision, decide
 from tasks.registry.model_package import logged_model
 from tasks.settings.mlflow import MlflowSettings, Promotion, read_mlflow_settings
-from tasks.tracking.client import default_server, find_experiment, in_words, only_one, open_client
-from tasks.tracking.outcome import Outcome, read_outcome
+from tasks.tracking.client import default_server, find_experiment, mlflow_error_in_words, only_one, open_client
 from tasks.tracking.published import Registration
 from tasks.tracking.run_content import KEY, LEAD
+from tasks.tracking.run_result import RunResult, read_run_result
 from tasks.tracking.run_store import RunStore
 
 if TYPE_CHECKING:
@@ -46,31 +45,31 @@ def register(root: Path) -> Registration:
     """
     settings = read_mlflow_settings(root)
     try:
-        outcome = read_outcome(root)
+        result = read_run_result(root)
         client = open_client(root, settings)
         with only_one(root, "register"):
-            return _register(client, settings, outcome)
+            return _register(client, settings, result)
     except Exception as error:  # a server can fail in any way
-        return Registration(settings.registry.model, problem=in_words(error, settings))
+        return Registration(settings.registry.model, problem=mlflow_error_in_words(error, settings))
 
 
-def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> Registration:
+def _register(client: "MlflowClient", settings: MlflowSettings, result: RunResult) -> Registration:
     name = settings.registry.model
-    run = _run_of_candidate(client, settings, outcome)
-    versions = _versions(client, name, outcome)
+    run = _run_of_candidate(client, settings, result)
+    versions = _versions(client, name, result)
     if created := not versions:
-        _create_version(client, name, outcome, run)
-        versions = _versions(client, name, outcome)
+        _create_version(client, name, result, run)
+        versions = _versions(client, name, result)
     version = versions[0]
-    _keep_scores(client, version, outcome)
+    _keep_scores(client, version, result)
     champion = _holder(client, name, CHAMPION)
-    gate = _resolved(settings.registry.promotion, outcome)
-    score = standing(client, champion, outcome, gate.metric) if champion else None
-    decision = decide(_candidate(version, outcome, gate.metric), score, gate)
-    drift = find_drift(champion, outcome, gate.metric, score) if champion and score else None
+    gate = _resolved(settings.registry.promotion, result)
+    score = standing(client, champion, result, gate.metric) if champion else None
+    decision = decide(_candidate(version, result, gate.metric), score, gate)
+    drift = find_drift(champion, result, gate.metric, score) if champion and score else None
     _apply(client, decision, version, champion, run)
     if drift:
-        _show_drift(client, run.info.experiment_id, outcome, drift)
+        _show_drift(client, run.info.experiment_id, result, drift)
     present = _holder(client, name, CHAMPION)
     return Registration(
         model=name,
@@ -83,32 +82,32 @@ def _register(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome
     )
 
 
-def _resolved(gate: Promotion, outcome: Outcome) -> Promotion:
+def _resolved(gate: Promotion, result: RunResult) -> Promotion:
     """The gate with `lead` replaced by the name of the metric."""
-    return replace(gate, metric=cast(Metric, outcome.metric)) if gate.metric == "lead" else gate
+    return replace(gate, metric=result.metric) if gate.metric == "lead" else gate
 
 
-def _show_drift(client: "MlflowClient", experiment_id: str, outcome: Outcome, drift: Drift) -> None:
+def _show_drift(client: "MlflowClient", experiment_id: str, result: RunResult, drift: Drift) -> None:
     """Add the drift to the run of the whole result, if it is missing there."""
-    run = RunStore(client, experiment_id).finished(outcome.key)
+    run = RunStore(client, experiment_id).finished(result.key)
     if run and not drift.points().keys() <= run.data.metrics.keys():
         for name, value in drift.points().items():
             client.log_metric(run.info.run_id, name, value)
         client.set_tag(run.info.run_id, "graft.drift", str(drift))
 
 
-def _run_of_candidate(client: "MlflowClient", settings: MlflowSettings, outcome: Outcome) -> "Run":
+def _run_of_candidate(client: "MlflowClient", settings: MlflowSettings, result: RunResult) -> "Run":
     experiment_id = find_experiment(client, settings)
-    run = RunStore(client, experiment_id).finished(outcome.candidate.key) if experiment_id else None
+    run = RunStore(client, experiment_id).finished(result.candidate.key) if experiment_id else None
     if run is None:
-        raise GraftError(f"the candidate {outcome.candidate.name} has no run in MLflow yet; record the result first")
+        raise GraftError(f"the candidate {result.candidate.name} has no run in MLflow yet; record the result first")
     return run
 
 
-def _versions(client: "MlflowClient", name: str, outcome: Outcome) -> list["ModelVersion"]:
+def _versions(client: "MlflowClient", name: str, result: RunResult) -> list["ModelVersion"]:
     """The candidate's version, if it is registered; removes duplicates, which a repeated request can create."""
     condition = (
-        f"name = '{name}' and tags.`{KEY}` = '{outcome.candidate.key}' and tags.`{TEST_MD5}` = '{outcome.test_md5}'"
+        f"name = '{name}' and tags.`{KEY}` = '{result.candidate.key}' and tags.`{TEST_MD5}` = '{result.test_md5}'"
     )
     found = sorted(client.search_model_versions(condition), key=lambda version: int(version.version))
     if found[1:]:
@@ -119,17 +118,17 @@ def _versions(client: "MlflowClient", name: str, outcome: Outcome) -> list["Mode
     return found[:1]
 
 
-def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "Run") -> None:
+def _create_version(client: "MlflowClient", name: str, result: RunResult, run: "Run") -> None:
     from mlflow.exceptions import MlflowException
 
-    candidate = outcome.candidate
+    candidate = result.candidate
     model_id = logged_model(client, run, candidate)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    tags = {KEY: candidate.key, TEST_MD5: outcome.test_md5, POOL_MD5: outcome.pool_md5, DATA_MD5: outcome.data_md5}
+    tags = {KEY: candidate.key, TEST_MD5: result.test_md5, POOL_MD5: result.pool_md5, DATA_MD5: result.data_md5}
     tags |= {name: run.data.tags[name] for name in ("git.commit", "git.dirty") if name in run.data.tags}
     tags |= {"strategy": candidate.strategy, "seed": str(candidate.metrics["seed"])}
     with default_server(client.tracking_uri):
@@ -139,7 +138,7 @@ def _create_version(client: "MlflowClient", name: str, outcome: Outcome, run: "R
             run_id=run.info.run_id,
             model_id=model_id,
             tags=tags,
-            description=f"Trial `{candidate.name}`, chosen by {outcome.report['candidate']['chosen_by']}.",
+            description=f"Trial `{candidate.name}`, chosen by {result.summary.candidate.chosen_by}.",
         )
 
 
@@ -149,24 +148,24 @@ def _holder(client: "MlflowClient", name: str, alias: str) -> "ModelVersion | No
     return client.get_model_version(name, str(version)) if version is not None else None
 
 
-def _keep_scores(client: "MlflowClient", version: "ModelVersion", outcome: Outcome) -> None:
+def _keep_scores(client: "MlflowClient", version: "ModelVersion", result: RunResult) -> None:
     """Record the version's test scores and the metric it was chosen by; a later evaluation may change both."""
-    scores = json.dumps(outcome.candidate.test, sort_keys=True)
-    for tag, value in {scores_tag(outcome.test_md5): scores, LEAD: outcome.metric}.items():
+    scores = json.dumps(result.candidate.test, sort_keys=True)
+    for tag, value in {scores_tag(result.test_md5): scores, LEAD: result.metric}.items():
         if version.tags.get(tag) != value:
             client.set_model_version_tag(version.name, str(version.version), tag, value)
 
 
-def _candidate(version: "ModelVersion", outcome: Outcome, metric: str) -> Candidate:
-    trial = outcome.candidate
-    scores = outcome.report["strategies"][trial.strategy]
+def _candidate(version: "ModelVersion", result: RunResult, metric: str) -> Candidate:
+    trial = result.candidate
+    row = result.summary.chosen
     return Candidate(
         version=str(version.version),
         strategy=trial.strategy,
-        verdict=scores["verdict"],
-        gain=scores.get("gain_over_scratch"),
+        verdict=row.verdict,
+        gain=row.gain_over_scratch,
         score=trial.test[metric],
-        seeds=len(outcome.report["budget"]["seeds"]),
+        seeds=len(result.summary.budget.seeds),
         was_champion=any(f" {PROMOTED}: " in entry for entry in _history(version).values()),
         promoted_because=version.tags.get(REASON, ""),
     )

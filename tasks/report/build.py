@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from graft.data.label_budget import ALL
 from graft.data.split import Split
+from tasks.common.yaml_files import yaml_text
 from tasks.datasets.text.digest import shortened
 from tasks.report.evidence import Evidence
 from tasks.report.figures.feature_map import embedding_plot
@@ -20,9 +20,9 @@ from tasks.report.provenance import code, versions
 from tasks.report.source_choice import source_choice
 from tasks.report.thumbnails import sheet, thumbnail
 from tasks.results import words
-from tasks.results.companions import oracles, others, swept
+from tasks.results.companions import other_companions, swept
 from tasks.results.efficiency import candidates_match, matches_in_words, score_by_labels
-from tasks.results.read import beside, budgets, heading, labels_a_class, lead, metric_in_words, ranked
+from tasks.results.leaderboard import leaderboard
 from tasks.results.searches import searches
 
 MOST_MISTAKES = 24
@@ -55,58 +55,57 @@ def build_report(evidence: Evidence, figures: dict[str, Markup | None]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (words.percent, words.points, words.interval, words.spread, words.short, words.breakable, words.rank)
-    for filter_ in (*filters, words.rule, words.labels_in_words, words.verdict_in_words, metric_in_words, heading):
+    filters = (words.percent, words.points, words.interval, words.spread, words.short, words.breakable, words.rule)
+    for filter_ in (*filters, words.labels_in_words, words.metric_in_words, words.heading):
         environment.filters[filter_.__name__] = filter_
     return environment.get_template("report.html.j2").render(_context(evidence) | {"figures": figures}) + "\n"
 
 
 def _misfit(evidence: Evidence) -> list[str]:
     """Why the source's images, or without any the target's, do not fit the normalisation of given weights."""
-    found = evidence.pretrained.get("input") or evidence.forecast.get("input") or {"does_not_fit": []}
-    return list(found["does_not_fit"])
+    if of_source := evidence.pretrained.get("input"):
+        return list(of_source["does_not_fit"])
+    of_target = evidence.forecast.input
+    return list(of_target.does_not_fit) if of_target else []
 
 
 def _context(evidence: Evidence) -> dict[str, Any]:
     summary = evidence.summary
-    look, by_budget = looks(summary), budgets(summary)
-    seeds = summary["budget"]["seeds"]
+    look, by_budget = looks(summary), summary.budgets()
+    seeds = summary.budget.seeds
     searched = searches(evidence.trials)
     parts = {"source": evidence.source, "pool": evidence.pool, "test": evidence.test}
-    cards = evidence.card["domains"]
+    cards = evidence.card.domains.values()
     return {
         "summary": summary,
         "headline": words.headline(summary),
-        "metric": lead(summary),
-        "beside": beside(summary),
+        "metric": summary.lead,
+        "beside": summary.beside,
         "leads": words.leads_in_words(summary),
-        "lead": " ".join(filter(None, (candidates_match(summary), words.others(summary)))),
-        "ranked": ranked(summary),
-        "better": {name: words.really_better(summary, name) for name in summary["strategies"]},
+        "lead": " ".join(filter(None, (candidates_match(summary), words.other_verdicts(summary)))),
+        "board": leaderboard(summary),
+        "ranked": summary.ranked(),
         "symbols": words.SYMBOLS,
         "colours": {name: found.variable for name, found in look.items()},
         "many_seeds": len(seeds) > 1,
         "few_seeds": len(seeds) == 2,
         "many_strategies": any(found.faint for found in look.values()),
         "bands": _bands(look),
-        "label_free": any(not row["labels_per_class"] for row in summary["strategies"].values()),
+        "label_free": any(not row.labels_per_class for row in summary.strategies.values()),
         "n_pairs": len(look) * (len(look) - 1) // 2,
-        "oracles": oracles(summary),
         "label_budgets": list(by_budget),
         "by_labels": score_by_labels(summary),
-        "of_all": labels_a_class(summary, ALL) if ALL in by_budget else None,
-        "verdicts": {
-            labels: {name: row["verdict"] for name, row in rows.items()} for labels, rows in by_budget.items()
-        },
+        "of_all": summary.as_number(ALL) if ALL in by_budget else None,
+        "verdicts": {labels: {name: row.verdict for name, row in rows.items()} for labels, rows in by_budget.items()},
         "gains_cut": gains_cut(summary),
         "levels": levels(summary, look),
         "matches": matches_in_words(summary),
         "panels": efficiency_panels(summary, look),
         "swept": swept(summary),
-        "companions": others(summary),
+        "companions": other_companions(summary),
         "searches": searched,
         "trainings": max((search.trainings for search in searched), default=0),
-        "label_free_searched": any(not summary["strategies"][found.strategy]["labels_per_class"] for found in searched),
+        "label_free_searched": any(not summary.strategies[found.strategy].labels_per_class for found in searched),
         "source_choices": [
             source_choice(name, weights, evidence.source, evidence.texts.get("source"))
             for name, weights in evidence.source_weights.items()
@@ -121,7 +120,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "sheets": {name: sheet(split) for name, split in parts.items() if len(split) and not split.vocabulary},
         "things": things(evidence.test),
         "sources": things(evidence.source),
-        "text_card": next((card for card in cards.values() if card.get("kind") == "texts"), None),
+        "text_card": next((card.texts for card in cards if card.texts), None),
         "pretrained": evidence.pretrained,
         "misfit": _misfit(evidence),
         "description": evidence.description,
@@ -130,7 +129,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "code": code(),
         "versions": versions(),
         # Sorted: DVC, which says when this page has to be made again, does not look at the order of keys.
-        "parameters": yaml.safe_dump(dict(evidence.parameters), allow_unicode=True),
+        "parameters": yaml_text(dict(evidence.parameters)),
     }
 
 

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from graft.data.split import Split
 from graft.networks.network import Description
+from tasks.datasets.card_file import DataCard
+from tasks.results.forecast_file import Forecast
+from tasks.results.metrics_file import Summary
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.trials.on_disk import Trial
 
@@ -31,8 +34,7 @@ class Embedding:
 class Evidence:
     """What the report is made from. Legend: M trials, N test images, K classes."""
 
-    summary: dict[str, Any]
-    """The content of `reports/metrics.json`."""
+    summary: Summary
     trials: list[Trial]
     """Those at the largest label budget, and those that need no labels."""
     probabilities: Tensor
@@ -48,10 +50,9 @@ class Evidence:
     """As they were, by part (source, test); nothing of a part that holds images."""
     embedding: Embedding | None
     """None with too few images or texts."""
-    card: dict[str, Any]
-    forecast: dict[str, Any]
-    """What was expected before the trials ran: build/forecast/forecast.json."""
-    """The data card of `prepare`."""
+    card: DataCard
+    forecast: Forecast
+    """What was expected before the trials ran."""
     pretrained: dict[str, Any]
     """The metrics of `pretrain`."""
     description: Description
@@ -64,7 +65,7 @@ class Evidence:
 
     def candidate_index(self) -> int:
         """Where the candidate stands among the trials."""
-        return next(i for i, trial in enumerate(self.trials) if trial.name == self.summary["candidate"]["trial"])
+        return next(i for i, trial in enumerate(self.trials) if trial.name == self.summary.candidate.trial)
 
     def indices_of(self, strategy: str) -> list[int]:
         """Where a strategy's trials stand, seed by seed."""

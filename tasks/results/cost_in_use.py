@@ -12,7 +12,8 @@ from graft.networks.device import choose_device
 from graft.networks.network import Network
 from tasks.artifacts.networks import load_network
 from tasks.common.errors import GraftError
-from tasks.results.read import METRICS, read_summary
+from tasks.common.places import METRICS, PARAMS, PRETRAINED, TRIALS
+from tasks.results.metrics_file import read_summary
 from tasks.trials.plan import Entry, read_plan
 
 BATCHES = (1, 64)
@@ -45,13 +46,13 @@ def measure(root: Path) -> list[InUse]:
     if not (root / METRICS).exists():
         raise GraftError("there is no network to measure yet", "Make one: graft run")
     summary = read_summary(root)
-    rows = summary["strategies"]
+    rows = summary.strategies
     torch.set_num_threads(1)  # more only wait for one another with a single image
-    plan = read_plan(root / "params.yaml")
-    found = [_measure("pretrained", root / "build/pretrained", summary["source"]["accuracy"])]
+    plan = read_plan(root / PARAMS)
+    found = [_measure("pretrained", root / PRETRAINED, summary.source.accuracy)]
     for name, labels in plan.compared(plan.budget):
-        folder = root / "build/trials" / Entry(name, labels, plan.seeds[0]).name
-        accuracy = rows[name]["accuracy"]["mean"] if name in rows else None
+        folder = root / TRIALS / Entry(name, labels, plan.seeds[0]).name
+        accuracy = rows[name].accuracy.mean if name in rows else None
         found.append(_measure(name, folder, accuracy))
     return found
 

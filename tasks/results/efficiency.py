@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from graft.data.label_budget import Labels, by_size
-from tasks.results.read import budgets, lead, ranked
+from tasks.results.metrics_file import SeedScore, Summary
 from tasks.results.words import labels_in_words, listing
 from tasks.trials.plan import BASELINE
 
@@ -21,16 +20,16 @@ class Match:
     """The most labels per class with which the baseline is no better."""
 
 
-def score_by_labels(summary: dict[str, Any]) -> dict[str, dict[Labels, dict[str, Any]]]:
+def score_by_labels(summary: Summary) -> dict[str, dict[Labels, SeedScore]]:
     """The lead metric by strategy, as in the leaderboard, and labels per class; under 0 where none are needed."""
-    rows, metric = budgets(summary), lead(summary)
+    budgets = summary.budgets().values()
     return {
-        name: {group[name]["labels_per_class"]: group[name][metric] for group in rows.values()}
-        for name, _ in ranked(summary)
+        name: {rows[name].labels_per_class: rows[name].score(summary.lead) for rows in budgets}
+        for name, _ in summary.ranked()
     }
 
 
-def label_efficiency(summary: dict[str, Any]) -> list[Match]:
+def label_efficiency(summary: Summary) -> list[Match]:
     """Who is as good as the baseline with more labels: most labels saved first, then the order of the leaderboard.
 
     Of each strategy the largest budget of the baseline that it reaches with fewer labels, and the fewest labels that
@@ -42,24 +41,24 @@ def label_efficiency(summary: dict[str, Any]) -> list[Match]:
         for name, by_labels in scores.items()
         for labels, own in by_labels.items()
         for baseline_labels, theirs in scores[BASELINE].items()
-        if name != BASELINE and by_size(labels) < by_size(baseline_labels) and own["mean"] >= theirs["mean"]
+        if name != BASELINE and by_size(labels) < by_size(baseline_labels) and own.mean >= theirs.mean
     ]
     matches.sort(key=lambda match: (-by_size(match.baseline_labels), by_size(match.labels)))
     first = {match.strategy: match for match in reversed(matches)}
     return [match for match in matches if match is first[match.strategy]]
 
 
-def candidates_match(summary: dict[str, Any]) -> str:
+def candidates_match(summary: Summary) -> str:
     """'fine_tune with 5 labels per class is as good as scratch with 10.'; nothing where the candidate saves no
     label."""
     for match in label_efficiency(summary):
-        if match.strategy == summary["candidate"]["strategy"]:
+        if match.strategy == summary.candidate.strategy:
             theirs = match.baseline_labels if match.labels else labels_in_words(match.baseline_labels)
             return f"{match.strategy} with {labels_in_words(match.labels)} is as good as {BASELINE} with {theirs}."
     return ""
 
 
-def matches_in_words(summary: dict[str, Any]) -> list[str]:
+def matches_in_words(summary: Summary) -> list[str]:
     """A sentence for each budget of the baseline that others reach with fewer labels."""
     sentences = []
     for baseline_labels, group in groupby(label_efficiency(summary), key=lambda match: match.baseline_labels):

@@ -5,14 +5,14 @@ a larger one, and gains shrink as labels grow), so p-values are too small: they 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from statistics import fmean
-from typing import Any
 
 from scipy.stats import kendalltau, spearmanr
 
 from graft.data.label_budget import Labels
-from tasks.results.forecast_words import own
-from tasks.results.read import budgets, lead
+from tasks.results.forecast_file import Forecast, SourceScores
+from tasks.results.metrics_file import ForecastScore, RankCorrelation, Summary
 from tasks.trials.plan import BASELINE
 
 Gains = Mapping[tuple[Labels, int], float]
@@ -22,73 +22,77 @@ _FEWEST = 3
 """Values that have an order worth comparing."""
 
 
-def realised_gains(summary: dict[str, Any], strategy: str) -> dict[tuple[Labels, int], float]:
+def realised_gains(summary: Summary, strategy: str) -> dict[tuple[Labels, int], float]:
     """What a strategy gained over the baseline in every cell, in the lead metric, from reports/metrics.json."""
-    found, metric = {}, lead(summary)
-    for labels, rows in budgets(summary).items():
-        reached, baseline = (rows[name][metric]["seeds"] for name in (strategy, BASELINE))
-        for seed, ours, theirs in zip(summary["budget"]["seeds"], reached, baseline, strict=True):
+    found = {}
+    for labels, rows in summary.budgets().items():
+        reached, baseline = (rows[name].score(summary.lead).seeds for name in (strategy, BASELINE))
+        for seed, ours, theirs in zip(summary.budget.seeds, reached, baseline, strict=True):
             found[labels, seed] = round(ours - theirs, 4)
     return found
 
 
-def score_forecast(forecast: dict[str, Any], gains: Gains) -> dict[str, Any]:
+def score_forecast(forecast: Forecast, gains: Gains) -> ForecastScore:
     """The forecast of the project's own source model against realised gains, on the cells that both have.
 
-    Returns:
-        `n` cells, `gained` of them with a gain above zero; `right_sign`, in how many the lift of the probe has the sign
-        of the gain (always saying 'it helps' is right in `gained` cells); `optimism`, by how much the lift exceeds the
-        gain on average; and `rank`, the rank correlation of lift and gain. Other scores are no part of it: LogME and
-        its like compare models on the same images, and over label budgets they grow while gains shrink.
+    Only the lift of the probe is scored: LogME and its like compare models on the same images, and over label budgets
+    they grow while gains shrink.
     """
-    cells = [cell for cell in own(forecast)["cells"] if (cell["labels"], cell["seed"]) in gains]
-    realised = [gains[cell["labels"], cell["seed"]] for cell in cells]
+    cells = [cell for cell in forecast.own_cells if (cell.labels, cell.seed) in gains]
+    realised = [gains[cell.labels, cell.seed] for cell in cells]
     # A sign or a tie must not hang on the last bit.
-    lifts = [round(cell["source"]["probe"] - cell["random"]["probe"], 6) for cell in cells]
-    return {
-        "n": len(cells),
-        "gained": sum(gain > 0 for gain in realised),
-        "right_sign": sum(_sign(lift) == _sign(gain) for lift, gain in zip(lifts, realised, strict=True)),
-        "optimism": round(fmean(lifts) - fmean(realised), 4) if cells else None,
-        "rank": rank_correlation(lifts, realised),
-    }
+    lifts = [round(cell.lift, 6) for cell in cells]
+    return ForecastScore(
+        n=len(cells),
+        gained=sum(gain > 0 for gain in realised),
+        right_sign=sum(_sign(lift) == _sign(gain) for lift, gain in zip(lifts, realised, strict=True)),
+        optimism=round(fmean(lifts) - fmean(realised), 4) if cells else None,
+        rank=rank_correlation(lifts, realised),
+    )
 
 
-def score_ranking(
-    forecast: dict[str, Any], realised: Mapping[str, float], labels: Labels | None = None
-) -> dict[str, Any]:
-    """Every score of several source models against what each of them reached: `n` models, and `rank` by score.
+@dataclass(frozen=True)
+class RankingScore:
+    """How right the order of several source models was."""
+
+    n: int
+    """Models."""
+    rank: dict[str, RankCorrelation | None]
+    """Of each score with what the models reached."""
+
+
+def score_ranking(forecast: Forecast, realised: Mapping[str, float], labels: Labels | None = None) -> RankingScore:
+    """Every score of several source models against what each of them reached.
 
     Args:
+        forecast: of the models.
         realised: accuracy or gain, by the model's name in the forecast.
-        labels: a class; by default those of the largest budget.
+        labels: a label budget; by default the largest.
     """
-    models = {name: model["budgets"] for name, model in forecast["models"].items() if name in realised}
-    rows = [next(row for row in found[::-1] if labels in (None, row["labels"])) for found in models.values()]
+    models = {name: model.budgets for name, model in forecast.models.items() if name in realised}
+    rows = [next(row for row in found[::-1] if labels in (None, row.labels)).source for found in models.values()]
     reached = [realised[name] for name in models]
-    names = rows[0]["source"] if rows else {}
-    return {
-        "n": len(models),
-        "rank": {name: rank_correlation([row["source"][name] for row in rows], reached) for name in names},
-    }
+    names = [field.name for field in fields(SourceScores)] if rows else []
+    ranks = {name: rank_correlation([getattr(row, name) for row in rows], reached) for name in names}
+    return RankingScore(len(models), ranks)
 
 
-def rank_correlation(values: Sequence[float], realised: Sequence[float]) -> dict[str, float] | None:
-    """Kendall's tau-b and Spearman's rho with their p-values; None for fewer than three pairs or where all are tied."""
+def rank_correlation(values: Sequence[float], realised: Sequence[float]) -> RankCorrelation | None:
+    """Kendall's tau-b and Spearman's rho; None for fewer than three pairs or where all are tied."""
     if len(values) < _FEWEST or len(set(values)) == 1 or len(set(realised)) == 1:
         return None
     tau, rho = kendalltau(values, realised), spearmanr(values, realised)
-    return {
-        "kendall": round(float(tau.statistic), 3),
-        "kendall_p": _short(float(tau.pvalue)),
-        "spearman": round(float(rho.statistic), 3),
-        "spearman_p": _short(float(rho.pvalue)),
-    }
+    return RankCorrelation(
+        kendall=round(float(tau.statistic), 3),
+        kendall_p=_three_digits(float(tau.pvalue)),
+        spearman=round(float(rho.statistic), 3),
+        spearman_p=_three_digits(float(rho.pvalue)),
+    )
 
 
 def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
 
-def _short(value: float) -> float:
+def _three_digits(value: float) -> float:
     return float(f"{value:.3g}")

@@ -1,7 +1,9 @@
-"""The forecast in words: what its numbers let expect, and afterwards how right it was. No torch here."""
+"""The forecast in words: what to expect from its numbers, and afterwards how right it was. No torch here."""
 
-from typing import Any
-
+from graft.data.label_budget import Labels
+from graft.measures.findings import DomainGap
+from tasks.results.forecast_file import Forecast
+from tasks.results.metrics_file import ForecastScore
 from tasks.results.words import labels_in_words, listing, percent
 from tasks.settings.forecast import OWN
 
@@ -21,87 +23,82 @@ untrained features."""
 
 EXPECTED = {
     "positive": "transfer should help",
-    "no evidence": "cannot be told",
+    "no evidence": "unknown",
     "negative": "transfer should hurt",
 }
-"""What the lift of a probe lets expect; LogME's is above zero for nearly any body, even one that learned nonsense."""
+"""What to expect by the lift of a probe. LogME's is above zero for nearly any body, even one that learned nonsense."""
 
 
-def gap_size(gap: dict[str, Any]) -> str:
+def gap_size(gap: DomainGap) -> str:
     """`small`, `moderate` or `large`, by how well a linear classifier tells the domains apart."""
-    error = gap["domain_error"]
-    return "small" if error > SMALL_FROM else "large" if error < LARGE_BELOW else "moderate"
+    return "small" if gap.domain_error > SMALL_FROM else "large" if gap.domain_error < LARGE_BELOW else "moderate"
 
 
-def gap_in_words(forecast: dict[str, Any]) -> str:
-    """One sentence about the gap, with its size first, or why there is none to tell."""
-    if reason := forecast.get("unfit", {}).get(OWN):
-        return f"The gap between source and target cannot be told, nor what the source is worth: {reason}."
-    if (gap := forecast["gap"]) is None:
-        return "The domain gap cannot be told: too little of a domain."
-    size, told = gap_size(gap).capitalize(), percent(1 - gap["domain_error"], 0)
-    seen = f"a linear classifier tells source from target in {told} % of held-out cases (by chance: 50 %)"
-    return f"{size} domain gap: {seen}."
+def gap_in_words(forecast: Forecast) -> str:
+    """One sentence about the gap, with its size first, or why there is none."""
+    if reason := forecast.unfit.get(OWN):
+        return f"The gap between source and target is unknown, and so is what the source is worth: {reason}."
+    if (gap := forecast.gap) is None:
+        return "The domain gap is unknown: too little of a domain."
+    return f"{gap_size(gap).capitalize()} domain gap: {told_apart(gap, 'source', 'target')}."
 
 
-def gap_in_numbers(gap: dict[str, Any]) -> str:
+def told_apart(gap: DomainGap, one: str, other: str) -> str:
+    """'a linear classifier tells source from target in 96 % of held-out cases (by chance: 50 %)'."""
+    right = percent(1 - gap.domain_error, 0)
+    return f"a linear classifier tells {one} from {other} in {right} % of held-out cases (by chance: 50 %)"
+
+
+def gap_in_numbers(gap: DomainGap) -> str:
     """The three distances, each with what it would be without a gap."""
     return (
-        f"Proxy A-distance {gap['proxy_a_distance']:.2f}, of 0 to 2. "
-        f"MMD² {gap['mmd']:.3f}, 0 without a gap (p = {gap['mmd_p_value']:.3g}). "
-        f"Fréchet distance {gap['frechet']:.3g}, {gap['frechet_within']:.3g} within a domain. "
-        f"{gap['images']} of each domain."
+        f"Proxy A-distance {gap.proxy_a_distance:.2f}, of 0 to 2. "
+        f"MMD² {gap.mmd:.3f}, 0 without a gap (p = {gap.mmd_p_value:.3g}). "
+        f"Fréchet distance {gap.frechet:.3g}, {gap.frechet_within:.3g} within a domain. "
+        f"{gap.images} of each domain."
     )
 
 
-def warning(forecast: dict[str, Any]) -> str:
+def warning(forecast: Forecast) -> str:
     """What speaks against transfer, in words; nothing where nothing does."""
-    rows = own(forecast)["budgets"]
-    hurt = [row["labels"] for row in rows if row["expected"] == "negative"]
-    modest = [row["labels"] for row in rows if row["lift"]["probe"]["mean"] < MODEST and row["labels"] not in hurt]
+    rows = forecast.own_budgets
+    hurt = [row.labels for row in rows if row.expected == "negative"]
+    modest = [row.labels for row in rows if row.lift.probe.mean < MODEST and row.labels not in hurt]
     said = []
-    if forecast["gap"] is not None and gap_size(forecast["gap"]) == "large":
+    if forecast.gap is not None and gap_size(forecast.gap) == "large":
         ahead = "" if hurt or modest else ", but the source's features are well ahead of untrained ones all the same"
         said.append(f"A large gap warns of negative transfer{ahead}.")
     if hurt:
         said.append(
-            f"With {_in_words(hurt)} expect negative transfer: the source's features are behind untrained ones. "
-            "Look for a source nearer to the target, or train from scratch."
+            f"With {_budgets_in_words(hurt)} expect negative transfer: the source's features are behind untrained "
+            "ones. Look for a source nearer to the target, or train from scratch."
         )
     if modest:
         said.append(
-            f"With {_in_words(modest)} expect linear_probe near scratch or below it: frozen features are less than "
-            f"{100 * MODEST:.0f} points ahead of untrained ones. Let the body adapt (fine_tune)."
+            f"With {_budgets_in_words(modest)} expect linear_probe near scratch or below it: frozen features are less "
+            f"than {100 * MODEST:.0f} points ahead of untrained ones. Let the body adapt (fine_tune)."
         )
     return " ".join(said)
 
 
-def _in_words(budgets: list[int]) -> str:
+def _budgets_in_words(budgets: list[Labels]) -> str:
     """'1 label per class', '5 and 10 labels per class'."""
     return listing([*map(str, budgets[:-1]), labels_in_words(budgets[-1])])
 
 
-def ranking_in_words(forecast: dict[str, Any]) -> str:
+def ranking_in_words(forecast: Forecast) -> str:
     """Which source model to take, and by what; nothing where there is only one."""
-    names = forecast["ranking"]
+    names = forecast.ranking
     if len(names) < 2:
         return ""
-    labels = forecast["models"][names[0]]["budgets"][-1]["labels"]
-    by = {"logme": "LogME", "probe": "the accuracy of a probe"}[forecast["ranked_by"]]
-    begun = f" The trials begin with {forecast['chosen']}." if "chosen" in forecast else ""
-    best = f"Best of {len(names)} source models for this target: {names[0]}"
-    return f"{best}, by {by} with {labels_in_words(labels)}.{begun}"
+    labels = labels_in_words(forecast.best_budget(names[0]).labels)
+    by = {"logme": "LogME", "probe": "the accuracy of a probe"}[forecast.ranked_by]
+    begun = f" The trials begin with {forecast.chosen}." if forecast.chosen else ""
+    return f"Best of {len(names)} source models for this target: {names[0]}, by {by} with {labels}.{begun}"
 
 
-def rightness(strategy: str, score: dict[str, Any]) -> str:
-    """How right the forecast was about one strategy, from what `tasks.results.forecast_score` found."""
-    n, rank = score["n"], score["rank"]
-    order = "" if rank is None else f"; order of the gains: tau {rank['kendall']:+.2f} (p = {rank['kendall_p']:.2g})"
-    right = f"sign right in {score['right_sign']} of {n} cells ({score['gained']} gained)"
-    return f"{strategy}: {right}{order}"
-
-
-def own(forecast: dict[str, Any]) -> dict[str, Any]:
-    """What was found of the project's own source model; nothing where it does not read what the target is."""
-    found: dict[str, Any] = forecast["models"].get(OWN, {"cells": [], "budgets": []})
-    return found
+def rightness(strategy: str, score: ForecastScore) -> str:
+    """How right the forecast was about one strategy."""
+    rank = score.rank
+    order = "" if rank is None else f"; order of the gains: tau {rank.kendall:+.2f} (p = {rank.kendall_p:.2g})"
+    return f"{strategy}: sign right in {score.right_sign} of {score.n} cells ({score.gained} gained){order}"

@@ -3,29 +3,34 @@
 Legend: M strategies compared at a label budget, S seeds, N test images.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from graft.data.label_budget import Labels
 from graft.data.split import Split
-from graft.measures.comparison import (
-    Interval,
-    gains_over,
-    p_values_over,
-    pairwise_p_values,
-    rank_ranges,
-    seed_interval,
-    verdict,
-)
-from graft.measures.lead_metric import Answers
+from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values, rank_ranges, seed_interval
+from graft.measures.findings import Interval, Verdict, verdict
+from graft.measures.lead_metric import ScoredPredictions
 from graft.measures.metrics import Scores
 from graft.settings import Metric
-from tasks.results.read import metric_in_words
+from tasks.results.metrics_file import (
+    ChosenTrial,
+    CompanionScore,
+    EvaluatedOn,
+    LeadMetric,
+    PaidLabels,
+    RankRange,
+    SeedScore,
+    SourceNetwork,
+    StrategyRow,
+    Summary,
+)
+from tasks.results.words import metric_in_words
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.trials.on_disk import SEED_METRICS, Trial
 from tasks.trials.plan import BASELINE, ORACLE, Entry, Plan
@@ -53,39 +58,41 @@ class Measured(Said):
 
 
 def summarise(
-    plan: Plan, measured: list[Measured], candidate: Trial, test: Split, metric: Metric, settings: EvaluateSettings
-) -> dict[str, Any]:
-    """All of `reports/metrics.json`; `metric` leads."""
+    plan: Plan,
+    measured: list[Measured],
+    candidate: Trial,
+    test: Split,
+    metric: Metric,
+    settings: EvaluateSettings,
+    source: SourceNetwork,
+) -> Summary:
+    """All of `reports/metrics.json` but the score of the forecast; `metric` leads."""
     by_entry = {found.trial.entry: found for found in measured}
     rows = {budget: _rows(plan, budget, by_entry, test, metric, settings) for budget in plan.budgets}
     counts = torch.bincount(test.labels, minlength=len(test.classes))
-    return {
-        "metric": {
-            "name": metric,
-            "asked": settings.metric,
-            "fewest_of_a_class": int(counts.min()),
-            "most_of_a_class": int(counts.max()),
-        },
-        "candidate": {
-            "trial": candidate.name,
-            "strategy": candidate.strategy,
-            "labels_per_class": candidate.entry.labels,
-            "seed": candidate.seed,
-            "chosen_by": f"mean validation {metric_in_words(metric)}",
-            f"validation_{metric}": round(candidate.metrics["validation"][metric], DIGITS),
-        },
-        "test": {"n": len(test), "kind": "texts" if test.vocabulary else "images", "classes": list(test.classes)},
-        "budget": {
-            "labels_per_class": plan.budget,
-            "validation_per_class": candidate.metrics["validation_per_class"],
-            "n_train": _mean_count(plan, by_entry, "n_train"),
-            "n_validation": _mean_count(plan, by_entry, "n_validation"),
-            "seeds": list(plan.seeds),
-        },
-        "strategies": rows[plan.budget],
-        "smaller_budgets": {str(budget): rows[budget] for budget in plan.budgets[:-1]},
-        "companions": _companions(measured, test, metric, settings),
-    }
+    return Summary(
+        metric=LeadMetric(metric, settings.metric, int(counts.min()), int(counts.max())),
+        candidate=ChosenTrial(
+            trial=candidate.name,
+            strategy=candidate.strategy,
+            labels_per_class=candidate.entry.labels,
+            seed=candidate.seed,
+            chosen_by=f"mean validation {metric_in_words(metric)}",
+            validation=round(candidate.metrics["validation"][metric], DIGITS),
+        ),
+        test=EvaluatedOn(len(test), "texts" if test.vocabulary else "images", tuple(test.classes)),
+        budget=PaidLabels(
+            labels_per_class=plan.budget,
+            validation_per_class=candidate.metrics["validation_per_class"],
+            n_train=_mean_count(plan, by_entry, "n_train"),
+            n_validation=_mean_count(plan, by_entry, "n_validation"),
+            seeds=tuple(plan.seeds),
+        ),
+        strategies=rows[plan.budget],
+        source=source,
+        smaller_budgets={budget: rows[budget] for budget in plan.budgets[:-1]},
+        companions=_companions(measured, test, metric, settings),
+    )
 
 
 def _mean_count(plan: Plan, by_entry: Mapping[Entry, Measured], name: str) -> int:
@@ -101,13 +108,13 @@ def _rows(
     test: Split,
     metric: Metric,
     settings: EvaluateSettings,
-) -> dict[str, Any]:
+) -> dict[str, StrategyRow]:
     """A row for each strategy that is compared at a label budget."""
     compared = plan.compared(budget)
     names = [name for name, _ in compared]
     groups = [[by_entry[Entry(name, labels, seed)] for seed in plan.seeds] for name, labels in compared]
     predictions = torch.stack([torch.stack([found.predictions for found in group]) for group in groups])
-    answers = Answers(predictions, test.labels, len(test.classes), metric)
+    answers = ScoredPredictions(predictions, test.labels, len(test.classes), metric)
     contributions = answers.contributions()
     over_scratch = _gains(names, answers, BASELINE, settings)
     over_source_only = _gains(names, answers, CONTROL, settings) if CONTROL in names else {}
@@ -116,39 +123,40 @@ def _rows(
     ranks = rank_ranges(means, of_pairs, settings.confidence)
     rows = {}
     for i, ((name, labels), group, p_value) in enumerate(zip(compared, groups, p_values, strict=True)):
-        best, worst = ranks[i]
         gain, found = over_scratch[name], verdict(over_scratch[name])
         scores = [found.scores for found in group]
-        rows[name] = {
-            "labels_per_class": labels,
-            **{metric: _over_seeds([getattr(found, metric) for found in scores], settings) for metric in SEED_METRICS},
-            "per_class_recall": {
-                label: _mean(found.per_class_recall[k] for found in scores) for k, label in enumerate(test.classes)
+        rows[name] = StrategyRow(
+            labels_per_class=labels,
+            **{name: _over_seeds([getattr(each, name) for each in scores], settings) for name in SEED_METRICS},
+            per_class_recall={
+                label: _mean(each.per_class_recall[k] for each in scores) for k, label in enumerate(test.classes)
             },
-            f"validation_{metric}": round(fmean(f.trial.metrics["validation"][metric] for f in group), DIGITS),
-            "gain_over_scratch": _plain(gain),
-            "gain_over_source_only": _plain(over_source_only[name]) if over_source_only else None,
-            "verdict": "baseline" if name == BASELINE else found,
-            "holds_among_all": found != "no evidence" and p_value < 1 - settings.confidence,
-            "verdict_over_source_only": _over(CONTROL, name, over_source_only),
-            "rank": {"best": best, "worst": worst},
-            "better_than": [
+            validation=round(fmean(f.trial.metrics["validation"][metric] for f in group), DIGITS),
+            gain_over_scratch=gain,
+            gain_over_source_only=over_source_only.get(name),
+            verdict="baseline" if name == BASELINE else found,
+            holds_among_all=found != "no evidence" and p_value < 1 - settings.confidence,
+            verdict_over_source_only=_over(CONTROL, name, over_source_only),
+            rank=RankRange(*ranks[i]),
+            better_than=tuple(
                 other
                 for j, other in enumerate(names)
                 if means[j] < means[i] and of_pairs[i, j] < 1 - settings.confidence
-            ],
-        }
+            ),
+        )
     return rows
 
 
-def _over(baseline: str, name: str, gains: Mapping[str, Interval]) -> str | None:
+def _over(baseline: str, name: str, gains: Mapping[str, Interval]) -> Verdict | Literal["baseline"] | None:
     """The verdict about a strategy's gain over `baseline`; None where that was not asked for."""
     if baseline not in gains:
         return None
     return "baseline" if name == baseline else verdict(gains[name])
 
 
-def _gains(names: list[str], answers: Answers, baseline: str, settings: EvaluateSettings) -> dict[str, Interval]:
+def _gains(
+    names: list[str], answers: ScoredPredictions, baseline: str, settings: EvaluateSettings
+) -> dict[str, Interval]:
     """Each strategy's gain over `baseline`, already rounded: the verdict has to follow from the printed numbers."""
     gains = gains_over(
         answers.contributions(),
@@ -161,34 +169,34 @@ def _gains(names: list[str], answers: Answers, baseline: str, settings: Evaluate
     return {name: gain.rounded(DIGITS) for name, gain in zip(names, gains, strict=True)}
 
 
-def _companions(measured: list[Measured], test: Split, metric: Metric, settings: EvaluateSettings) -> dict[str, Any]:
+def _companions(
+    measured: list[Measured], test: Split, metric: Metric, settings: EvaluateSettings
+) -> dict[str, dict[Labels, dict[str, CompanionScore]]]:
     """By strategy, label budget and name: the lead metric of networks that were only trained to be measured, and the
-    strategy's gain over them; not over an oracle, which knows labels that the strategy must not."""
+    strategy's gain over them; not over an oracle, which knows labels that the strategy must not know."""
     groups: dict[tuple[str, Labels], list[Measured]] = {}
     for one in measured:
         groups.setdefault((one.trial.strategy, one.trial.entry.labels), []).append(one)
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    found: dict[str, dict[Labels, dict[str, CompanionScore]]] = {}
     for (strategy, labels), group in groups.items():
         for name in group[0].companions:
-            beside = [one.companions[name] for one in group]
-            row = _over_seeds([getattr(one.scores, metric) for one in beside], settings)
+            companions = [one.companions[name] for one in group]
+            score = _over_seeds([getattr(one.scores, metric) for one in companions], settings)
+            gain = None
             if name != ORACLE:
-                pair = torch.stack([torch.stack([one.predictions for one in of]) for of in (group, beside)])
-                gain = _gains([strategy, name], Answers(pair, test.labels, len(test.classes), metric), name, settings)
-                row |= {"gain_over_it": _plain(gain[strategy]), "verdict_over_it": verdict(gain[strategy])}
-            found.setdefault(strategy, {}).setdefault(str(labels), {})[name] = row
+                pair = torch.stack([torch.stack([one.predictions for one in of]) for of in (group, companions)])
+                answers = ScoredPredictions(pair, test.labels, len(test.classes), metric)
+                gain = _gains([strategy, name], answers, name, settings)[strategy]
+            row = CompanionScore(score.mean, score.low, score.high, score.seeds, gain, verdict(gain) if gain else None)
+            found.setdefault(strategy, {}).setdefault(labels, {})[name] = row
     return found
 
 
-def _over_seeds(values: list[float], settings: EvaluateSettings) -> dict[str, Any]:
+def _over_seeds(values: list[float], settings: EvaluateSettings) -> SeedScore:
     interval = seed_interval(values, settings.confidence).rounded(DIGITS)
-    return {**_plain(interval), "seeds": [round(value, DIGITS) for value in values]}
+    return SeedScore(interval.mean, interval.low, interval.high, tuple(round(value, DIGITS) for value in values))
 
 
-def _plain(interval: Interval) -> dict[str, float | None]:
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
-
-
-def _mean(values: Any) -> float | None:
+def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(fmean(known), DIGITS) if known else None

@@ -1,13 +1,13 @@
 """The result in words, and numbers as people read them."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup, escape
 
 from graft.data.label_budget import ALL, Labels
+from graft.measures.findings import Interval
 from graft.settings import MOST_UNEQUAL
-from tasks.results.read import heading, lead, metric_in_words, ranked, things
+from tasks.results.metrics_file import PaidLabels, StrategyRow, Summary
 from tasks.trials.plan import BASELINE
 
 SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline": "–"}
@@ -41,14 +41,26 @@ def points(value: float | None) -> str:
     return f"{100 * value:+.{digits}f}".replace("-", "−")
 
 
-def interval(gain: dict[str, Any]) -> str:
+def interval(gain: Interval) -> str:
     """'[+0.2, +2.4]', or nothing where there is no interval."""
-    return "" if gain["low"] is None else f"[{points(gain['low'])}, {points(gain['high'])}]"
+    return "" if gain.low is None else f"[{points(gain.low)}, {points(gain.high)}]"
 
 
-def spread(value: dict[str, Any], scale: float = 100.0, digits: int = 1) -> str:
+def gain_in_words(gain: Interval) -> str:
+    """'+1.2 [+0.2, +2.4]', in percentage points."""
+    return f"{points(gain.mean)} {interval(gain)}".rstrip()
+
+
+def spread(value: Interval, scale: float = 100.0, digits: int = 1) -> str:
     """'± 3.5', half the interval of a mean, or nothing where there is none."""
-    return "" if value["low"] is None else f"± {scale * (value['high'] - value['low']) / 2:.{digits}f}"
+    if value.low is None or value.high is None:
+        return ""
+    return f"± {scale * (value.high - value.low) / 2:.{digits}f}"
+
+
+def score_in_words(score: Interval) -> str:
+    """'96.6 ± 3.5', in percent."""
+    return f"{percent(score.mean)} {spread(score)}".rstrip()
 
 
 def short(name: str, most: int = 18) -> str:
@@ -62,34 +74,46 @@ def breakable(name: str) -> Markup:
     return escape(name).replace("_", Markup("_<wbr>"))
 
 
-def verdict_in_words(row: dict[str, Any]) -> str:
-    """'positive', or 'positive†' if it would not hold for all strategies at once."""
-    doubtful = row["verdict"] in ("positive", "negative") and not row["holds_among_all"]
-    return f"{row['verdict']}†" if doubtful else str(row["verdict"])
+def verdict_in_words(row: StrategyRow) -> str:
+    """'▲ positive', with † if it would not hold for all strategies at once; 'baseline'."""
+    if row.verdict == "baseline":
+        return row.verdict
+    doubtful = row.verdict != "no evidence" and not row.holds_among_all
+    return f"{SYMBOLS[row.verdict]} {row.verdict}{'†' if doubtful else ''}"
 
 
-def headline(summary: dict[str, Any]) -> str:
+def metric_in_words(metric: str) -> str:
+    """'balanced accuracy', 'macro-F1'."""
+    return "macro-F1" if metric == "macro_f1" else metric.replace("_", " ")
+
+
+def heading(metric: str) -> str:
+    """'Balanced accuracy', at the start of a line."""
+    words = metric_in_words(metric)
+    return words[0].upper() + words[1:]
+
+
+def headline(summary: Summary) -> str:
     """One sentence: does what validation chose transfer, and by how much?"""
-    name = summary["candidate"]["strategy"]
-    row = summary["strategies"][name]
-    gain = row["gain_over_scratch"]
-    by = f"{points(gain['mean'])} points of {metric_in_words(lead(summary))} over {BASELINE} {interval(gain)}".rstrip()
-    labels = labels_in_words(summary["budget"]["labels_per_class"])
-    chosen_by = summary["budget"]["validation_per_class"]
-    without = f"with no labels but the {labels_in_words(chosen_by)} that chose it, against {labels}"
-    budget = f"with {labels}" if row["labels_per_class"] else without
-    if row["verdict"] == "baseline":
+    name, row = summary.candidate.strategy, summary.chosen
+    gain = row.gain_over_scratch
+    by = f"{points(gain.mean)} points of {metric_in_words(summary.lead)} over {BASELINE} {interval(gain)}".rstrip()
+    labels = labels_in_words(summary.budget.labels_per_class)
+    chosen_by = labels_in_words(summary.budget.validation_per_class)
+    without = f"with no labels but the {chosen_by} that chose it, against {labels}"
+    budget = f"with {labels}" if row.labels_per_class else without
+    if row.verdict == "baseline":
         return f"Nothing is transferred: {budget}, validation chose {BASELINE}, which learns from the target alone."
-    if row["verdict"] == "positive":
+    if row.verdict == "positive":
         return f"{name} transfers: {by} {budget}."
-    if row["verdict"] == "negative":
+    if row.verdict == "negative":
         return f"Transfer hurts: {name}, which validation chose, is {by} {budget}."
     return f"No evidence that transfer helps: {name}, which validation chose, is {by} {budget}."
 
 
-def others(summary: dict[str, Any]) -> str:
+def other_verdicts(summary: Summary) -> str:
     """What became of the strategies that the headline does not name, by verdict."""
-    chosen = summary["candidate"]["strategy"]
+    chosen = summary.candidate.strategy
     meanings = {
         "positive": "Positive transfer too",
         "no evidence": "No evidence either way",
@@ -98,20 +122,20 @@ def others(summary: dict[str, Any]) -> str:
     parts = []
     for verdict, meaning in meanings.items():
         names = [
-            f"{name} ({points(row['gain_over_scratch']['mean'])})"
-            for name, row in ranked(summary)
-            if row["verdict"] == verdict and name != chosen
+            f"{name} ({points(row.gain_over_scratch.mean)})"
+            for name, row in summary.ranked()
+            if row.verdict == verdict and name != chosen
         ]
         if names:
             parts.append(f"{meaning}: {listing(_shortened(names))}.")
-    if summary["strategies"][chosen]["verdict"] != "positive":
+    if summary.chosen.verdict != "positive":
         parts = [part.replace("Positive transfer too", "Positive transfer") for part in parts]
     return " ".join(parts)
 
 
-def really_better(summary: dict[str, Any], name: str) -> str:
-    """'mcc and source_only', the strategies that one is really better than; or a dash."""
-    return listing(_shortened(list(summary["strategies"][name]["better_than"]))) or "–"
+def better_than_in_words(row: StrategyRow) -> str:
+    """'mcc and source_only', the strategies that one is really better than."""
+    return listing(_shortened(list(row.better_than)))
 
 
 def _shortened(names: list[str]) -> list[str]:
@@ -130,40 +154,46 @@ def labels_in_words(labels_per_class: Labels | float) -> str:
         return "no labels"
     if labels_per_class == ALL:
         return "all labels"
-    return f"{labels_per_class} {'label' if labels_per_class == 1 else 'labels'} a class"
+    return f"{labels_per_class} {'label' if labels_per_class == 1 else 'labels'} per class"
 
 
-def paid_in_words(budget: dict[str, Any]) -> str:
+def paid_in_words(budget: PaidLabels) -> str:
     """'10 labels per class to train on and 10 to validate', or how many `all` labels were."""
-    learned, chosen = labels_in_words(budget["labels_per_class"]), budget["validation_per_class"]
-    if budget["labels_per_class"] == ALL:
-        learned, chosen = f"All labels: {budget['n_train']:,}", f"{budget['n_validation']:,}"
-    return f"{learned} to learn from and {chosen} for validation"
+    learned, chosen = labels_in_words(budget.labels_per_class), f"{budget.validation_per_class}"
+    if budget.labels_per_class == ALL:
+        learned, chosen = f"All labels: {budget.n_train:,}", f"{budget.n_validation:,}"
+    return f"{learned} to train on and {chosen} to validate"
 
 
-def leads_in_words(summary: dict[str, Any]) -> str:
+def leads_in_words(summary: Summary) -> str:
     """Which metric leads the comparison, and why."""
-    metric = summary["metric"]
-    name = heading(metric["name"])
-    if metric["asked"] != "auto":
+    metric = summary.metric
+    name = heading(metric.name)
+    if metric.asked != "auto":
         return f"{name} leads, as evaluate.metric in params.yaml asks."
-    fewest, most = metric["fewest_of_a_class"], metric["most_of_a_class"]
-    spread = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    tested = things(summary)
-    if metric["name"] == "accuracy":
-        return f"{name} leads: the classes are about equally frequent among the test {tested} ({spread} a class)."
+    fewest, most = metric.fewest_of_a_class, metric.most_of_a_class
+    found = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    if metric.name == "accuracy":
+        return (
+            f"{name} leads: the classes are about equally frequent among the test {summary.things} ({found} per class)."
+        )
     return (
-        f"{name} leads, in which each class counts alike: among the test {tested} one class is more than "
-        f"{MOST_UNEQUAL:g} times as frequent as another ({spread} a class)."
+        f"{name} leads, in which each class counts alike: among the test {summary.things} one class is more than "
+        f"{MOST_UNEQUAL:g} times as frequent as another ({found} per class)."
     )
 
 
-def rank(row: dict[str, Any]) -> str:
+def rank_in_words(row: StrategyRow) -> str:
     """'2', or '1–3' where the data do not tell which."""
-    best, worst = row["rank"]["best"], row["rank"]["worst"]
+    best, worst = row.rank.best, row.rank.worst
     return str(best) if best == worst else f"{best}–{worst}"
 
 
 def listing(names: Sequence[str]) -> str:
     """'a, b and c'; nothing of nothing."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else "".join(names)
+
+
+def counted(number: int, what: str) -> str:
+    """'1 seed', '3 seeds'."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -7,7 +7,8 @@ from pydantic import PlainValidator
 from pydantic_core import PydanticCustomError
 
 from graft.data.label_budget import ALL, Labels, by_size
-from tasks.settings.yaml_sections import load_yaml, parse
+from tasks.common.yaml_files import load_yaml
+from tasks.settings.yaml_sections import parse
 
 
 def _read(value: object) -> Labels:
@@ -15,7 +16,6 @@ def _read(value: object) -> Labels:
         return ALL
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
-    # The error type is that of a number, so that a number given as text gets the same advice as elsewhere.
     raise PydanticCustomError("int_type", "expected a number of labels per class, 1 or more, or the word `all`")
 
 

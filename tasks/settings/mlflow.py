@@ -14,10 +14,11 @@ from annotated_types import Ge, Le, MinLen
 
 from graft.settings import Metric
 from tasks.common.errors import GraftError
+from tasks.common.places import MLFLOW, STATE
 from tasks.common.urls import split_address, without_password
-from tasks.settings.yaml_sections import load_yaml, parse, suggest
+from tasks.common.yaml_files import load_yaml
+from tasks.settings.yaml_sections import parse, suggest
 
-FILE = "mlflow.yaml"
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 
 Name = Annotated[str, MinLen(1)]
@@ -27,9 +28,14 @@ Name = Annotated[str, MinLen(1)]
 class Tracking:
     """Where runs are recorded."""
 
-    uri: Name = "sqlite:///.graft/mlflow/mlflow.db"
-    artifacts: Name = ".graft/mlflow/artifacts"
+    uri: Name = f"sqlite:///{STATE}/mlflow/mlflow.db"
+    """Where runs are recorded: `sqlite:///FILE` (in the project), `http(s)://HOST:PORT` of an MLflow server, or
+    a database such as `postgresql://…`."""
+    artifacts: Name = f"{STATE}/mlflow/artifacts"
+    """Where figures, reports and models are kept: a folder (relative to the project) or a store such as
+    `s3://bucket/path`. An MLflow server decides this itself."""
     experiment: Name = "graft"
+    """The experiment that all runs of the project are recorded in."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,15 @@ class Promotion:
     """The requirements that a candidate must meet to become the champion."""
 
     require: Literal["positive", "not_negative"] = "positive"
+    """The verdict of the candidate's strategy: its gain over `scratch` is positive with the interval above zero, or is
+    not proven negative."""
     metric: Literal["lead", Metric] = "lead"
-    """The metric by which candidate and champion are compared; `lead` is the lead metric of the comparison of
-    strategies."""
+    """What must be better than the champion's on the same test set; `lead` is the metric that leads the comparison of
+    strategies (`evaluate.metric`)."""
     margin: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
+    """By how much it must be better; 0.01 is one percentage point."""
     seeds: Annotated[int, Ge(1)] = 3
+    """How many seeds the verdict needs at least."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Registry:
     """The name under which models are registered, and the gate."""
 
     model: Name = "graft"
+    """The name under which candidates are registered, without / : ' and \"."""
     promotion: Promotion = field(default_factory=Promotion)
 
 
@@ -57,7 +68,9 @@ class Ui:
     """Where `graft ui` listens."""
 
     host: Name = "127.0.0.1"
+    """The address that `graft ui` listens on. Keep it on this machine: the page has no password."""
     port: Annotated[int, Ge(1), Le(65535)] = 5000
+    """The port; the next free one if it is busy."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
     """
     environment = os.environ if environment is None else environment
     problems: list[str] = []
-    values = _from_file(root / FILE, problems)
+    values = _from_file(root / MLFLOW, problems)
     for variable, key in VARIABLES.items():
         if environment.get(variable):
             _override(values, key, _from_text(environment[variable], key, variable, problems))
@@ -108,7 +121,7 @@ def read_mlflow_settings(root: Path, environment: Mapping[str, str] | None = Non
     values["tracking"]["artifacts"] = _absolute_location(root, values["tracking"]["artifacts"])
     if problems := [*_undecodable(values["tracking"])]:
         raise GraftError(problems, "Move the project, or set another location.")
-    return cast(MlflowSettings, parse(values, MlflowSettings, where=FILE))
+    return cast(MlflowSettings, parse(values, MlflowSettings, where=str(MLFLOW)))
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -116,10 +129,10 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
     content = load_yaml(path)
     sections = get_type_hints(MlflowSettings)
     unknown = sorted(str(key) for key in content.keys() - sections)
-    problems += [f"{FILE}: {key}: unknown section; {suggest(key, sections)}" for key in unknown]
+    problems += [f"{MLFLOW}: {key}: unknown section; {suggest(key, sections)}" for key in unknown]
     values = asdict(MlflowSettings())
     for name, kind in sections.items():
-        section = _collect(content.get(name) or {}, kind, f"{FILE}: {name}", problems)
+        section = _collect(content.get(name) or {}, kind, f"{MLFLOW}: {name}", problems)
         values[name] = asdict(section or kind())
     problems += _secrets(values["tracking"]["uri"])
     return values
@@ -159,13 +172,13 @@ def _secrets(uri: str) -> list[str]:
     if not split_address(uri).password:
         return []
     return [
-        f"{FILE}: tracking.uri: contains a password; remove it and set the whole address in the environment variable "
+        f"{MLFLOW}: tracking.uri: contains a password; remove it and set the whole address in the environment variable "
         "MLFLOW_TRACKING_URI, or only the password in MLFLOW_TRACKING_PASSWORD"
     ]
 
 
 def _bad_uri(uri: str) -> list[str]:
-    where = f"{FILE}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
+    where = f"{MLFLOW}: tracking.uri (or MLFLOW_TRACKING_URI): {without_password(uri)!r}"
     if split_address(uri).scheme.partition("+")[0] not in SCHEMES:
         return [f"{where} is not valid; valid: sqlite:///FILE, or an address starting with {', '.join(SCHEMES[1:])}"]
     if uri.startswith("sqlite:") and uri.removeprefix("sqlite://").strip("/") in ("", ":memory:"):
@@ -178,15 +191,15 @@ def _undecodable(tracking: Mapping[str, str]) -> Iterator[str]:
     for key in ("uri", "artifacts"):
         place = tracking[key]
         if "%" in place and place.startswith(("sqlite:", "/")):
-            yield f"{FILE}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
+            yield f"{MLFLOW}: tracking.{key}: {place}: MLflow cannot use a path with a % in it"
 
 
 def _bad_model(name: str) -> list[str]:
     if name.strip() and not set(name) & set("/:'\""):
         return []
     return [
-        f"{FILE}: registry.model (or GRAFT_MODEL): {name!r} is not a valid name: it must not be empty or contain / : ' "
-        'or "'
+        f"{MLFLOW}: registry.model (or GRAFT_MODEL): {name!r} is not a valid name: it must not be empty or contain "
+        "/ : ' or \""
     ]
 
 

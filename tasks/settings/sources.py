@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.common.errors import GraftError
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.forecast import OWN
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
-from tasks.settings.yaml_sections import load_yaml, parse, suggest
+from tasks.settings.yaml_sections import parse, suggest
 
 BEST = "best"
 """Let the forecast choose."""

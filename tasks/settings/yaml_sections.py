@@ -2,69 +2,18 @@
 
 import difflib
 import json
-import math
 from collections.abc import Collection, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from tasks.common.errors import GraftError
+from tasks.common.yaml_files import load_yaml
 
 T = TypeVar("T")
-
-MOST_VALUES = 10_000
-"""Of a YAML file: a kilobyte of anchors can stand for millions."""
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        GraftError: the file is missing, is not YAML, names a key twice, or holds something else than a mapping.
-    """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506  (a SafeLoader)
-    except FileNotFoundError:
-        raise GraftError(f"{path.name}: there is no such file", "Run this in a Graft project's top folder.") from None
-    except OSError as error:
-        raise GraftError(f"{path.name}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise GraftError(f"{path.name}: nested too deeply") from None
-    except (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError) as error:
-        # PyYAML lets the last of them through where a value is not of the kind that its tag says: !!int ''
-        raise GraftError(f"{path.name}: {_explain_yaml(error)}") from None
-    if fault := _unfit(content):
-        raise GraftError(f"{path.name}: {fault}")
-    if not isinstance(content, dict):
-        raise GraftError(f"{path.name}: expected a mapping of sections, found {type(content).__name__}")
-    return content
-
-
-def _unfit(content: object) -> str:
-    """Why a document cannot be used, whatever it is about: too many values, or text that no path or name can be."""
-    waiting, count = [content], 0
-    while waiting:
-        value = waiting.pop()
-        count += 1
-        if count > MOST_VALUES:
-            return f"holds more than {MOST_VALUES:,} values, those that anchors repeat included"
-        if isinstance(value, str) and "\0" in value:
-            return f"{value[:40]!r} holds a null byte"
-        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return ""
-
-
-def _explain_yaml(error: Exception) -> str:
-    """Line, column and problem in a sentence, without PyYAML's drawing of the place."""
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return f"not valid YAML: {' '.join(str(error).split())}"
-    mark, begun = error.problem_mark, error.context_mark
-    since = f", {error.context} that begins in line {begun.line + 1}" if error.context and begun else ""
-    return f"line {mark.line + 1}, column {mark.column + 1}: not valid YAML: {error.problem}{since}"
 
 
 def read_section(path: Path, section: str, kind: type[T]) -> T:
@@ -115,27 +64,7 @@ def _explain(fault: ErrorDetails, where: str) -> str:
 
 def _remedy(kind: str, given: object) -> str:
     """What to write instead, where that can be told."""
-    if kind == "list_type" and isinstance(given, int | float | str):
-        return f"; write [{given}]"
-    if kind in ("float_type", "int_type") and isinstance(given, str) and (ways := _as_numbers(given)):
-        return f"; YAML reads this as text: write {' or '.join(ways)}"
-    return ""
-
-
-def _as_numbers(text: str) -> list[str]:
-    """How YAML 1.1 wants a number written: with a point and a signed exponent; nothing if the text is no number."""
-    try:
-        number = float(text)
-    except ValueError:
-        return []
-    if not math.isfinite(number):
-        return []
-    mantissa, _, exponent = text.strip().lower().partition("e")
-    plain = f"{number:.0f}" if number.is_integer() else repr(number)
-    ways = [] if "e" in plain else [plain]
-    if exponent and not number.is_integer():
-        ways.append(f"{mantissa if '.' in mantissa else f'{mantissa}.0'}e{int(exponent):+d}")
-    return ways
+    return f"; write [{given}]" if kind == "list_type" and isinstance(given, int | float | str) else ""
 
 
 def suggest(name: str, valid: Collection[str]) -> str:
@@ -143,18 +72,3 @@ def suggest(name: str, valid: Collection[str]) -> str:
     near = difflib.get_close_matches(name, list(valid), n=1)
     choices = "valid: " + ", ".join(sorted(valid)) if valid else "it takes no keys"
     return f"did you mean {near[0]!r}? ({choices})" if near else choices
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key overwrite an earlier one silently; here that is a problem."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is no text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)

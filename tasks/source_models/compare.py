@@ -13,9 +13,9 @@ from graft.networks.device import choose_device
 from graft.networks.network import Network, at_a_time, predict
 from tasks.artifacts.packed import Packed
 from tasks.common.errors import GraftError
+from tasks.common.places import PARAMS, PRETRAINED, SOURCES
 from tasks.settings.forecast import OWN, ForecastSettings
 from tasks.settings.sources import source_names
-from tasks.source_models.in_use import PRETRAINED, SOURCES
 
 _GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue (ITU-R BT.601), as in Pillow."""
@@ -46,9 +46,9 @@ def model_folders(project: Path, settings: ForecastSettings) -> dict[str, Path]:
     Raises:
         GraftError: a name is taken, or a folder is outside the project or contains no model; lists all of them.
     """
-    problems, own = [], [OWN, *source_names(project / "params.yaml")]
+    problems, own = [], [OWN, *source_names(project / PARAMS)]
     for name, folder in settings.models.items():
-        where = f"params.yaml: forecast.models.{name}"
+        where = f"{PARAMS}: forecast.models.{name}"
         if name in own:
             problems.append(f"{where}: {name!r} is the project's own model; choose another name")
         if not (project / folder).resolve().is_relative_to(project.resolve()):

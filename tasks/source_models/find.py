@@ -7,10 +7,10 @@ from graft.networks.foreign_bodies import TIMM, TORCHVISION
 from tasks.source_models.from_file import from_file
 from tasks.source_models.from_library import from_timm, from_torchvision
 from tasks.source_models.from_registry import MODELS, from_registry
-from tasks.source_models.given_network import Given
+from tasks.source_models.given_network import GivenNetwork
 
 
-def origin(weights: str, project: Path) -> Callable[[], Given]:
+def origin(weights: str, project: Path) -> Callable[[], GivenNetwork]:
     """A function that loads the weights when it is called."""
     if weights.startswith(TORCHVISION):
         return lambda: from_torchvision(weights)

@@ -16,11 +16,12 @@ from graft.networks.backbones import EFFICIENTNET_LITE0
 from graft.networks.network import Description
 from graft.networks.state_dicts import Named, in_our_names, published_lite0, unwrap, without_prefix
 from tasks.common.errors import GraftError
-from tasks.settings.yaml_sections import load_yaml, parse
+from tasks.common.places import WEIGHTS
+from tasks.common.yaml_files import load_yaml
+from tasks.settings.yaml_sections import parse
 from tasks.source_models.from_library import numbered
-from tasks.source_models.given_network import Given, as_saved, network_of
+from tasks.source_models.given_network import GivenNetwork, as_saved, network_of
 
-FOLDER = "weights"
 """The folder that DVC tracks for the stage: a file from anywhere else could change unnoticed."""
 _BESIDE = (".yaml", ".json")
 _EXAMPLE = (
@@ -62,7 +63,7 @@ LITE0 = Stated(
 """The published weights of EfficientNet-Lite0 are recognised by their names and need no description."""
 
 
-def from_file(weights: str, project: Path) -> Given:
+def from_file(weights: str, project: Path) -> GivenNetwork:
     """Load a folder that Graft wrote (`model.safetensors`, `model.json`), or a file with its description next to it.
 
     Raises:
@@ -91,15 +92,15 @@ def from_file(weights: str, project: Path) -> Given:
         tuple(stated.mean),
         tuple(stated.std),
     )
-    return Given(network_of(description, named, weights), path.name)
+    return GivenNetwork(network_of(description, named, weights), path.name)
 
 
 def _inside(weights: str, project: Path) -> Path:
-    folder, path = (project / FOLDER).resolve(), (project / weights).resolve()
+    folder, path = (project / WEIGHTS).resolve(), (project / weights).resolve()
     if not path.is_relative_to(folder):
         raise GraftError(
-            f"params.yaml: weights: {weights!r} is not a file in {FOLDER}/",
-            f"Copy it into {FOLDER}/, which DVC tracks for this stage. Other valid forms: none, torchvision:NAME, "
+            f"params.yaml: weights: {weights!r} is not a file in {WEIGHTS}/",
+            f"Copy it into {WEIGHTS}/, which DVC tracks for this stage. Other valid forms: none, torchvision:NAME, "
             "timm:NAME, models:/NAME@ALIAS.",
         )
     if not path.exists():

@@ -8,7 +8,7 @@ from graft.networks.network import Description
 from graft.networks.state_dicts import in_our_names
 from tasks.common.errors import AwayError, GraftError
 from tasks.settings.yaml_sections import suggest
-from tasks.source_models.given_network import Given, network_of
+from tasks.source_models.given_network import GivenNetwork, network_of
 
 _OFFLINE = (
     "Without network access, download them on another machine and copy its cache (.graft/torch or "
@@ -16,7 +16,7 @@ _OFFLINE = (
 )
 
 
-def from_torchvision(weights: str) -> Given:
+def from_torchvision(weights: str) -> GivenNetwork:
     """`torchvision:ResNet18_Weights.IMAGENET1K_V1`, with torchvision's normalisation and classes.
 
     Raises:
@@ -31,7 +31,9 @@ def from_torchvision(weights: str) -> Given:
     how, backbone = found.transforms(), f"{TORCHVISION}{model}"
     classes, size = tuple(found.meta["categories"]), how.crop_size[0]
     description = Description(backbone, classes, 3, size, tuple(how.mean), tuple(how.std))
-    return Given(network_of(description, in_our_names(backbone, state), weights), str(found.url).rpartition("/")[2])
+    return GivenNetwork(
+        network_of(description, in_our_names(backbone, state), weights), str(found.url).rpartition("/")[2]
+    )
 
 
 def _torchvision_weights(name: str, weights: str) -> tuple[str, Any]:
@@ -55,7 +57,7 @@ def _near(name: str, every: list[str]) -> str:
     return suggest(name, [entry for entry in every if entry.lower().startswith(kind[:6])] or every[:6])
 
 
-def from_timm(weights: str) -> Given:
+def from_timm(weights: str) -> GivenNetwork:
     """`timm:NAME`, with the normalisation and the input size of timm's own configuration.
 
     Raises:
@@ -72,7 +74,7 @@ def from_timm(weights: str) -> Given:
     how = model.pretrained_cfg
     description = Description(weights, _classes(model), 3, how["input_size"][-1], tuple(how["mean"]), tuple(how["std"]))
     version = how.get("hf_hub_id") or how.get("url") or weights
-    return Given(network_of(description, in_our_names(weights, model.state_dict()), weights), str(version))
+    return GivenNetwork(network_of(description, in_our_names(weights, model.state_dict()), weights), str(version))
 
 
 def _classes(model: Any) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tasks.common.errors import AwayError, GraftError
 from tasks.settings.mlflow import read_mlflow_settings
-from tasks.source_models.given_network import Given, as_saved
-from tasks.tracking.client import default_server, in_words, open_client
+from tasks.source_models.given_network import GivenNetwork, as_saved
+from tasks.tracking.client import default_server, mlflow_error_in_words, open_client
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -17,7 +17,7 @@ MODELS = "models:/"
 _FORM = re.compile(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))")
 
 
-def from_registry(weights: str, project: Path) -> Given:
+def from_registry(weights: str, project: Path) -> GivenNetwork:
     """`models:/NAME@ALIAS` or `models:/NAME/VERSION` from the server that mlflow.yaml names.
 
     Raises:
@@ -38,7 +38,9 @@ def from_registry(weights: str, project: Path) -> Given:
     except GraftError:
         raise
     except Exception as error:  # the errors of MLflow, its store and its client have no common base
-        raise AwayError(f"{weights}: {in_words(error, settings)}", "See `tracking.uri` in mlflow.yaml.") from None
+        raise AwayError(
+            f"{weights}: {mlflow_error_in_words(error, settings)}", "See `tracking.uri` in mlflow.yaml."
+        ) from None
 
 
 def _version(client: "MlflowClient", name: str, alias: str) -> str:

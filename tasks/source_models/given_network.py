@@ -17,7 +17,7 @@ from tasks.source_models.origin import ORIGIN
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenNetwork:
     """A network that was made elsewhere."""
 
     network: Network
@@ -27,7 +27,7 @@ class Given:
     """The content of the tokenizer's file, for a network that reads texts."""
 
 
-def as_saved(folder: Path, version: str) -> Given:
+def as_saved(folder: Path, version: str) -> GivenNetwork:
     """A network that Graft saved, with its tokenizer if it reads texts.
 
     Raises:
@@ -36,7 +36,7 @@ def as_saved(folder: Path, version: str) -> Given:
     network = load_network(folder)
     wanted = network.description.vocabulary
     if not wanted:
-        return Given(network, version)
+        return GivenNetwork(network, version)
     tokenizer = folder / TOKENIZER
     try:
         found = vocabulary_size(tokenizer)
@@ -44,7 +44,7 @@ def as_saved(folder: Path, version: str) -> Given:
         raise GraftError(f"{folder}: the network reads texts, but its {TOKENIZER} cannot be read: {error}") from None
     if found != wanted:
         raise GraftError(f"{tokenizer}: has {found} tokens, but the network next to it was trained with {wanted}")
-    return Given(network, version, tokenizer.read_bytes())
+    return GivenNetwork(network, version, tokenizer.read_bytes())
 
 
 def network_of(description: Description, named: Named, where: str) -> Network:
@@ -61,7 +61,7 @@ def network_of(description: Description, named: Named, where: str) -> Network:
     return network.eval()
 
 
-def write_given(folder: Path, weights: str, sha256: str, get: Callable[[], Given]) -> None:
+def write_given(folder: Path, weights: str, sha256: str, get: Callable[[], GivenNetwork]) -> None:
     """Write the network with its origin into `folder`, or only the origin for `none`.
 
     Raises:

@@ -7,13 +7,10 @@ import shutil
 from pathlib import Path
 
 from tasks.common.files import new_folder, write_json
+from tasks.common.places import CHOSEN, PRETRAINED, SOURCE, SOURCES
 from tasks.settings.forecast import OWN
 
-CHOSEN = Path("build/chosen")
-PRETRAINED = Path("build/pretrained")
-SOURCE = Path("build/data/source")
-SOURCES = Path("build/sources")
-DATA = "data"
+IMAGES = "data"
 """The folder with the images of a further source that has its own."""
 
 
@@ -34,5 +31,5 @@ def network_of(source: str = "", project: Path = Path()) -> Path:
 
 def pictures_of(source: str = "", project: Path = Path()) -> Path:
     """The folder of the source's packed images: its own, or else the project's."""
-    own = project / (SOURCES / source if source else CHOSEN) / DATA
+    own = project / (SOURCES / source if source else CHOSEN) / IMAGES
     return own if own.exists() else project / SOURCE

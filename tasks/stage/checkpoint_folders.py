@@ -4,9 +4,10 @@ import shutil
 import time
 from pathlib import Path
 
+from tasks.common.places import LOCK, STATE
 from tasks.stage.key import stage_keys
 
-FOLDER = Path(".graft/checkpoints")
+FOLDER = STATE / "checkpoints"
 _FORGOTTEN = 30 * 24 * 3600.0
 """Seconds after which an unfinished training is considered abandoned."""
 
@@ -16,7 +17,7 @@ def prune(root: Path) -> None:
     folder = root / FOLDER
     if not folder.is_dir():
         return
-    ended = set(stage_keys(root / "dvc.lock").values())
+    ended = set(stage_keys(root / LOCK).values())
     for path in sorted(folder.iterdir()):
         if path.name in ended or time.time() - path.stat().st_mtime > _FORGOTTEN:
             shutil.rmtree(path, ignore_errors=True)

@@ -19,17 +19,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from graft import HOMES
 from tasks.common.errors import GraftError
 from tasks.common.files import write_text
+from tasks.common.places import CODE, GRAPH, OWN_STRATEGIES
 from tasks.common.project_templates import ROOT, shipped_text
-from tasks.settings.yaml_sections import load_yaml
+from tasks.common.yaml_files import load_yaml, read_yaml, yaml_text
 
-FILE = "code.yaml"
-OWN_STRATEGIES = "strategies"
-"""The folder of a project for the user's own strategies."""
 STAGE_VARIABLE = "DVC_STAGE"
 """Environment variable with the name of the stage, set by DVC and by Graft."""
 _PACKAGES = ("graft", "tasks")
@@ -48,7 +44,7 @@ _NOTE = f"""\
 
 def refresh(root: Path) -> None:
     """Update a project's `code.yaml`; do nothing if there is none, or if Graft did not write it."""
-    path = root / FILE
+    path = root / CODE
     if _is_ours(path) and path.read_text(encoding="utf-8") != (text := current(root)):
         write_text(path, text)
 
@@ -60,7 +56,7 @@ def current(root: Path) -> str:
         "stages": {stage: stage_hash(stage) for stage in _stages()},
         "strategies": {name: _hash_of([path]) for name, path in sorted(_strategies(root).items())},
     }
-    return _NOTE + yaml.safe_dump(content, sort_keys=False)
+    return _NOTE + yaml_text(content)
 
 
 def require_current(root: Path) -> None:
@@ -69,7 +65,7 @@ def require_current(root: Path) -> None:
     Raises:
         GraftError: the code has changed since `code.yaml` was written.
     """
-    path, name = root / FILE, os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
+    path, name = root / CODE, os.environ.get(STAGE_VARIABLE, "").rpartition(":")[2]
     if not name or not _is_ours(path):
         return
     stage, _, member = name.partition("@")
@@ -81,7 +77,7 @@ def require_current(root: Path) -> None:
         as_recorded &= _entry(recorded, "strategies", strategy.stem) == _hash_of([strategy])
     if not as_recorded:
         raise GraftError(
-            f"{FILE} is out of date for stage {name}: Graft, or a file in {OWN_STRATEGIES}/, has changed",
+            f"{CODE} is out of date for stage {name}: Graft, or a file in {OWN_STRATEGIES}/, has changed",
             "Update it with `graft status`, then run again.",
         )
 
@@ -173,8 +169,7 @@ def _strategies(root: Path) -> dict[str, Path]:
 
 @cache
 def _stages() -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    stages: dict[str, Any] = yaml.load(shipped_text("dvc.yaml"), Loader=loader)["stages"]  # noqa: S506
+    stages: dict[str, Any] = read_yaml(shipped_text(str(GRAPH)))["stages"]
     return stages
 
 

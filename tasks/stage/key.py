@@ -9,17 +9,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tasks.common.errors import GraftError
+from tasks.common.read_once import read_once
+from tasks.common.yaml_files import read_yaml
 
 KEY_VARIABLE = "GRAFT_STAGE_KEY"
 """Environment variable with the stage's key, set for every stage that Graft runs."""
 NOT_CONTENT = {"size", "nfiles", "isexec"}
 
 
+@read_once
 def lock_entries(lock_path: Path) -> dict[str, dict[str, Any]]:
     """The entry of each stage in a `dvc.lock` (cmd, deps, params, outs); empty if the file does not exist.
+
+    It is read once as long as the file is unchanged: never change what this returns.
 
     Raises:
         GraftError: the file is damaged.
@@ -29,11 +32,11 @@ def lock_entries(lock_path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError:
         return {}
     try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}  # noqa: S506
+        content = read_yaml(text) or {}
         entries = content.get("stages") or {}
         if not all(isinstance(entry, dict) and "cmd" in entry for entry in entries.values()):
             raise ValueError("an entry without a command")
-    except (yaml.YAMLError, AttributeError, ValueError) as error:
+    except Exception as error:  # where a value does not fit its tag, the parser lets any exception through
         raise GraftError(
             f"{lock_path} is damaged: {error}", f"Restore the last good version: git checkout {lock_path.name}"
         ) from error

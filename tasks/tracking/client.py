@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from tasks.common.environment import STATE, prepare_environment
+from tasks.common.environment import prepare_environment
 from tasks.common.errors import GraftError, of_the_disk
+from tasks.common.places import STATE
 from tasks.common.urls import without_password
 from tasks.settings.mlflow import MlflowSettings
 
@@ -140,8 +141,8 @@ def _artifact_location(settings: MlflowSettings) -> str:
     return f"{settings.tracking.artifacts}/{quote(settings.tracking.experiment, safe='')}"
 
 
-def in_words(error: Exception, settings: MlflowSettings) -> str:
-    """A short description of an MLflow error, with the address but without a password."""
+def mlflow_error_in_words(error: Exception, settings: MlflowSettings) -> str:
+    """What went wrong with MLflow, short, with the address and without a password."""
     if isinstance(error, GraftError):
         return str(error)
     address = without_password(settings.tracking.uri)

@@ -3,7 +3,9 @@
 import subprocess
 from pathlib import Path
 
-OWN_OUTPUTS = (":!dvc.lock", ":!reports")
+from tasks.common.places import LOCK, REPORTS
+
+OWN_OUTPUTS = (f":!{LOCK}", f":!{REPORTS}")
 """Files that a run itself changes, which say nothing about the code that ran."""
 
 

@@ -9,14 +9,14 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from tasks.common.environment import STATE
 from tasks.common.files import write_json
+from tasks.common.places import LOCK, METRICS, REPORT, STATE
 from tasks.settings.mlflow import MlflowSettings, read_mlflow_settings
 from tasks.tracking import waiting_results
 from tasks.tracking.published import Published, load_published
 
-KNOWN = Path(STATE) / "mlflow" / "known.json"
-_RESULT = ("dvc.lock", "reports/metrics.json", "reports/index.html")
+KNOWN = STATE / "mlflow" / "known.json"
+_RESULT = (LOCK, METRICS, REPORT)
 _SQLITE = "sqlite:///"
 
 

@@ -6,15 +6,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.common.environment import STATE
 from tasks.common.errors import GraftError
 from tasks.common.local_server import LocalServer, Say, announce, free_port, running
+from tasks.common.places import STATE
 from tasks.common.urls import without_password
 from tasks.settings.mlflow import MlflowSettings, read_mlflow_settings
-from tasks.tracking.client import create_experiment, find_experiment, in_words, open_client
+from tasks.tracking.client import create_experiment, find_experiment, mlflow_error_in_words, open_client
 from tasks.tracking.saved_view import page_url, provision
 
-LOG = Path(STATE) / "logs" / "mlflow.log"
+LOG = STATE / "logs" / "mlflow.log"
 
 
 def serve(root: Path, *, port: int | None = None, open_page: bool = True, say: Say = announce) -> None:
@@ -47,7 +47,7 @@ def _prepare(root: Path, settings: MlflowSettings) -> tuple[str, bool]:
     except GraftError:
         raise
     except Exception as error:  # a server can fail in any way
-        raise GraftError(f"MLflow cannot be opened: {in_words(error, settings)}") from None
+        raise GraftError(f"MLflow cannot be opened: {mlflow_error_in_words(error, settings)}") from None
     try:
         provision(client, experiment_id)
     except Exception:  # a user without write access, or an MLflow that stores views differently

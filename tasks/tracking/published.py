@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks.common.files import write_json
+from tasks.common.places import STATE
 
-PUBLISHED = Path(".graft/mlflow/published.json")
+PUBLISHED = STATE / "mlflow" / "published.json"
 
 
 @dataclass(frozen=True)

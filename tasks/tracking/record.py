@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from tasks.common import errors
 from tasks.common.errors import GraftError
+from tasks.common.places import FIGURES, METRICS, REPORT
 from tasks.settings.mlflow import MlflowSettings, read_mlflow_settings
 from tasks.tracking import waiting_results
-from tasks.tracking.client import create_experiment, find_experiment, in_words, only_one, open_client
-from tasks.tracking.outcome import Outcome, Trial, read_outcome
+from tasks.tracking.client import create_experiment, find_experiment, mlflow_error_in_words, only_one, open_client
 from tasks.tracking.published import Recorded
 from tasks.tracking.run_content import (
     KEY,
@@ -29,7 +29,8 @@ from tasks.tracking.run_content import (
     source_content,
     trial_content,
 )
-from tasks.tracking.run_note import leaderboard, note, trial_table
+from tasks.tracking.run_note import leaderboard_table, note, trial_table
+from tasks.tracking.run_result import RecordedTrial, RunResult, read_run_result
 from tasks.tracking.run_store import PARENT, RunStore, is_complete
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ logger = logging.getLogger("graft.mlflow")
 
 LISTED_RUNS = 150
 """Number of run ids that fit into a tag; further runs are found by their keys."""
-FIGURES = "build/evaluation/figures"
-REPORTS = ("index.html", "metrics.json")
 
 
 def record(root: Path) -> Recorded:
@@ -55,86 +54,88 @@ def record(root: Path) -> Recorded:
     """
     settings = read_mlflow_settings(root)
     try:
-        outcome = read_outcome(root)
+        result = read_run_result(root)
     except GraftError as error:
         return Recorded(settings.tracking.experiment, problem=str(error))
     late = 0
     try:
         client = open_client(root, settings)
         for folder in waiting_results.kept(root):
-            if folder.name == outcome.key:
+            if folder.name == result.key:
                 continue
             try:
-                before = read_outcome(folder)
+                before = read_run_result(folder)
             except GraftError as error:  # of another version of Graft, or damaged: it must not block the others
                 logger.warning("a result waiting for MLflow cannot be read and is dropped: %s", error)
                 waiting_results.put_away(folder)
                 continue
-            record_outcome(client, settings, before, root)
+            record_result(client, settings, before, root)
             waiting_results.forget(root, before)
             late += 1
-        recorded = record_outcome(client, settings, outcome, root)
+        recorded = record_result(client, settings, result, root)
     except Exception as error:  # a server can fail in any way
-        _keep(root, outcome)
+        _keep(root, result)
         waiting = len(list(waiting_results.kept(root)))
-        return Recorded(settings.tracking.experiment, problem=in_words(error, settings), late=late, waiting=waiting)
-    waiting_results.forget(root, outcome)
+        return Recorded(
+            settings.tracking.experiment, problem=mlflow_error_in_words(error, settings), late=late, waiting=waiting
+        )
+    waiting_results.forget(root, result)
     return replace(recorded, late=late)
 
 
-def _keep(root: Path, outcome: Outcome) -> None:
+def _keep(root: Path, result: RunResult) -> None:
     try:
-        waiting_results.keep(root, outcome)
+        waiting_results.keep(root, result)
     except OSError as error:  # the stages' files still exist, until the next result replaces them
         logger.warning("the result cannot be saved to be recorded in MLflow later: %s", errors.in_words(error))
 
 
-def record_outcome(
-    client: "MlflowClient", settings: MlflowSettings, outcome: Outcome, project: Path | None = None
+def record_result(
+    client: "MlflowClient", settings: MlflowSettings, result: RunResult, project: Path | None = None
 ) -> Recorded:
-    """Write the parts of `outcome` that are not in MLflow yet; takes four queries if all of it is.
+    """Write the parts of `result` that are not in MLflow yet; takes four queries if all of it is.
 
     Args:
         client: of the server.
         settings: name the experiment.
-        outcome: of the project, or a kept one.
-        project: the folder whose lock is held; by default that of the outcome.
+        result: of the project, or a kept one.
+        project: the folder whose lock is held; by default that of the result.
     """
     experiment_id = find_experiment(client, settings)
     if experiment_id is not None:
-        mirrored = _mirrored(RunStore(client, experiment_id), outcome)
+        mirrored = _mirrored(RunStore(client, experiment_id), result)
         if mirrored:
-            found = len(_keys(outcome)) + 1
+            found = len(_keys(result)) + 1
             return Recorded(settings.tracking.experiment, experiment_id, mirrored, written=0, found=found)
-    with only_one(project or outcome.root, "record"):
+    with only_one(project or result.root, "record"):
         experiment_id = find_experiment(client, settings) or create_experiment(client, settings)
-        run_id, written, found = _write(RunStore(client, experiment_id), outcome)
+        run_id, written, found = _write(RunStore(client, experiment_id), result)
     return Recorded(settings.tracking.experiment, experiment_id, run_id, written, found)
 
 
-def _mirrored(store: RunStore, outcome: Outcome) -> str:
+def _mirrored(store: RunStore, result: RunResult) -> str:
     """The id of the flow's run if MLflow has everything up to date, else an empty string."""
-    flow = store.finished(outcome.key)
+    flow = store.finished(result.key)
     if flow is None:
         return ""
     listed = flow.data.tags.get(RUNS, "")
     by_key = {run.data.tags.get(KEY): run for run in store.with_ids(listed.split()) if is_complete(run)}
-    below = {name: by_key.get(key) or store.finished(key) for name, key in _keys(outcome).items()}
+    below = {name: by_key.get(key) or store.finished(key) for name, key in _keys(result).items()}
     if not all(below.values()) or listed != _listed(run.info.run_id for run in below.values() if run):
         return ""
-    fresh = all(not _outdated(below[trial.name], trial) for trial in outcome.trials)
-    current = {run.info.run_id for trial in outcome.trials if (run := below[trial.name])}
+    fresh = all(not _outdated(below[trial.name], trial) for trial in result.trials)
+    current = {run.info.run_id for trial in result.trials if (run := below[trial.name])}
     return str(flow.info.run_id) if fresh and store.marked_current() == current else ""
 
 
-def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
+def _write(store: RunStore, result: RunResult) -> tuple[str, int, int]:
     """Write missing and replace incomplete runs; returns the flow's run id, and how many were written and found."""
-    flow = store.clean(outcome.key)
-    below = {name: store.clean(key) for name, key in _keys(outcome).items()}
-    provenance = waiting_results.provenance(outcome.root)
-    flow_id = flow.info.run_id if flow else store.start(flow_content(outcome), provenance)
+    flow = store.clean(result.key)
+    below = {name: store.clean(key) for name, key in _keys(result).items()}
+    provenance = waiting_results.provenance(result.root)
+    flow_id = flow.info.run_id if flow else store.start(flow_content(result), provenance)
     run_ids = {}
-    for content in _contents(outcome):
+    for content in _contents(result):
         run = below[content.name]
         if run is None:
             run_ids[content.name] = store.start(content, provenance, parent=flow_id)
@@ -142,39 +143,39 @@ def _write(store: RunStore, outcome: Outcome) -> tuple[str, int, int]:
         else:
             run_ids[content.name] = run.info.run_id
     there = {name: run for name, run in below.items() if run}
-    _refresh(store, outcome, there)
+    _refresh(store, result, there)
     _adopt(store, there.values(), flow_id)
-    _describe(store, outcome, flow_id, run_ids)
-    store.mark(run_ids[trial.name] for trial in outcome.trials)
+    _describe(store, result, flow_id, run_ids)
+    store.mark(run_ids[trial.name] for trial in result.trials)
     store.finish(flow_id)
-    store.delete_unfinished([outcome.key, *_keys(outcome).values()])
+    store.delete_unfinished([result.key, *_keys(result).values()])
     found = len(there) + bool(flow)
     return str(flow_id), len(below) + 1 - found, found
 
 
-def _contents(outcome: Outcome) -> Iterator[RunContent]:
+def _contents(result: RunResult) -> Iterator[RunContent]:
     """The content of each child run of the flow's run."""
-    yield from (source_content(outcome, trained) for trained in outcome.sources)
-    yield from (trial_content(outcome, trial) for trial in outcome.trials)
+    yield from (source_content(result, trained) for trained in result.sources)
+    yield from (trial_content(result, trial) for trial in result.trials)
 
 
-def _keys(outcome: Outcome) -> dict[str, str]:
+def _keys(result: RunResult) -> dict[str, str]:
     """Name of each child run of the flow's run -> its stage key."""
-    return {trained.name: trained.key for trained in (*outcome.sources, *outcome.trials)}
+    return {trained.name: trained.key for trained in (*result.sources, *result.trials)}
 
 
 def _listed(run_ids: Iterable[str]) -> str:
     return " ".join(list(run_ids)[:LISTED_RUNS])
 
 
-def _outdated(run: "Run | None", trial: Trial) -> dict[str, float]:
+def _outdated(run: "Run | None", trial: RecordedTrial) -> dict[str, float]:
     """Test metrics of a trial that differ from its run's, because it was evaluated but not trained again."""
     shown = run.data.metrics if run else {}
     return {name: value for name, value in metrics_on_test(trial).items() if shown.get(name) != value}
 
 
-def _refresh(store: RunStore, outcome: Outcome, there: Mapping[str, "Run"]) -> None:
-    for trial in outcome.trials:
+def _refresh(store: RunStore, result: RunResult, there: Mapping[str, "Run"]) -> None:
+    for trial in result.trials:
         if trial.name in there and (changed := _outdated(there[trial.name], trial)):
             points = [(name, value, 0) for name, value in changed.items()]
             store.write_points(there[trial.name].info.run_id, points)
@@ -189,19 +190,19 @@ def _adopt(store: RunStore, runs: Iterable["Run"], flow_id: str) -> None:
             store.client.set_tag(run_id, PARENT, flow_id)
 
 
-def _describe(store: RunStore, outcome: Outcome, flow_id: str, run_ids: Mapping[str, str]) -> None:
+def _describe(store: RunStore, result: RunResult, flow_id: str, run_ids: Mapping[str, str]) -> None:
     """Write the report, the tables and the note of the flow's run."""
     from mlflow.entities import RunTag
 
-    for name in REPORTS:
-        store.client.log_artifact(flow_id, str(outcome.root / "reports" / name), "report")
-    for figure in sorted((outcome.root / FIGURES).glob("*.svg")):
+    for file in (REPORT, METRICS):
+        store.client.log_artifact(flow_id, str(result.root / file), "report")
+    for figure in sorted((result.root / FIGURES).glob("*.svg")):
         store.client.log_artifact(flow_id, str(figure), "figures")
-    tables = {"leaderboard.json": leaderboard(outcome), "trials.json": trial_table(outcome, run_ids)}
+    tables = {"leaderboard.json": leaderboard_table(result.summary), "trials.json": trial_table(result, run_ids)}
     for name, table in tables.items():
         store.client.log_dict(flow_id, table, name)
     tags = {
-        "mlflow.note.content": note(outcome, store.experiment_id, run_ids),
+        "mlflow.note.content": note(result, store.experiment_id, run_ids),
         "mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables]),
         RUNS: _listed(run_ids.values()),
     }

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.executor import run_journal
-from tasks.results.read import SCORES, budgets, labels_a_class, lead
+from tasks.results.metrics_file import SCORES, StrategyRow, Summary
 from tasks.results.words import labels_in_words
-from tasks.tracking.outcome import Outcome, Trained, Trial
+from tasks.tracking.run_result import RecordedTrial, RunResult, Trained
 from tasks.trials.plan import FROM
 
 KEY = "graft.stage_key"
@@ -45,35 +45,35 @@ class RunContent:
     dataset: dict[str, str]
 
 
-def flow_content(outcome: Outcome) -> RunContent:
+def flow_content(result: RunResult) -> RunContent:
     """The parent run: the whole result, with the metrics per strategy and of the candidate."""
-    report, candidate = outcome.report, outcome.candidate
-    budget, verdict = report["budget"], report["strategies"][candidate.strategy]["verdict"]
+    summary, candidate = result.summary, result.candidate
+    budget = summary.budget
     params = {
-        "labels_per_class": budget["labels_per_class"],
-        "validation_per_class": budget["validation_per_class"],
-        "n_train": budget["n_train"],
-        "n_validation": budget["n_validation"],
-        "seeds": budget["seeds"],
-        "strategies": list(report["strategies"]),
-        "n_test": report["test"]["n"],
+        "labels_per_class": budget.labels_per_class,
+        "validation_per_class": budget.validation_per_class,
+        "n_train": budget.n_train,
+        "n_validation": budget.n_validation,
+        "seeds": list(budget.seeds),
+        "strategies": list(summary.strategies),
+        "n_test": summary.test.n,
         "candidate": candidate.name,
         **_architecture(candidate),
     }
-    metrics: dict[str, float | None] = {f"candidate/{name}": value for name, value in candidate.test.items()}
-    for strategy, scores in report["strategies"].items():
-        metrics |= _summary(strategy, scores)
+    metrics = {f"candidate/{name}": value for name, value in candidate.test.items()}
+    for strategy, row in summary.strategies.items():
+        metrics |= _means(strategy, row)
     return RunContent(
-        key=outcome.key,
-        name=f"transfer, {labels_in_words(budget['labels_per_class'])}",
+        key=result.key,
+        name=f"transfer, {labels_in_words(budget.labels_per_class)}",
         params=_texts(params),
-        tags=_tags(outcome, outcome.key, "flow", verdict=verdict) | {LEAD: outcome.metric},
-        points=(*_points(metrics), *_label_efficiency(report)),
-        dataset=_dataset(outcome, "evaluation"),
+        tags=_tags(result, result.key, "flow", verdict=summary.chosen.verdict) | {LEAD: result.metric},
+        points=(*_points(metrics), *_label_efficiency(summary)),
+        dataset=_dataset(result, "evaluation"),
     )
 
 
-def source_content(outcome: Outcome, trained: Trained) -> RunContent:
+def source_content(result: RunResult, trained: Trained) -> RunContent:
     """A source model: the pretraining on a source domain, or the adaptation of given weights to it."""
     params = {name: trained.metrics.get(name) for name in ("n_train", "n_validation", "steps", "parameters")}
     finals = {f"validation/{name}": trained.metrics.get(name) for name in ("accuracy", "loss")}
@@ -81,13 +81,13 @@ def source_content(outcome: Outcome, trained: Trained) -> RunContent:
         key=trained.key,
         name=trained.name,
         params=_texts(params | _architecture(trained)),
-        tags=_tags(outcome, trained.key, "pretrain"),
+        tags=_tags(result, trained.key, "pretrain"),
         points=_points(finals, trained.curve),
-        dataset=_dataset(outcome, "pretraining"),
+        dataset=_dataset(result, "pretraining"),
     )
 
 
-def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
+def trial_content(result: RunResult, trial: RecordedTrial) -> RunContent:
     """A trial: its settings, its learning curve, and its metrics on validation and test data."""
     nested = ("training", "knobs", "validation", "search", "companions")
     params = dict(_flat(trial.metrics["training"]))  # with the learning rate that a search found
@@ -104,9 +104,9 @@ def trial_content(outcome: Outcome, trial: Trial) -> RunContent:
         key=trial.key,
         name=trial.name,
         params=_texts(params | _architecture(trial)),
-        tags=_tags(outcome, trial.key, "trial", **tags),
+        tags=_tags(result, trial.key, "trial", **tags),
         points=(*_points(finals | metrics_on_test(trial), trial.curve), *_search(trial.metrics["search"])),
-        dataset=_dataset(outcome, "training"),
+        dataset=_dataset(result, "training"),
     )
 
 
@@ -118,7 +118,7 @@ def _search(attempts: Iterable[Mapping[str, Any]]) -> Iterator[Point]:
                 yield f"search/{name}", float(value), number
 
 
-def metrics_on_test(trial: Trial) -> dict[str, float]:
+def metrics_on_test(trial: RecordedTrial) -> dict[str, float]:
     """The metrics of a trial from the evaluation, which may be made again without training."""
     return {f"test/{name}": value for name, value in trial.test.items() if math.isfinite(value)}
 
@@ -128,9 +128,9 @@ def _texts(params: Mapping[str, Any]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in known.items()}
 
 
-def _tags(outcome: Outcome, key: str, kind: str, **more: str) -> dict[str, str]:
+def _tags(result: RunResult, key: str, kind: str, **more: str) -> dict[str, str]:
     source = {"mlflow.source.name": "graft", "mlflow.source.type": "LOCAL"}
-    return {KEY: key, "kind": kind, "dvc.data_md5": outcome.data_md5, **source, **_how(outcome.root, key), **more}
+    return {KEY: key, "kind": kind, "dvc.data_md5": result.data_md5, **source, **_how(result.root, key), **more}
 
 
 def _how(root: Path, key: str) -> dict[str, str]:
@@ -152,13 +152,11 @@ def _points(finals: Mapping[str, float | None], curve: Iterable[Mapping[str, flo
     )
 
 
-def _summary(strategy: str, scores: Mapping[str, Any]) -> dict[str, float | None]:
-    """The metrics of one strategy, named so that the page draws the strategies next to each other."""
+def _means(strategy: str, row: StrategyRow) -> dict[str, float]:
+    """The numbers of one strategy, named so that the page draws the strategies next to each other."""
     shown = _shown(strategy)
-    found = {f"{name}/{shown}": scores[name]["mean"] for name in SCORES}
-    if gain := scores.get("gain_over_scratch"):
-        found[f"gain_over_scratch/{shown}"] = gain["mean"]
-    return found
+    found = {f"{name}/{shown}": row.score(name).mean for name in SCORES}
+    return found | {f"gain_over_scratch/{shown}": row.gain_over_scratch.mean}
 
 
 def _shown(strategy: str) -> str:
@@ -166,16 +164,16 @@ def _shown(strategy: str) -> str:
     return strategy.replace(FROM, " from ")
 
 
-def _label_efficiency(report: Mapping[str, Any]) -> tuple[Point, ...]:
+def _label_efficiency(summary: Summary) -> tuple[Point, ...]:
     """Scores and gain by label budget: MLflow draws a metric against its step, so the step is labels per class."""
-    summary = dict(report)
-    keys = {metric: metric for metric in ("accuracy", lead(summary))} | {"gain": "gain_over_scratch"}
-    return tuple(
-        (f"{metric}_by_labels/{_shown(name)}", float(row[key]["mean"]), round(labels_a_class(summary, labels)))
-        for labels, group in budgets(summary).items()
-        for name, row in group.items()
-        for metric, key in keys.items()
-    )
+    points = []
+    for labels, rows in summary.budgets().items():
+        step = round(summary.as_number(labels))
+        for name, row in rows.items():
+            values: dict[str, float] = {metric: row.score(metric).mean for metric in ("accuracy", summary.lead)}
+            values["gain"] = row.gain_over_scratch.mean
+            points += [(f"{metric}_by_labels/{_shown(name)}", value, step) for metric, value in values.items()]
+    return tuple(points)
 
 
 def _architecture(trained: Trained) -> dict[str, Any]:
@@ -191,8 +189,8 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", value
 
 
-def _dataset(outcome: Outcome, context: str) -> dict[str, str]:
+def _dataset(result: RunResult, context: str) -> dict[str, str]:
     """The raw data by DVC's hash; the page shows only the profile of such a dataset."""
-    domains = {name: {"n": card["n"], "path": card["path"]} for name, card in outcome.card["domains"].items()}
-    profile = json.dumps({"path": "data", "md5": outcome.data_md5, **domains})
-    return {"digest": outcome.data_md5[:36], "context": context, "profile": profile}
+    domains = {name: {"n": part.n, "path": part.path} for name, part in result.card.domains.items()}
+    profile = json.dumps({"path": "data", "md5": result.data_md5, **domains})
+    return {"digest": result.data_md5[:36], "context": context, "profile": profile}

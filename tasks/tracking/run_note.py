@@ -5,9 +5,11 @@ from typing import Any
 
 from graft.data.label_budget import by_size
 from tasks.results.efficiency import candidates_match, score_by_labels
-from tasks.results.read import beside, budgets, heading, lead, metric_in_words, ranked, things
-from tasks.results.words import labels_in_words, leads_in_words, rank
-from tasks.tracking.outcome import Outcome
+from tasks.results.leaderboard import leaderboard
+from tasks.results.metrics_file import Summary
+from tasks.results.words import heading, leads_in_words, metric_in_words, paid_in_words, score_in_words
+from tasks.tracking.markdown import table_lines
+from tasks.tracking.run_result import RunResult
 
 Table = dict[str, list[Any]]
 """The form in which MLflow stores tables: {"columns": names, "data": rows}."""
@@ -15,26 +17,24 @@ MAX_LETTERS = 8000
 """MLflow truncates the note at this length. Links are dropped first: the table of trials lists all runs."""
 
 
-def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> str:
+def note(result: RunResult, experiment_id: str, run_ids: Mapping[str, str]) -> str:
     """The result in Markdown: the candidate, the leaderboard, its metric by label budget, links to the trials' runs."""
-    candidate, report = outcome.candidate, outcome.report
-    scores, budget = report["strategies"][candidate.strategy], report["budget"]
+    candidate, summary = result.candidate, result.summary
     lines = [
-        f"**Candidate: `{candidate.name}`**, chosen by {report['candidate']['chosen_by']}; "
-        f"{candidate.strategy}: {scores['verdict']}. {candidates_match(report)}".rstrip(),
+        f"**Candidate: `{candidate.name}`**, chosen by {summary.candidate.chosen_by}; "
+        f"{candidate.strategy}: {summary.chosen.verdict}. {candidates_match(summary)}".rstrip(),
         "",
-        f"{labels_in_words(budget['labels_per_class'])} for training, {budget['validation_per_class']} for validation, "
-        f"{report['test']['n']} test {things(report)}. Mean over seeds with its interval; the gain is over `scratch`. "
-        f"A rank is a range where the data do not determine it. {leads_in_words(report)}",
+        f"{paid_in_words(summary.budget)}, {summary.test.n} test {summary.things}. Mean ± half its interval over "
+        f"seeds; the gain is over `scratch`. A rank is a range where the data leave it open. {leads_in_words(summary)}",
         "",
-        *_markdown(leaderboard(outcome)),
+        *_markdown(leaderboard_table(summary)),
         "",
     ]
-    if len(budgets(report)) > 1:
+    if len(summary.budgets()) > 1:
         lines += [
-            f"{heading(lead(report))} by labels per class, ± half its interval:",
+            f"{heading(summary.lead)} % by labels per class:",
             "",
-            *_markdown(budget_table(outcome)),
+            *_markdown(budget_table(summary)),
             "",
         ]
     links = [_link(name, experiment_id, run_id) for name, run_id in run_ids.items()]
@@ -42,33 +42,26 @@ def note(outcome: Outcome, experiment_id: str, run_ids: Mapping[str, str]) -> st
     return f"{text}\n{_fitting(links, MAX_LETTERS - len(text) - 1)}"
 
 
-def leaderboard(outcome: Outcome) -> Table:
-    """The strategies, the best on the test split first, by the lead metric and the further ones."""
-    metrics = _shown(outcome.report)
-    names = [metric_in_words(metric).replace("-", " ") for metric in metrics]
-    columns = ["strategy", "rank", "labels per class", *names, "gain over scratch", "verdict"]
-    return {"columns": columns, "data": [_row(name, scores, metrics) for name, scores in ranked(outcome.report)]}
+def leaderboard_table(summary: Summary) -> Table:
+    """The strategies, the best on the test split first."""
+    board = leaderboard(summary)
+    return {"columns": board.headings, "data": board.cells}
 
 
-def _shown(report: dict[str, Any]) -> list[str]:
-    """The lead metric, then accuracy and macro F1."""
-    return [lead(report), *(metric for metric in beside(report) if metric != "balanced_accuracy")]
-
-
-def budget_table(outcome: Outcome) -> Table:
+def budget_table(summary: Summary) -> Table:
     """The lead metric per strategy and label budget; strategies without labels have a column of their own."""
-    scores = score_by_labels(outcome.report)
+    scores = score_by_labels(summary)
     columns = sorted({labels for by_labels in scores.values() for labels in by_labels}, key=by_size)
     rows = [
-        [name, *(_spread(by_labels[labels]) if labels in by_labels else "" for labels in columns)]
+        [name, *(score_in_words(by_labels[labels]) if labels in by_labels else "" for labels in columns)]
         for name, by_labels in scores.items()
     ]
     return {"columns": ["strategy", *(str(labels or "none") for labels in columns)], "data": rows}
 
 
-def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
+def trial_table(result: RunResult, run_ids: Mapping[str, str]) -> Table:
     """The trials of this result with their runs, which are older ones where a stage was cached."""
-    metric = outcome.metric
+    metric = result.metric
     rows = [
         [
             trial.name,
@@ -79,7 +72,7 @@ def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
             run_ids[trial.name],
             trial.key,
         ]
-        for trial in outcome.trials
+        for trial in result.trials
     ]
     columns = [
         "trial",
@@ -93,36 +86,8 @@ def trial_table(outcome: Outcome, run_ids: Mapping[str, str]) -> Table:
     return {"columns": columns, "data": rows}
 
 
-def _row(name: str, scores: dict[str, Any], metrics: list[str]) -> list[str]:
-    gain = scores.get("gain_over_scratch")
-    return [
-        name,
-        rank(scores),
-        str(scores["labels_per_class"] or "none"),
-        *(interval(scores[metric]) for metric in metrics),
-        interval(gain, sign="+") if gain and scores["verdict"] != "baseline" else "",
-        scores["verdict"],
-    ]
-
-
-def interval(value: Mapping[str, float | None], *, sign: str = "") -> str:
-    """A mean with its interval, as far as they are known; a single seed has no interval."""
-    mean, low, high = (value[name] for name in ("mean", "low", "high"))
-    if mean is None:
-        return ""
-    return (
-        f"{mean:{sign}.3f}" if low is None or high is None else f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
-    )
-
-
-def _spread(value: Mapping[str, float | None]) -> str:
-    mean, low, high = (value[name] for name in ("mean", "low", "high"))
-    return f"{mean:.3f}" if low is None or high is None else f"{mean:.3f} ± {(high - low) / 2:.3f}"
-
-
 def _markdown(table: Table) -> list[str]:
-    lines = [table["columns"], ["---"] * len(table["columns"]), *table["data"]]
-    return [f"| {' | '.join(map(str, line))} |" for line in lines]
+    return table_lines(table["columns"], table["data"])
 
 
 def _fitting(links: list[str], room: int) -> str:

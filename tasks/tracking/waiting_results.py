@@ -1,8 +1,8 @@
 """Results that could not be recorded because MLflow was not available: kept until it is back, even if newer results
 replace them in the project.
 
-Kept are the files that `read_outcome` reads and the pages of a result, not its weights: a result that was replaced is
-recorded later, but never registered.
+Kept are the files that `read_run_result` reads and the pages of a result, not its weights: a result that was replaced
+is recorded later, but never registered.
 """
 
 import json
@@ -10,40 +10,36 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.common.environment import STATE
 from tasks.common.files import new_folder, write_json
+from tasks.common.places import BUILD, CARD, FIGURES, FORECAST, LOCK, METRICS, REPORT, STATE
 from tasks.tracking.git_state import git_tags
-from tasks.tracking.outcome import FORECAST, Outcome
+from tasks.tracking.run_result import RunResult
 
-FOLDER = Path(STATE) / "unrecorded"
+FOLDER = STATE / "unrecorded"
 PROVENANCE = "provenance.json"
 _KEPT = (
-    "dvc.lock",
-    "reports/index.html",
-    "reports/metrics.json",
-    "build/data/card.json",
+    LOCK,
+    REPORT,
+    METRICS,
+    CARD,
     FORECAST,
-    "build/evaluation/figures/*.svg",
-    *(
-        f"build/{folder}/{name}"
-        for folder in ("pretrained", "sources/*", "trials/*")
-        for name in ("*.json", "curve.csv")
-    ),
+    FIGURES / "*.svg",
+    *(BUILD / folder / name for folder in ("pretrained", "sources/*", "trials/*") for name in ("*.json", "curve.csv")),
 )
 
 
-def keep(project: Path, outcome: Outcome) -> None:
+def keep(project: Path, result: RunResult) -> None:
     """Copy the files of a result, unless they were copied before."""
-    place = project / FOLDER / outcome.key
+    place = project / FOLDER / result.key
     if place.exists():
         return
     with new_folder(place) as folder:
         for pattern in _KEPT:
-            for path in sorted(outcome.root.glob(pattern)):
-                target = folder / path.relative_to(outcome.root)
+            for path in sorted(result.root.glob(str(pattern))):
+                target = folder / path.relative_to(result.root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, target)
-        write_json(folder / PROVENANCE, git_tags(outcome.root))
+        write_json(folder / PROVENANCE, git_tags(result.root))
 
 
 def kept(project: Path) -> Iterator[Path]:
@@ -52,9 +48,9 @@ def kept(project: Path) -> Iterator[Path]:
     yield from sorted(folders, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
-def forget(project: Path, outcome: Outcome) -> None:
+def forget(project: Path, result: RunResult) -> None:
     """Remove a kept result that has been recorded."""
-    put_away(project / FOLDER / outcome.key)
+    put_away(project / FOLDER / result.key)
 
 
 def put_away(folder: Path) -> None:

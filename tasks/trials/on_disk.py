@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from graft.settings import Metric
 from graft.training.selection import Evaluation
@@ -12,8 +12,10 @@ from tasks.common.errors import GraftError
 from tasks.trials.curves import read_curve
 from tasks.trials.plan import Entry, Plan
 
-SEED_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error")
-"""Metrics that reports/metrics.json gives per seed."""
+SeedMetric = Literal["accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error"]
+
+SEED_METRICS: tuple[SeedMetric, ...] = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error")
+"""What reports/metrics.json gives for each seed."""
 
 
 @dataclass(frozen=True)

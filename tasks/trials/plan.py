@@ -9,8 +9,9 @@ from typing import Any
 from graft.data.label_budget import ALL, Labels, by_size
 from graft.settings import Seed
 from tasks.common.errors import GraftError
+from tasks.common.yaml_files import load_yaml
 from tasks.settings.label_budgets import LabelBudget
-from tasks.settings.yaml_sections import load_yaml, parse
+from tasks.settings.yaml_sections import parse
 
 BASELINE = "scratch"
 """The strategy that every gain is measured against."""

@@ -1,4 +1,4 @@
-"""One Prefect server for the session, and one project that has been run once."""
+"""One Prefect server for the session, one server that commands attach to, and one project that has been run once."""
 
 import os
 import shutil
@@ -9,19 +9,29 @@ from pathlib import Path
 import pytest
 
 from tasks.common.local_server import LocalServer, free_port, running
+from tasks.executor.processes.runner import shared_by_runs
 from tests.flows.project import Project
 
 
 @pytest.fixture(scope="session")
-def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def warm_server() -> Iterator[None]:
+    """The libraries, imported once for all commands that the tests start."""
+    with shared_by_runs():
+        yield
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory, warm_server: None) -> Iterator[str]:
     home = tmp_path_factory.mktemp("prefect")
     port = free_port("127.0.0.1", 4500 + os.getpid() % 1000, "tests", "")
     command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui"]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     environment = {"PREFECT_HOME": str(home)}
     server = LocalServer("Prefect", command, environment, "127.0.0.1", port, "/api/health", home / "server.log")
-    with running(server, lambda _: None):
-        yield f"{server.url}/api"
+    with pytest.MonkeyPatch.context() as patient:
+        patient.setattr("tasks.common.local_server.START_SECONDS", 600)  # the machine may be busy with other tests
+        with running(server, lambda _: None):
+            yield f"{server.url}/api"
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ COPIED = (
     ".dvc/config",
     ".dvcignore",
     ".gitignore",
+    "code.yaml",
     "data.dvc",
     "dvc.yaml",
     "mlflow.yaml",

@@ -25,9 +25,7 @@ OWN = '''\
 
 from dataclasses import dataclass
 
-from graft.heads import fresh_head
-from graft.network import Network
-from graft.contract import Strategy
+from graft import Network, Strategy, fresh_head
 
 
 @dataclass(frozen=True)

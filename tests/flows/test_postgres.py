@@ -1,4 +1,4 @@
-"""MLflow and Prefect on a real PostgreSQL, as docs/operate.md moves them there."""
+"""MLflow and Prefect on a real PostgreSQL, as docs/how-to/operate.md moves them there."""
 
 import getpass
 import os
@@ -20,7 +20,10 @@ from tests.house.imports import ROOT
 from tests.tasks.support.mlflow_fixture import new_project
 
 FOUND = shutil.which("initdb") or next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
-pytestmark = pytest.mark.skipif(FOUND is None, reason="there is no PostgreSQL here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(FOUND is None, reason="there is no PostgreSQL here"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,21 +14,28 @@ from tests.flows.project import Project
 from tests.tasks.support.processes import gone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_the_server_of_its_own_ends_with_a_run(project: Project, end: signal.Signals) -> None:
     project.edit(evaluate={"seed": 2})
     run = project.start("run")
-    servers: list[psutil.Process] = []
-    deadline = time.monotonic() + 120
-    while not servers and time.monotonic() < deadline:
-        children = psutil.Process(run.pid).children()
-        servers = [child for child in children if "prefect.server.api.server:create_app" in child.cmdline()]
-        time.sleep(0.05)
-    assert servers
+    (server,) = servers_of(run)
     run.send_signal(end)
     run.communicate(timeout=60)
     assert run.returncode == (-end if end == signal.SIGKILL else 130)
-    assert gone([servers[0].pid])
+    assert gone([server])
+
+
+def servers_of(run: "subprocess.Popen[str]") -> list[int]:
+    """The Prefect server that a run starts, once it has."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        children = psutil.Process(run.pid).children()
+        found = [each.pid for each in children if "prefect.server.api.server:create_app" in each.cmdline()]
+        if found:
+            return found
+        time.sleep(0.05)
+    return []
 
 
 def test_bad_parameters_stop_a_run_before_it_starts(project: Project) -> None:
@@ -77,7 +85,7 @@ def test_a_label_budget_that_is_too_large_stops_a_run_before_it_starts(project: 
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
     assert (
-        "2005 labels per class are asked for (2000 to train on + 5 to validate), the smallest class has fewer"
+        "2005 labels per class are asked for (2000 for training + 5 for validation), but the smallest class has fewer"
         in result.stderr
     )
     assert "Traceback" not in result.stderr
@@ -103,7 +111,11 @@ def test_a_prefect_server_that_does_not_answer_is_named(project: Project) -> Non
 
 @pytest.mark.parametrize(
     ("server", "end"),
-    [("configured", signal.SIGINT), ("temporary", signal.SIGINT), ("configured", signal.SIGTERM)],
+    [
+        ("temporary", signal.SIGINT),
+        pytest.param("configured", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("configured", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_is_ended_while_it_trains_ends_at_once_and_the_next_one_goes_on(
     project: Project, prefect_api: str, server: str, end: signal.Signals
@@ -115,12 +127,14 @@ def test_a_run_that_is_ended_while_it_trains_ends_at_once_and_the_next_one_goes_
         if line.startswith(("✓ prepare", "– prepare")):
             break
     time.sleep(1)
+    servers = servers_of(run) if server == "temporary" else []
     run.send_signal(end)
     rest, _ = run.communicate(timeout=30)
     assert run.returncode == 130, rest
     assert "finished stages are kept" in rest
     assert "Traceback" not in rest
     assert not _processes_in(project)
+    assert gone(servers)
     project.edit(pretrain={"training": {"steps": 60, "batch_size": 64, "learning_rate": 0.02}})
     result = project.graft("run")
     assert "Nothing to do" in result.stdout or "↺ pretrain" in result.stdout, result.stdout + result.stderr

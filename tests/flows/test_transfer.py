@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.flows.project import Project, post
 from tests.house.imports import ROOT
@@ -64,7 +65,9 @@ def test_the_end_of_a_run_is_an_event_of_prefect(finished: tuple[Project, str], 
     assert found[-1]["payload"]["outcome"] == "finished"  # type: ignore[index]
 
 
-def test_dvc_agrees_that_nothing_is_left_to_do(project: Project) -> None:
+def test_what_is_done_stays_done_and_mlflow_is_filled_whenever_it_is_there(project: Project) -> None:
+    nobody = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     before = project.lock
     assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
     result = project.dvc("repro")
@@ -72,16 +75,26 @@ def test_dvc_agrees_that_nothing_is_left_to_do(project: Project) -> None:
     assert "Running stage" not in result.stdout
     assert project.lock == before
 
+    result = project.graft("run", env=nobody | away)
+    assert result.returncode == 0, "no run fails because MLflow is away"
+    assert "graft sync" in result.stdout
+    assert project.graft("sync", env=away).returncode == 1
+    assert project.graft("sync").returncode == 0
+    assert project.mlflow() == (TRIALS + 2, 1)
+    result = project.graft("sync")
+    assert f"all {TRIALS + 2} runs were recorded before" in result.stdout
 
-def test_a_second_run_skips_everything_and_starts_no_server(project: Project) -> None:
-    nobody = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    shutil.rmtree(project.root / ".graft/mlflow")
     assert project.graft("run", env=nobody).returncode == 0
     times, lock, mlflow = project.times(), project.lock, project.mlflow()
     assert mlflow == (TRIALS + 2, 1), "a lost MLflow was filled again from the stages' files"
+    trials = project.root / "build/trials"
+    shutil.copytree(trials / "scratch-5-0", trials / "scratch-5-9")  # nobody asked for it: it is put away
     result = project.graft("run", env=nobody)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "Nothing to do" in result.stdout
     assert "gain over scratch" in result.stdout
+    assert not (trials / "scratch-5-9").exists()
     assert (project.times(), project.lock, project.mlflow()) == (times, lock, mlflow)
 
 
@@ -103,57 +116,33 @@ def test_a_restored_backup_holds_all_that_the_machine_had(project: Project, pref
     assert (project.mlflow(), project.lock, project.metrics) == (mlflow, lock, metrics)
 
 
-def test_what_mlflow_was_not_there_to_take_is_recorded_by_graft_sync(project: Project) -> None:
-    away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    result = project.graft("run", env=away)
-    assert result.returncode == 0, "no run fails because MLflow is away"
-    assert "graft sync" in result.stdout
-    assert project.graft("sync", env=away).returncode == 1
-    assert project.graft("sync").returncode == 0
-    assert project.mlflow() == (TRIALS + 2, 1)
-    result = project.graft("sync")
-    assert f"all {TRIALS + 2} runs were recorded before" in result.stdout
-
-
-def test_an_edited_number_reruns_what_depends_on_it_and_putting_it_back_restores(
-    project: Project, prefect_api: str
-) -> None:
+def test_an_edit_reruns_what_depends_on_it_and_undoing_it_restores(project: Project, prefect_api: str) -> None:
     env, before, lock = {"PREFECT_API_URL": prefect_api}, project.times(), project.lock
+    assert project.graft("sync").returncode == 0
     project.edit(strategies={"scratch": {}, "fine_tune": {"backbone_rate": 0.25}})
     status = project.graft("status").stdout
     assert status.count("▶ to run") == 5, status  # its trials, two budgets by two seeds, and the evaluation
     assert "Stages: 5 to run, 11 up to date." in status
+    project.edit(label_free={})  # a strategy that is dropped leaves
     result = project.graft("run", env=env)
     assert result.returncode == 0, result.stdout + result.stderr
     after = project.times()
-    changed = {name for name in before if before[name] != after[name]}
+    changed = {name for name in after if before[name] != after[name]}
     assert changed == {*(f"trials/fine_tune-{labels}-{seed}" for labels in (2, 5) for seed in (0, 1)), "evaluation"}
-    assert project.mlflow()[0] == TRIALS + 2
-
-    project.edit(strategies={"scratch": {}, "fine_tune": {}})
-    result = project.graft("run", env=env)
-    assert "✓ finetune" not in result.stdout, "nothing is trained again"
-    assert result.stdout.count("↺") >= 5, result.stdout
-    assert project.lock == lock
-    assert project.mlflow()[0] == TRIALS + 2 + 5, "four trials and the parent of the first result; the others are found"
-
-
-def test_a_strategy_that_is_dropped_leaves_and_comes_back_from_the_cache(project: Project, prefect_api: str) -> None:
-    env, lock, before = {"PREFECT_API_URL": prefect_api}, project.lock, project.times()
-    project.edit(label_free={})
-    assert project.graft("run", env=env).returncode == 0
     assert set(project.metrics["strategies"]) == {"scratch", "fine_tune"}
     assert not (project.root / "build/trials/source_only-0-0").exists()
-    after = project.times()
-    assert {name for name in after if after[name] != before[name]} == {"evaluation"}
     assert project.dvc("status").stdout.strip() == "Data and pipelines are up to date."
+    assert project.mlflow()[0] == TRIALS + 2 + 5, "four trials and the parent of the result; the others are found"
 
-    project.edit(label_free={"source_only": {}})
+    project.edit(strategies={"scratch": {}, "fine_tune": {}}, label_free={"source_only": {}})
     result = project.graft("run", env=env)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert "✓ finetune" not in result.stdout
+    assert "✓ finetune" not in result.stdout, "nothing is trained again"
+    assert result.stdout.count("↺") >= 5, result.stdout
     assert project.metrics["strategies"].keys() == {"scratch", "source_only", "fine_tune"}
     assert set(lock.splitlines()) == set(project.lock.splitlines())
+    assert yaml.safe_load(project.lock) == yaml.safe_load(lock)
+    assert project.mlflow()[0] == TRIALS + 2 + 5, "all are found"
 
 
 def test_a_search_is_part_of_the_graph_and_costs_every_strategy_the_same(project: Project, prefect_api: str) -> None:
@@ -192,16 +181,6 @@ def test_a_run_without_a_configured_server_starts_and_ends_one_of_its_own(projec
     assert result.returncode == 0, result.stdout + result.stderr
     assert "✓ evaluate" in result.stdout
     assert "rror" not in result.stdout + result.stderr, "Prefect's logs and events came through before its server ended"
-
-
-def test_a_trial_nobody_asked_for_is_put_away_and_invalidates_nothing(project: Project) -> None:
-    trials, lock = project.root / "build/trials", project.lock
-    shutil.copytree(trials / "scratch-5-0", trials / "scratch-5-9")
-    result = project.graft("run")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "Nothing to do" in result.stdout
-    assert not (trials / "scratch-5-9").exists()
-    assert project.lock == lock
 
 
 def test_importing_the_flow_keeps_prefect_out_of_the_home_folder(project: Project, tmp_path: Path) -> None:

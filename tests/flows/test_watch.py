@@ -32,6 +32,7 @@ def webhook() -> Iterator[Listener]:
         yield server
 
 
+@pytest.mark.slow
 def test_new_data_is_trained_on_and_bad_data_is_refused(project: Project, prefect_api: str, webhook: Listener) -> None:
     env = {"PREFECT_API_URL": prefect_api, "GRAFT_WEBHOOK_URL": webhook.url}
     pointer = project.root / "data.dvc"

@@ -1,4 +1,4 @@
-"""What tests of penalties share: a network that learned, one about to learn, and cross-entropy by NumPy."""
+"""Helpers for tests of penalties: a trained network, one before its first step, and cross-entropy in NumPy."""
 
 import copy
 
@@ -16,7 +16,7 @@ from tests.graft.pictures import bars, tiny_network
 
 
 def pretrained_network() -> Network:
-    """One that has learned bars a little."""
+    """A network that was trained briefly on bars."""
     network = tiny_network(seed=3)
     budget = Training(steps=40, batch_size=16, learning_rate=0.02)
     train(network, Scratch(), Domains(bars(90), bars(30, seed=1)), budget)
@@ -24,7 +24,7 @@ def pretrained_network() -> Network:
 
 
 def begun(strategy: Strategy, source: Network, target: Split) -> Network:
-    """The network as it is before the first step, in evaluation mode."""
+    """The network before the first step, in evaluation mode."""
     torch.manual_seed(0)
     network = strategy.adapt(copy.deepcopy(source), target.classes)
     strategy.begin(network, Domains(target, target))
@@ -36,7 +36,7 @@ def step_on(split: Split) -> Step:
 
 
 def shaken(network: Network) -> Network:
-    """The network with every weight of its own moved a little."""
+    """The network with a little noise on each of its weights."""
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for weight in [*network.backbone.parameters(), *network.head.parameters()]:

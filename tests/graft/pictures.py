@@ -1,4 +1,4 @@
-"""Tiny domains that a network can learn in a second: bars at a place that tells the class."""
+"""Tiny domains that a network can learn in a second: bars whose position is the class."""
 
 import torch
 
@@ -9,7 +9,7 @@ CLASSES = ("left", "middle", "right")
 
 
 def bars(n: int = 90, *, seed: int = 0, size: int = 8, classes: tuple[str, ...] = CLASSES, noise: int = 60) -> Split:
-    """`n` images, balanced: a bright upright bar in one of three places, over uniform noise."""
+    """`n` images, balanced: a bright vertical bar at one of three positions, over uniform noise."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % len(classes)
     images = torch.randint(0, noise + 1, (n, 1, size, size), generator=generator, dtype=torch.uint8)

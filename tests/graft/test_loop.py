@@ -138,7 +138,7 @@ def test_bfloat16_trains_about_as_well_as_float32() -> None:
 
 
 def test_a_strategy_without_labels_never_meets_one() -> None:
-    """Even a loop that is handed labels gives none on, and the labels change nothing of what is learned."""
+    """A loop that gets labels does not pass them on, and the labels do not change the trained weights."""
     met: list[Tensor] = []
 
     @dataclass(frozen=True)
@@ -327,7 +327,7 @@ def test_a_strategy_without_labels_has_nothing_to_weigh() -> None:
 
 
 class StillNorms(Scratch):
-    """Scratch whose batch statistics stand still: then a batch's gradient is the mean of its images'."""
+    """Scratch with fixed batch-norm statistics: then the gradient of a batch is the mean over its images."""
 
     def train_mode(self, network: Network) -> None:
         network.eval()

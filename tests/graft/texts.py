@@ -1,4 +1,4 @@
-"""Tiny texts that a network can learn in a second: a token that tells the class, among others that tell nothing."""
+"""Tiny texts that a network can learn in a second: one token is the class, the others are random."""
 
 import torch
 
@@ -11,7 +11,7 @@ VOCABULARY, LENGTH = 20, 8
 
 
 def texts(n: int = 60, *, seed: int = 0) -> Split:
-    """`n` texts, balanced: token 1 or 2 at some place, over other tokens; of several lengths."""
+    """`n` texts, balanced: token 1 or 2 at a random position among other tokens; of several lengths."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % len(CLASSES)
     tokens = torch.randint(3, VOCABULARY, (n, LENGTH), generator=generator, dtype=torch.int32)
@@ -23,6 +23,6 @@ def texts(n: int = 60, *, seed: int = 0) -> Split:
 
 
 def text_network(backbone: str = "text_bag", *, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Network:
-    """A fresh network for them."""
+    """A freshly initialised network for them."""
     torch.manual_seed(seed)
     return Network(Description(backbone, classes, vocabulary=VOCABULARY, length=LENGTH))

@@ -8,7 +8,10 @@ import yaml
 
 import graft
 from graft.strategies import strategy_names
-from tasks.stage.code import FILE, closure, current, module_file, stage_files
+from tasks.common.places import CODE
+from tasks.stage.code import closure, current, module_file, stage_files
+from tasks.stage.key import lock_entries
+from tasks.trials.plan import read_plan
 from tests.house.imports import ROOT
 from tests.house.imports import closure as parsed_closure
 
@@ -17,7 +20,7 @@ STRATEGIES = {ROOT / "graft/strategies" / f"{name}.py" for name in strategy_name
 
 
 def test_the_committed_hashes_are_those_of_this_code() -> None:
-    assert (ROOT / FILE).read_text(encoding="utf-8") == current(ROOT), "`python -m tasks.stage.code` writes them"
+    assert (ROOT / CODE).read_text(encoding="utf-8") == current(ROOT), "`python -m tasks.stage.code` writes them"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -37,7 +40,7 @@ def test_a_stage_uses_what_its_module_imports_as_python_parses_it(stage: str) ->
 def test_code_is_a_parameter_of_every_stage_and_a_strategy_of_its_own_trials_alone(stage: str) -> None:
     has_strategy = "strategy" in STAGES[stage].get("matrix", {})
     wanted = [f"stages.{stage}", *(["strategies.${item.strategy}"] if has_strategy else [])]
-    assert STAGES[stage]["params"][-1] == {FILE: wanted}
+    assert STAGES[stage]["params"][-1] == {str(CODE): wanted}
     assert not [dep for dep in STAGES[stage]["deps"] if dep.startswith(("graft/", "tasks/"))]
     assert not has_strategy or not stage_files(stage) & STRATEGIES
 
@@ -64,3 +67,11 @@ def test_the_door_for_strategies_names_where_each_thing_is_defined() -> None:
         assert getattr(graft, name) is getattr(__import__(home, fromlist=[name]), name)
     with pytest.raises(AttributeError, match="it has Batch"):
         graft.Unknown  # noqa: B018
+
+
+def test_the_committed_lock_holds_the_stages_of_the_graph_and_no_others() -> None:
+    groups = {name.partition("@")[0] for name in lock_entries(ROOT / "dvc.lock")}
+    assert groups <= STAGES.keys()
+    plan = read_plan(ROOT / "params.yaml")
+    trials = {name for name in lock_entries(ROOT / "dvc.lock") if name.startswith(("finetune", "adapt"))}
+    assert trials == {entry.stage for entry in plan.entries()}

@@ -14,7 +14,7 @@ import pytest
 import sklearn.metrics
 import yaml
 
-from graft.measures.comparison import Interval, verdict
+from graft.measures.findings import Interval, verdict
 from tasks.artifacts.splits import save_split
 from tasks.common.errors import GraftError
 from tasks.evaluate import evaluate

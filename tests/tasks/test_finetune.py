@@ -22,6 +22,7 @@ from tasks.finetune import finetune
 from tasks.trials.plan import Entry
 from tests.house.imports import ROOT
 from tests.tasks.support.evaluation_fixture import SIZE, make_project
+from tests.tasks.support.reads import counted_reads
 
 TRAINING = {"steps": 6, "batch_size": 8, "evaluations": 2}
 
@@ -58,6 +59,12 @@ def test_a_trial_states_its_budget_and_validation_never_costs_more_than_training
     assert metrics["companions"] == {}
     assert load_network(path).description.classes == ("ant", "bee", "cat")
     assert trial(project, Entry("fine_tune", 4, 0))[1]["validation_per_class"] == 3
+
+
+def test_a_trial_reads_the_parameters_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = counted_reads(monkeypatch, project / "params.yaml")
+    finetune(Entry("fine_tune", 2, 0))
+    assert len(reads) == 1
 
 
 def test_all_labels_are_learned_from_but_the_share_to_choose_by(project: Path) -> None:

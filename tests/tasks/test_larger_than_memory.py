@@ -25,13 +25,13 @@ TRAINING = {"steps": 20, "batch_size": 64, "evaluations": 2, "augmentation": {"c
 STAGES = """\
 import hashlib, json, os, resource, sys
 from pathlib import Path
-from graft import on_disk
+from graft.data import on_disk
 from tasks.finetune import finetune
-from tasks.plan import Entry
+from tasks.trials.plan import Entry
 from tasks.pretrain import pretrain
-from tasks.parameters import read_section
+from tasks.settings.yaml_sections import read_section
 from tasks.settings.pretrain import PretrainSettings
-from tasks.stage import make_deterministic
+from tasks.stage.process import make_deterministic
 from tasks.weights import weights
 
 few, many, most = sys.argv[1:]

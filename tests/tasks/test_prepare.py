@@ -14,7 +14,10 @@ from PIL import Image
 
 from tasks.artifacts.splits import load_split
 from tasks.common.errors import PERMANENT_FAULT, GraftError
-from tasks.datasets.card import contact_sheet, describe_part
+from tasks.common.files import write_json
+from tasks.common.places import CARD
+from tasks.datasets.card import contact_sheet, duplicates, image_numbers
+from tasks.datasets.card_file import read_card
 from tasks.prepare import prepare
 from tasks.settings.prepare import PrepareSettings
 from tests.house.imports import ROOT
@@ -273,9 +276,19 @@ class TestContactSheet:
 
 def test_statistics_equal_numpys(tmp_path: Path) -> None:
     images = np.random.RandomState(0).randint(0, 256, (5000, 3, 4, 4), dtype=np.uint8)
-    entry = describe_part(
-        images, np.zeros(5000, np.int64), ["a"], sizes=np.ones((5000, 2), np.int64), digests=[b""] * 5000
-    )
-    np.testing.assert_allclose(entry["mean"], (images / 255).mean(axis=(0, 2, 3)), atol=1e-6)
-    np.testing.assert_allclose(entry["std"], (images / 255).std(axis=(0, 2, 3)), atol=1e-6)
-    assert entry["duplicates"] == 4999
+    entry = image_numbers(images, np.ones((5000, 2), np.int64))
+    np.testing.assert_allclose(entry.mean, (images / 255).mean(axis=(0, 2, 3)), atol=1e-6)
+    np.testing.assert_allclose(entry.std, (images / 255).std(axis=(0, 2, 3)), atol=1e-6)
+
+
+def test_repeated_images_are_counted() -> None:
+    assert duplicates([b""] * 5000) == 4999
+    assert duplicates([b"a", b"b"]) == 0
+
+
+def test_the_card_is_read_as_it_was_written(root: Path) -> None:
+    prepare(root, PrepareSettings(image_size=8))
+    assert json.loads(json.dumps(read_card(root).to_json())) == card(root)
+    write_json(root / CARD, card(root) | {"schema": 0})
+    with pytest.raises(GraftError, match=r"card\.json: has version 0 of its schema, .* reads version 1"):
+        read_card(root)

@@ -11,7 +11,8 @@ from graft.data.sampling import hold_out
 from graft.settings import Training
 from tasks.artifacts.networks import load_network
 from tasks.artifacts.splits import load_split
-from tasks.pretrain import OUTPUT, SOURCE, pretrain
+from tasks.common.places import PRETRAINED, SOURCE
+from tasks.pretrain import pretrain
 from tasks.settings.pretrain import PretrainSettings
 from tasks.weights import weights
 from tests.tasks.support.evaluation_fixture import make_project
@@ -28,7 +29,7 @@ def test_the_network_says_how_sure_it_may_be_by_the_pictures_that_were_held_out(
             training=Training(steps=4, batch_size=16, evaluations=2),
         )
     )
-    network = load_network(OUTPUT)
+    network = load_network(PRETRAINED)
     held_out = hold_out(load_split(SOURCE), 0.5, 0)[1]
     logits = network(held_out.images).detach().double().numpy()
 

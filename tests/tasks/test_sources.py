@@ -14,7 +14,8 @@ from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import load_split
 from tasks.checks.parameters import check_parameters
 from tasks.common.errors import GraftError
-from tasks.finetune import TRIALS, finetune
+from tasks.common.places import TRIALS
+from tasks.finetune import finetune
 from tasks.forecast import write_forecast
 from tasks.settings.sources import read_source, read_use, source_names
 from tasks.source import source

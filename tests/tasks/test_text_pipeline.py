@@ -32,8 +32,8 @@ from tasks.settings.yaml_sections import read_section
 from tasks.source_models.from_file import from_file
 from tasks.source_models.from_registry import from_registry
 from tasks.tracking.client import default_server
-from tasks.tracking.outcome import read_outcome
 from tasks.tracking.record import record
+from tasks.tracking.run_result import read_run_result
 from tasks.trials.plan import Entry
 from tasks.weights import weights
 from tests.tasks.support.mlflow_fixture import client_of
@@ -186,20 +186,20 @@ def test_the_registered_model_takes_texts_and_answers_as_it_was_evaluated(finish
     assert not recorded.problem
     registration = register(finished)
     assert not registration.problem
-    outcome, client = read_outcome(finished), client_of(finished)
+    result, client = read_run_result(finished), client_of(finished)
     texts = load_texts(finished / "build/data/test") or []
     with default_server(read_mlflow_settings(finished).tracking.uri):
         model = mlflow.pyfunc.load_model(f"models:/graft/{registration.version}")
         answers = model.predict(pd.DataFrame({"text": texts}))
     stored = np.load(finished / "build/evaluation/predictions.npz")
-    expected = stored["probabilities"][list(stored["trials"]).index(outcome.candidate.name)]
+    expected = stored["probabilities"][list(stored["trials"]).index(result.candidate.name)]
     np.testing.assert_allclose(pd.DataFrame(answers["probabilities"].tolist())[list(CLASSES)], expected, atol=1e-5)
     given = from_registry(f"models:/graft/{registration.version}", finished)
-    assert given.tokenizer == (outcome.candidate.folder / TOKENIZER).read_bytes()
+    assert given.tokenizer == (result.candidate.folder / TOKENIZER).read_bytes()
     version = client.get_model_version("graft", registration.version)
-    client.delete_model_version_tag("graft", registration.version, f"graft.scores.{outcome.test_md5}")
+    client.delete_model_version_tag("graft", registration.version, f"graft.scores.{result.test_md5}")
     version = client.get_model_version("graft", registration.version)
-    measured = standing(client, version, outcome, "accuracy")
+    measured = standing(client, version, result, "accuracy")
     right = (expected.argmax(axis=1) == stored["labels"]).mean()
     assert measured.score == pytest.approx(right, abs=1e-4), measured.problem
 

@@ -21,7 +21,8 @@ from graft.networks.state_dicts import published_lite0
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import load_split, save_split
 from tasks.common.errors import AwayError, GraftError
-from tasks.pretrain import OUTPUT, pretrain
+from tasks.common.places import PRETRAINED
+from tasks.pretrain import pretrain
 from tasks.settings.pretrain import PretrainSettings
 from tasks.source_models.from_file import from_file
 from tasks.source_models.from_library import from_torchvision
@@ -52,7 +53,7 @@ def run(project: Path, **settings: Any) -> dict[str, Any]:
     from tasks.settings.yaml_sections import read_section
 
     pretrain(read_section(project / "params.yaml", "pretrain", PretrainSettings))
-    found: dict[str, Any] = json.loads((project / OUTPUT / "metrics.json").read_text())
+    found: dict[str, Any] = json.loads((project / PRETRAINED / "metrics.json").read_text())
     return found
 
 
@@ -83,7 +84,7 @@ class TestStages:
     def test_weights_as_they_are_keep_their_classes_and_their_normalisation(self, project: Path) -> None:
         given = write(project, "tiny.pth", {"state_dict": tiny().own_state()}, **TINY, classes=["ant", "bee", "eel"])
         metrics = run(project, weights=given, learn="nothing")
-        network = load_network(project / OUTPUT)
+        network = load_network(project / PRETRAINED)
         assert network.description == tiny().description
         assert all(torch.equal(a, b) for a, b in zip(network.parameters(), tiny().parameters(), strict=True))
         assert (metrics["n_train"], metrics["accuracy"], metrics["loss"]) == (0, None, None)
@@ -93,7 +94,7 @@ class TestStages:
     def test_a_head_is_learned_on_the_frozen_body(self, project: Path) -> None:
         given = write(project, "tiny.pth", tiny().own_state(), **TINY)
         run(project, weights=given, learn="head", training=TRAINING)
-        network = load_network(project / OUTPUT)
+        network = load_network(project / PRETRAINED)
         assert network.description.classes == tuple(CLASSES)
         assert network.description.mean == (0.3,)
         body = tiny().backbone.state_dict()
@@ -102,7 +103,7 @@ class TestStages:
     def test_all_is_learned_from_the_weights_on(self, project: Path) -> None:
         given = write(project, "tiny.pth", tiny().own_state(), **TINY)
         run(project, weights=given, training=TRAINING)
-        network = load_network(project / OUTPUT)
+        network = load_network(project / PRETRAINED)
         assert network.description.classes == tuple(CLASSES)
         moved = (network.backbone[0][0].weight - tiny().backbone[0][0].weight).abs()
         assert 0 < moved.max() < 0.3
@@ -119,7 +120,7 @@ class TestStages:
         (project / "weights/mine").mkdir()
         save_network(project / "weights/mine", body)
         metrics = run(project, weights="weights/mine", learn="nothing")
-        description = load_network(project / OUTPUT).description
+        description = load_network(project / PRETRAINED).description
         assert (description.channels, description.image_size, len(description.mean)) == (1, 8, 3)
         assert metrics["accuracy"] is not None
         assert metrics["weights"]["image_size"] == 32
@@ -129,14 +130,12 @@ class TestStages:
         with pytest.raises(GraftError, match=r"pretrain.learn: weights/body.pth has no head.*use 'head'"):
             run(project, weights=given, learn="nothing")
         run(project, weights=given, learn="head", training=TRAINING)
-        assert load_network(project / OUTPUT).description.classes == tuple(CLASSES)
+        assert load_network(project / PRETRAINED).description.classes == tuple(CLASSES)
 
     def test_groups_of_the_source_that_are_too_large_are_told_where_something_is_learned(self, project: Path) -> None:
         np.save(project / "build/data/source/groups.npy", np.zeros(80, dtype=np.int64))
         weights = write(project, "x.pth", tiny().own_state(), **TINY)
-        with pytest.raises(
-            GraftError, match=r"0\.1 of the source cannot be held out: the groups for validation hold 80"
-        ):
+        with pytest.raises(GraftError, match=r"0\.1 of the source cannot be held out: the validation groups hold 80"):
             run(project, weights=weights, learn="head")
         assert run(project, weights=weights, learn="nothing")["n_train"] == 0
 
@@ -280,7 +279,7 @@ class TestPublishedLite0:
             weights.with_suffix(".yaml").write_text(yaml.safe_dump(stated))
             network = from_file("weights/published.pth", weights.parents[1]).network
             (fault,) = input_fit(network, photographs).faults
-            assert "the first convolution answers" in fault
+            assert "the first convolution responds" in fault
 
 
 class TestLibraries:
@@ -323,7 +322,7 @@ class TestLibraries:
         whole = timm.create_model("test_efficientnet", num_classes=3)
         stated = {"backbone": "timm:test_efficientnet", "image_size": 160, "mean": [0.5], "std": [0.5]}
         run(project, weights=write(project, "t.pth", whole.state_dict(), **stated), learn="nothing")
-        network = load_network(project / OUTPUT)
+        network = load_network(project / PRETRAINED)
         assert network.description.channels == 1
         assert torch.equal(network.head.weight, whole.classifier.weight)
 
@@ -343,7 +342,7 @@ class TestLibraries:
 
     def test_without_timm_it_is_said_how_to_install_it(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "timm", None)
-        with pytest.raises(GraftError, match=r"needs the library timm, which is not installed: pip install timm"):
+        with pytest.raises(GraftError, match=r"needs timm, which is not installed: pip install timm"):
             run(project, weights="timm:resnet18")
         with pytest.raises(GraftError, match=r"pretrain.backbone: 'timm:resnet18'.*pip install timm"):
             run(project, backbone="timm:resnet18")
@@ -351,6 +350,6 @@ class TestLibraries:
 
 def test_a_copy_of_a_source_model_is_a_given_one(project: Path) -> None:
     run(project, backbone="convnet_tiny", training=TRAINING)
-    shutil.copytree(project / OUTPUT, project / "weights/earlier")
+    shutil.copytree(project / PRETRAINED, project / "weights/earlier")
     run(project, weights="weights/earlier", learn="nothing")
-    assert load_split(project / "build/data/source").classes == load_network(project / OUTPUT).description.classes
+    assert load_split(project / "build/data/source").classes == load_network(project / PRETRAINED).description.classes

@@ -18,15 +18,17 @@ from tasks.artifacts.splits import load_split
 from tasks.checks.strategies import check_suitability
 from tasks.common.errors import GraftError
 from tasks.common.npz import save_npz
+from tasks.common.yaml_files import load_yaml
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.forecast import write_forecast
 from tasks.prepare import prepare
 from tasks.pretrain import pretrain
+from tasks.results.forecast_file import read_forecast
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
-from tasks.settings.yaml_sections import load_yaml, parse, read_section
+from tasks.settings.yaml_sections import parse, read_section
 from tasks.trials.plan import Entry
 from tasks.weights import weights
 from tests.tasks.support.forecast_fixture import CLASSES, rows
@@ -116,7 +118,7 @@ def test_weights_without_a_head_are_taken_as_they_are(project: Path) -> None:
     assert (scores["leep"], scores["nce"]) == (None, None)
     assert scores["logme"] is not None
     console = Console(record=True, width=100)
-    console.print(forecast_view(found, None))
+    console.print(forecast_view(read_forecast(Path()), None))
     assert re.search(r"^ *4 .* – +– ", console.export_text(), re.MULTILINE)
     for name in strategies:
         finetune(Entry(name, 4, 0))
@@ -143,7 +145,7 @@ def test_what_would_learn_from_the_source_is_refused(project: Path, change: dict
 def test_strategies_that_train_on_the_source_are_refused_before_anything_is_trained(project: Path) -> None:
     write(PARAMS | {"strategies": {"scratch": {}, "mixed_training": {}}})
     until_pretrained(project)
-    with pytest.raises(GraftError, match=r"strategies.mixed_training: it trains on source data too, and there is none"):
+    with pytest.raises(GraftError, match=r"strategies.mixed_training: it also trains on source data, but there is no"):
         check_suitability(project)
-    with pytest.raises(GraftError, match=r"it trains on source data too, and there is none"):
+    with pytest.raises(GraftError, match=r"it also trains on source data, but there is none"):
         finetune(Entry("mixed_training", 4, 0))

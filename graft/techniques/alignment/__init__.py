@@ -1,4 +1,4 @@
-"""Losses between the source's and the target's features, one file an idea; `build_alignment` makes one."""
+"""Alignment losses between source and target features, one file per method; `build_alignment` makes one by name."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ AlignmentName = Literal["mmd", "coral", "dann", "cdan", "mcc"]
 
 
 def build_alignment(name: AlignmentName, feature_size: int, classes: int) -> Alignment:
-    """A fresh alignment of that name, for a network with so many features and classes."""
+    """A new alignment of that name, for a network with this many features and classes."""
     if name == "dann":
         return DannAlignment(feature_size)
     if name == "cdan":

@@ -1,4 +1,4 @@
-"""A discriminator that tells the domains apart, and the reversed gradient that makes the network fool it.
+"""A domain discriminator, and gradient reversal, which trains the network to fool it.
 
 Legend: B batch, D inputs.
 """
@@ -23,17 +23,17 @@ class _Reversal(torch.autograd.Function):
 
 
 def reverse_gradient(values: Tensor, strength: float) -> Tensor:
-    """The values as they are; on the way back their gradient is multiplied by `-strength`."""
+    """The values unchanged; in the backward pass, their gradient is multiplied by `-strength`."""
     return cast(Tensor, _Reversal.apply(values, strength))
 
 
 def reversal_strength(progress: float) -> float:
-    """2 / (1 + exp(-10 p)) - 1: from 0 to 1, so that the discriminator learns before it is listened to."""
+    """2 / (1 + exp(-10 p)) - 1: from 0 to 1, so that the discriminator learns before it affects the network."""
     return 2 / (1 + math.exp(-10 * progress)) - 1
 
 
 class Discriminator(nn.Module):
-    """Two hidden layers that answer with the logit of 'this is the target'."""
+    """An MLP with two hidden layers that outputs the logit of 'target'."""
 
     def __init__(self, inputs: int, hidden: int = 256) -> None:
         super().__init__()
@@ -42,9 +42,9 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, source: Tensor, target: Tensor, weights: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Cross-entropy of telling source (B, D) from target (C, D), either domain counting half.
+        """Cross-entropy of classifying source (B, D) against target (C, D); each domain counts half.
 
-        `weights` (B,) and (C,) say how much each image counts within its domain.
+        `weights` (B,) and (C,) weight each image within its domain.
         """
         on_source, on_target = self.layers(torch.cat([source, target])).flatten().split([len(source), len(target)])
         losses = F.softplus(on_source), F.softplus(-on_target)

@@ -1,4 +1,4 @@
-"""What every alignment takes and gives.
+"""The interface of every alignment.
 
 Legend: B batch (the two domains' may differ in size), D features, K classes.
 """
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a network makes of a batch of one domain."""
+    """Features and logits of a batch of one domain."""
 
     features: Tensor
     """(B, D)"""
     logits: Tensor
-    """(B, K), of the target's classes for either domain."""
+    """(B, K), for the target's classes in either domain."""
 
     def float(self) -> "Outputs":
         """The same in float32."""
@@ -24,9 +24,10 @@ class Outputs:
 
 
 class Alignment(nn.Module):
-    """A loss that is small where two domains look alike to the network; it sees no labels.
+    """A loss that is small if the network's outputs on the two domains are similar; it uses no labels.
 
-    A module because some learn next to the network (a discriminator). It lives in the network's `extras`.
+    A module, because some have parameters that are trained with the network (a discriminator). It is one of the
+    network's `extras`.
     """
 
     def forward(self, source: Outputs, target: Outputs, progress: float = 0.0) -> Tensor:
@@ -40,6 +41,6 @@ class Alignment(nn.Module):
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """(B,), in nats, of probabilities (B, K)."""
+    """Entropy (B,), in nats, of probabilities (B, K)."""
     found: Tensor = torch.special.entr(probabilities).sum(dim=1)
     return found

@@ -1,4 +1,4 @@
-"""Conditional domain-adversarial training: the discriminator also sees what is predicted.
+"""Conditional domain-adversarial training: the discriminator also sees the predictions.
 
 Legend: B batch, D features, K classes, M inputs of the discriminator.
 """
@@ -21,8 +21,8 @@ RANDOM_INPUTS = 1024
 class CdanAlignment(Alignment):
     """A discriminator on features ⊗ predictions (Long et al. 2018, 'Conditional Adversarial Domain Adaptation').
 
-    With `entropy_weights` (CDAN+E) an image counts 1 + exp(-H) in its domain: sure predictions count up to twice as
-    much as unsure ones. Predictions are constants to the gradient, those in the weights too.
+    With `entropy_weights` (CDAN+E), an image has the weight 1 + exp(-H) in its domain: confident predictions count up
+    to twice as much as uncertain ones. No gradient flows through the predictions, including those in the weights.
     """
 
     feature_map: Tensor | None
@@ -38,7 +38,7 @@ class CdanAlignment(Alignment):
         self.discriminator = Discriminator(RANDOM_INPUTS if randomised else size)
 
     def distance(self, source: Outputs, target: Outputs, progress: float) -> Tensor:
-        """What the discriminator minimises and, by the reversed gradient, the network maximises."""
+        """The loss that the discriminator minimises and, by gradient reversal, the network maximises."""
         strength = reversal_strength(progress)
         predictions = [outputs.logits.detach().softmax(dim=1) for outputs in (source, target)]
         features = [reverse_gradient(outputs.features, strength) for outputs in (source, target)]

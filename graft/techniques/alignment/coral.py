@@ -1,4 +1,4 @@
-"""Correlation alignment: the distance of two domains' covariances.
+"""Correlation alignment: the distance between the covariances of two domains.
 
 Legend: B C batches of source and target (2 or more images each), D features.
 """
@@ -9,7 +9,7 @@ from graft.techniques.alignment.base import Alignment, Outputs
 
 
 class CoralAlignment(Alignment):
-    """Distance of the features' covariances (Sun & Saenko 2016, 'Deep CORAL')."""
+    """Distance between the covariances of the features (Sun & Saenko 2016, 'Deep CORAL')."""
 
     def distance(self, source: Outputs, target: Outputs, progress: float) -> Tensor:
         """CORAL loss of the two batches."""
@@ -20,7 +20,7 @@ class CoralAlignment(Alignment):
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """||C_s - C_t||² / (4 D²) in the Frobenius norm, of features (B, D) and (C, D).
 
-    The means of the domains play no part.
+    The means of the domains have no effect.
     """
     difference = _covariance(source) - _covariance(target)
     return difference.square().sum() / (4 * source.shape[1] ** 2)

@@ -1,4 +1,4 @@
-"""Domain-adversarial training: features from which the domain cannot be told.
+"""Domain-adversarial training: features that do not reveal the domain.
 
 Legend: B batch, D features.
 """
@@ -12,7 +12,7 @@ from graft.techniques.alignment.base import Alignment, Outputs
 
 
 class DannAlignment(Alignment):
-    """A discriminator on the features, its gradient reversed (Ganin et al. 2016, 'Domain-Adversarial Training of
+    """A discriminator on the features, with gradient reversal (Ganin et al. 2016, 'Domain-Adversarial Training of
     Neural Networks')."""
 
     def __init__(self, feature_size: int) -> None:
@@ -20,7 +20,7 @@ class DannAlignment(Alignment):
         self.discriminator = Discriminator(feature_size)
 
     def distance(self, source: Outputs, target: Outputs, progress: float) -> Tensor:
-        """What the discriminator minimises and, by the reversed gradient, the network maximises."""
+        """The loss that the discriminator minimises and, by gradient reversal, the network maximises."""
         strength = reversal_strength(progress)
         seen = (reverse_gradient(outputs.features, strength) for outputs in (source, target))
         return cast(Tensor, self.discriminator(*seen))

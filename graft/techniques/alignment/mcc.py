@@ -1,4 +1,4 @@
-"""Minimum class confusion: the target's predictions should not hesitate between classes.
+"""Minimum class confusion: target predictions should not be spread over several classes.
 
 Legend: B batch, K classes.
 """
@@ -11,7 +11,7 @@ from graft.techniques.alignment.base import Alignment, Outputs, entropy
 class MccAlignment(Alignment):
     """Confusion of classes on the target (Jin et al. 2020, 'Minimum Class Confusion for Versatile Domain Adaptation').
 
-    It looks at the target alone.
+    It uses target images only.
     """
 
     def __init__(self, temperature: float = 2.5) -> None:
@@ -27,9 +27,9 @@ class MccAlignment(Alignment):
 def class_confusion(logits: Tensor, temperature: float) -> Tensor:
     """Mean over classes of the share of a class's predictions that goes to other classes; logits (B, K).
 
-    With p = softmax(logits / temperature) and weights w that grow with certainty, C = pᵀ diag(w) p (K, K), each row
-    scaled to the sum 1; the loss is the sum off the diagonal over K. Scaling the rows keeps frequent classes from
-    ruling. The weights, B (1 + exp(-H)) / their sum, are constants to the gradient.
+    With p = softmax(logits / temperature) and weights w that grow with confidence, C = pᵀ diag(w) p (K, K), each row
+    scaled to the sum 1; the loss is the off-diagonal sum over K. Scaling the rows keeps frequent classes from
+    dominating. No gradient flows through the weights, B (1 + exp(-H)) / their sum.
     """
     p = (logits / temperature).softmax(dim=1)
     certainty = 1 + (-entropy(p.detach())).exp()

@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: the distance of two domains' mean embeddings in a kernel's space.
+"""Maximum mean discrepancy: the distance between the mean embeddings of two domains in a kernel space.
 
 Legend: B C batches of source and target (2 or more images each), D features.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 from graft.techniques.alignment.base import Alignment, Outputs
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-"""Bandwidths of the kernels, relative to the mean squared distance."""
+"""Kernel bandwidths, relative to the mean squared distance."""
 
 
 class MmdAlignment(Alignment):
@@ -23,11 +23,11 @@ class MmdAlignment(Alignment):
 
 
 def mmd(source: Tensor, target: Tensor) -> Tensor:
-    """Unbiased estimate of the squared MMD of features (B, D) and (C, D); a little below 0 for equal domains.
+    """Unbiased estimate of the squared MMD of features (B, D) and (C, D); can be slightly negative for equal domains.
 
     E k(s, s') + E k(t, t') - 2 E k(s, t), over pairs of different images (Gretton et al. 2012, 'A Kernel Two-Sample
     Test', equation 3), with k the mean of Gaussian kernels exp(-d² / (f m)): m is the mean squared distance of all
-    pairs, a constant to the gradient, and f runs over `FACTORS`.
+    pairs, without gradient, and f runs over `FACTORS`.
     """
     both = torch.cat([source, target])
     norms = both.square().sum(dim=1)

@@ -38,7 +38,7 @@ class Fault(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class LabelledImages:
     """Labelled images of a split, not yet decoded."""
 
     names: list[str]
@@ -53,7 +53,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __add__(self, other: "Pictures") -> "Pictures":
+    def __add__(self, other: "LabelledImages") -> "LabelledImages":
         """These, then those of another split."""
         here = len(self)
 
@@ -61,11 +61,11 @@ class Pictures:
             return self.read(index, channels) if index < here else other.read(index - here, channels)
 
         groups = None if self.groups is None or other.groups is None else self.groups + other.groups
-        return Pictures(self.names + other.names, np.concatenate([self.labels, other.labels]), read, groups)
+        return LabelledImages(self.names + other.names, np.concatenate([self.labels, other.labels]), read, groups)
 
 
 @dataclass(frozen=True)
-class Texts:
+class LabelledTexts:
     """Labelled texts of a split."""
 
     names: list[str]
@@ -94,11 +94,11 @@ class Texts:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __add__(self, other: "Texts") -> "Texts":
+    def __add__(self, other: "LabelledTexts") -> "LabelledTexts":
         """These, then those of another split."""
         groups = None if self.groups is None or other.groups is None else self.groups + other.groups
         labels = np.concatenate([self.labels, other.labels])
-        return Texts(self.names + other.names, labels, self.texts + other.texts, groups)
+        return LabelledTexts(self.names + other.names, labels, self.texts + other.texts, groups)
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Domain:
     layout: str = ""
     """npz, idx, folders, manifest, parquet, texts, or texts without headings."""
     classes: list[str] = field(default_factory=list)
-    splits: dict[str, "Pictures | Texts"] = field(default_factory=dict)
+    splits: dict[str, "LabelledImages | LabelledTexts"] = field(default_factory=dict)
     """By name: train, and test if there is one."""
     faults: list[Fault] = field(default_factory=list)
     ignored: int = 0
@@ -118,7 +118,7 @@ class Domain:
     """How a validation split was used; empty if there was none."""
 
     @property
-    def things(self) -> str:
+    def things(self) -> Literal["images", "texts"]:
         """The word for its content, in the plural."""
         return "texts" if self.layout.startswith("texts") else "images"
 
@@ -143,7 +143,7 @@ def enter_listed(
     domain: Domain,
     listed: Mapping[str, Sequence[One]],
     label: Callable[[One], str],
-    build: Callable[[list[One], np.ndarray], Pictures | Texts],
+    build: Callable[[list[One], np.ndarray], LabelledImages | LabelledTexts],
 ) -> None:
     """Set a domain's classes and splits from lists of images or texts, by split. A class that is not in train is a
     problem, and its images are left out.
@@ -165,14 +165,14 @@ def enter_listed(
         domain.splits[split] = build(kept, np.array([index[label(one)] for one in kept], dtype=np.int64))
 
 
-def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> Pictures:
+def array_pictures(path: str, images: np.ndarray, labels: np.ndarray) -> LabelledImages:
     """The images in an array (N, H, W) or (N, H, W, C) uint8, with labels (N,)."""
 
     def read(index: int, channels: int) -> Image.Image:
         pixels = images[index]
         return convert(Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels), channels)
 
-    return Pictures([f"{path}[{index}]" for index in range(len(images))], labels, read)
+    return LabelledImages([f"{path}[{index}]" for index in range(len(images))], labels, read)
 
 
 def walk(domain: Domain, folder: Path, root: Path, depth: int = 0) -> Iterator[str]:

@@ -10,7 +10,7 @@ from tasks.datasets.layouts.domain import (
     TRAIN,
     Domain,
     Fault,
-    Pictures,
+    LabelledImages,
     hidden,
     split_of,
     usable,
@@ -63,13 +63,13 @@ def holds_folders(folder: Path) -> bool:
 
 def file_pictures(
     path: str, folder: Path, files: list[str], labels: np.ndarray, groups: list[str] | None = None
-) -> Pictures:
-    """The images in files, with labels (N,); files are paths relative to `folder`, which is the project's `path`."""
+) -> LabelledImages:
+    """Images of files with labels (N,); files are paths from `folder`, which is `path` of the project."""
 
     def read(index: int, channels: int) -> Image.Image:
         return read_picture(folder / files[index], channels)
 
-    return Pictures([f"{path}/{name}" for name in files], labels, read, groups)
+    return LabelledImages([f"{path}/{name}" for name in files], labels, read, groups)
 
 
 def _files_by_class(domain: Domain, folder: Path, root: Path) -> dict[str, list[str]]:

@@ -12,8 +12,8 @@ from tasks.datasets.files.tables import SUFFIXES, Row, read_headings, read_table
 from tasks.datasets.layouts.domain import (
     TRAIN,
     Domain,
-    Pictures,
-    Texts,
+    LabelledImages,
+    LabelledTexts,
     enter_listed,
     is_inside,
     split_of,
@@ -183,7 +183,7 @@ def _of_domain(headings: Sequence[str], rows: list[Row], wanted: str) -> list[Ro
 def enter(
     domain: Domain,
     listed: list[Listed],
-    build: Callable[[list[Listed], np.ndarray, list[str] | None], Pictures | Texts],
+    build: Callable[[list[Listed], np.ndarray, list[str] | None], LabelledImages | LabelledTexts],
     columns: Columns,
 ) -> None:
     """Set a domain's classes and splits; `build` makes a split from rows, labels (N,) and groups, if any."""
@@ -191,7 +191,7 @@ def enter(
     for one in listed:
         by_split.setdefault(one.split, []).append(one)
 
-    def built(kept: list[Listed], labels: np.ndarray) -> Pictures | Texts:
+    def built(kept: list[Listed], labels: np.ndarray) -> LabelledImages | LabelledTexts:
         return build(kept, labels, [one.group or one.name for one in kept] if columns.group else None)
 
     enter_listed(domain, by_split, lambda one: one.label, built)
@@ -199,5 +199,5 @@ def enter(
 
 def _pictures(
     domain: Domain, folder: Path, files: list[Listed], labels: np.ndarray, groups: list[str] | None
-) -> Pictures:
+) -> LabelledImages:
     return file_pictures(domain.path, folder, [one.what for one in files], labels, groups)

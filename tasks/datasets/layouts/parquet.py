@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.common.errors import GraftError
-from tasks.datasets.layouts.domain import TRAIN, Domain, Pictures, enter_listed, hidden, split_of, usable
+from tasks.datasets.layouts.domain import TRAIN, Domain, LabelledImages, enter_listed, hidden, split_of, usable
 from tasks.datasets.layouts.manifest import DOMAIN, LABELS, Columns
 from tasks.datasets.limits import MOST_ARRAY, MOST_PICTURES, too_large
 from tasks.datasets.pictures import UnreadableError, read_picture
@@ -195,13 +195,13 @@ def _enter(domain: Domain, files: dict[str, list[_File]], *, grouped: bool) -> N
     enter_listed(domain, rows, lambda place: place[0].labels[place[1]], partial(_pictures, grouped=grouped))
 
 
-def _pictures(rows: list[tuple[_File, int]], labels: np.ndarray, *, grouped: bool) -> Pictures:
+def _pictures(rows: list[tuple[_File, int]], labels: np.ndarray, *, grouped: bool) -> LabelledImages:
     def read(place: int, channels: int) -> Image.Image:
         file, row = rows[place]
         return file.read(row, channels)
 
     groups = [file.groups[row] for file, row in rows] if grouped else None
-    return Pictures([f"{file.name}[{row}]" for file, row in rows], labels, read, groups)
+    return LabelledImages([f"{file.name}[{row}]" for file, row in rows], labels, read, groups)
 
 
 def _short(error: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.datasets.files.tables import read_headings
 from tasks.datasets.files.text_tables import JSON_LINES, SUFFIXES, read_texts
-from tasks.datasets.layouts.domain import Domain, Texts, split_of
+from tasks.datasets.layouts.domain import Domain, LabelledTexts, split_of
 from tasks.datasets.layouts.manifest import LABELS, Columns, Listed, enter, listed_in, meant, pick
 
 TEXTS = ("text", "sentence", "message", "review", "content")
@@ -42,7 +42,7 @@ def open_texts(domain: Domain, folder: Path, names: Sequence[str], columns: Colu
         enter(
             domain,
             listed,
-            lambda rows, labels, groups: Texts([r.name for r in rows], labels, [r.what for r in rows], groups),
+            lambda rows, labels, groups: LabelledTexts([r.name for r in rows], labels, [r.what for r in rows], groups),
             columns,
         )
 

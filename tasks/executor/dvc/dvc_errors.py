@@ -3,12 +3,14 @@
 import traceback
 from collections.abc import Iterable, Iterator
 
-LAST_GOOD_LOCK = "Take the last good one: git checkout dvc.lock"
+from tasks.common.places import LOCK
+
+LAST_GOOD_LOCK = f"Take the last good one: git checkout {LOCK}"
 
 
 def way_out(found: Iterable[str]) -> str:
     """What fixes the problems that `problems` found, where that is known."""
-    return LAST_GOOD_LOCK if any("dvc.lock" in problem for problem in found) else ""
+    return LAST_GOOD_LOCK if any(str(LOCK) in problem for problem in found) else ""
 
 
 def problems(error: BaseException) -> list[str]:

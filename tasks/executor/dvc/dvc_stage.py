@@ -24,11 +24,12 @@ from dvc.stage.run import _enforce_cmd_list, _make_cmd, get_executable, prepare_
 from dvc.stage.serialize import to_single_stage_lockfile
 from dvc_data.hashfile.hash import hash_file
 
+from tasks.common.places import GRAPH
 from tasks.executor.processes.runner import Command
 from tasks.executor.resources.stage_meta import Needs, read_needs
 from tasks.stage.key import KEY_VARIABLE, entry_key
 
-PIPELINE_FILE = "dvc.yaml"
+PIPELINE_FILE = str(GRAPH)
 _WHOLE = re.compile("[0-9a-f]{64}")
 """Name of an entry of the run cache: it is renamed to it when it is written."""
 _WRITING = 60.0

@@ -12,24 +12,34 @@ Importing this module is cheap. `start()` early, in the background of whatever e
 """
 
 import atexit
+import contextlib
 import os
 import shlex
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tasks.executor.processes.warm_client import THREAD_VARIABLES, Choice, Process, Server
+from tasks.executor.processes.shared_server import SOCKET, AttachedServer, shared_server
+from tasks.executor.processes.warm_client import THREAD_VARIABLES, Choice, OwnServer, Process, Server
 
 PRELOAD = (
-    *("numpy", "torch", "torchvision", "matplotlib", "sklearn.manifold"),
+    *(
+        "numpy",
+        "torch",
+        "torch.utils.flop_counter",
+        "torchvision",
+        "matplotlib",
+        "sklearn.covariance",
+        "sklearn.manifold",
+    ),
     *("mlflow", "mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store"),
 )
 """Libraries that stages share. Never a module of the project: children would see it as it was when this started."""
-
+FORKED = PRELOAD if sys.platform == "linux" else ()
 SHELL_CHARACTERS = frozenset("|&;<>()$`\\*?[]{}!~#\n")
 
 
@@ -77,10 +87,12 @@ class LocalRunner:
     Args:
         preload: libraries to import once for all `python -m` commands; none: a fresh interpreter for each. On macOS
             few system libraries survive a fork, so nothing is preloaded there.
+        attach_to: socket of a shared server that has imported them; if it cannot be used, one is started here.
     """
 
-    def __init__(self, preload: tuple[str, ...] = PRELOAD if sys.platform == "linux" else ()) -> None:
+    def __init__(self, preload: tuple[str, ...] = FORKED, attach_to: str = "") -> None:
         self._preload = preload
+        self._attach_to = self._may_attach_to = attach_to
         self._servers: dict[bool, Server] = {}
         self._lock = threading.Lock()
         atexit.register(self.close)  # the servers would end by themselves, but a moment after whoever waits for us
@@ -103,7 +115,8 @@ class LocalRunner:
         choices = [plain, plain]  # once more with a new server, should this one turn out to be gone
         if self._preload and (words := python_module(command.line, environment["PATH"])):
             module = {**request, "module": words[0], "argv": words[1:]}
-            choices.insert(0, (lambda: self._server(warm=True), module))
+            warm: Choice = (lambda: self._server(warm=True), module)
+            choices[:0] = [warm, warm] if self._attach_to else [warm]  # one of its own, should the shared one refuse
         return Process(choices, on_line).start()
 
     def close(self) -> None:
@@ -117,8 +130,16 @@ class LocalRunner:
     def _server(self, *, warm: bool) -> Server:
         with self._lock:
             if warm not in self._servers or not self._servers[warm].alive:
-                self._servers[warm] = Server(self._preload if warm else ())
+                attached = self._attached() if warm else None
+                self._servers[warm] = attached or OwnServer(self._preload if warm else ())
             return self._servers[warm]
+
+    def _attached(self) -> Server | None:
+        """The shared server, asked once: one that refused or was lost is not asked again."""
+        path, self._may_attach_to = self._may_attach_to, ""
+        with contextlib.suppress(OSError):
+            return AttachedServer(path, self._preload) if path else None
+        return None
 
 
 def stage_environment(environment: Mapping[str, str], threads: int) -> dict[str, str]:
@@ -169,10 +190,17 @@ def shared_runner() -> LocalRunner:
     """The runner that all pipelines of this process share, so that the libraries are imported once."""
     global _shared
     with _shared_lock:
-        _shared = _shared or LocalRunner()
+        _shared = _shared or LocalRunner(attach_to=os.environ.get(SOCKET, ""))
         return _shared
 
 
 def start() -> None:
     """Begin to import the libraries of the shared runner in the background; returns at once."""
     shared_runner().warm_up()
+
+
+@contextlib.contextmanager
+def shared_by_runs() -> Iterator[None]:
+    """Import the libraries once for all runs that are started in the block as processes of their own."""
+    with shared_server(FORKED) if FORKED else contextlib.nullcontext():
+        yield

@@ -25,37 +25,23 @@ GRACE = 2.0
 
 
 class Server:
-    """A running server. It ends, and with it all that it started, when this process does.
+    """A server that can be asked for processes. What it started for us ends when this process does.
 
     Args:
-        preload: modules that it imports before it serves; those that are missing are passed over.
+        channel: leads to it.
+        is_importing: whether it may still have to import its libraries.
     """
 
-    def __init__(self, preload: tuple[str, ...]) -> None:
+    def __init__(self, channel: socket.socket, *, is_importing: bool) -> None:
+        self._socket, self.is_importing = channel, is_importing
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._lost = False
-        self.is_importing = bool(preload)
-        # The libraries are imported with one thread each: a pool of theirs would not survive the fork. Nor would CUDA:
-        # a library that asks on import whether there is a GPU must not start the driver to find out.
-        survive = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), str(theirs.fileno()), *preload],
-                env={**environment, **survive},
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C in the terminal is for the caller, who decides what to end
-            )
 
     @property
     def alive(self) -> bool:
         """Whether it can be asked for more."""
-        return not self._lost and self._process.poll() is None
+        return not self._lost
 
     def launch(self, request: dict[str, Any]) -> tuple[int, int, int]:
         """Ask for a process: its number, the descriptor of its output, the descriptor of its fate.
@@ -84,6 +70,62 @@ class Server:
             self._send({"number": number, "signal": which}, [])
 
     def abort(self) -> None:
+        """Have what was asked of it end at once, and ask it for nothing more."""
+        self._lost = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End all that it started for us."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR if self.is_importing else socket.SHUT_WR)
+            self._socket.recv(1)  # ends after what it started
+        self._socket.close()
+
+    def _send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        body = json.dumps(message).encode()
+        with self._lock:
+            socket.send_fds(self._socket, [HEADER.pack(len(body))], descriptors)
+            self._socket.sendall(body)
+
+
+class OwnServer(Server):
+    """A server that is started here. It ends, and with it all that it started, when this process does.
+
+    Args:
+        preload: modules that it imports before it serves; those that are missing are passed over.
+        listener: a socket at which others may attach, and end with it too.
+        key: what those have to say.
+    """
+
+    def __init__(self, preload: tuple[str, ...], listener: socket.socket | None = None, key: str = "") -> None:
+        ours, theirs = socket.socketpair()
+        super().__init__(ours, is_importing=bool(preload) and not listener)  # of a shared one we ask nothing
+        # The libraries are imported with one thread each: a pool of theirs would not survive the fork. Nor would CUDA:
+        # a library that asks on import whether there is a GPU must not start the driver to find out.
+        survive = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+        # OpenMP's threads spin while they wait for each other: where cores are busy that costs many times the work.
+        waiting = {"OMP_WAIT_POLICY": "passive"}
+        environment = waiting | {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        passed = [end.fileno() for end in (theirs, listener) if end]
+        ends = (passed[0], passed[1] if listener else "")
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, str(SCRIPT), *map(str, ends), key, *preload],
+                env={**environment, **survive},
+                pass_fds=passed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in the terminal is for the caller, who decides what to end
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked for more."""
+        return not self._lost and self._process.poll() is None
+
+    def abort(self) -> None:
         """End it at once, in the middle of its imports, and ask it for nothing more."""
         self._lost = True
         self._process.kill()
@@ -95,12 +137,6 @@ class Server:
         if self.is_importing:
             self.abort()
         self._process.wait()
-
-    def _send(self, message: dict[str, Any], descriptors: list[int]) -> None:
-        body = json.dumps(message).encode()
-        with self._lock:
-            socket.send_fds(self._socket, [HEADER.pack(len(body))], descriptors)
-            self._socket.sendall(body)
 
 
 Choice = tuple[Callable[[], Server], dict[str, Any]]

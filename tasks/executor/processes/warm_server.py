@@ -1,13 +1,17 @@
 """The process that stage processes are forked from: heavy libraries imported once, a child in hundredths of a second.
 
-Run by `tasks.executor.processes.warm_client` as a script, `python warm_server.py SOCKET_FD [MODULE ...]`. It uses
-nothing but the standard library, so that no module of a project is loaded here and every child sees the project's
+Run by `tasks.executor.processes.warm_client` as a script, `warm_server.py SOCKET_FD LISTENER_FD KEY [MODULE ...]`. It
+uses nothing but the standard library, so that no module of a project is loaded here and every child sees the project's
 code as it is on disk. `multiprocessing`'s own forkserver would import the caller's main module again in each child,
 and would let the children live on when the caller is killed.
 
 A message is a header with its length, two file descriptors (or none), and JSON. A child reports on its second
 descriptor: its process before it begins, then its exit code. When the socket closes, because the caller ended or was
 killed, every process group that was started here is killed, and the server ends after them.
+
+A server may be shared (`tasks.executor.processes.shared_server`): it listens at a socket, and forks for each caller
+that attaches a server of its own, with the libraries imported. So callers have nothing in common but the memory of the
+libraries. All of them end with the caller that started the shared one, its owner.
 """
 
 import atexit
@@ -25,7 +29,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 
 HEADER = struct.Struct("!I")
@@ -40,8 +44,14 @@ MOST_DESCRIPTORS = 8
 Children = dict[int, tuple[int, int]]  # process id -> (number of the request, descriptor for its exit code)
 
 
-def serve(channel: socket.socket) -> dict[str, Any] | None:
-    """Start what is asked for until the caller is gone (None), or return in a child what it has to become."""
+def serve(channel: socket.socket, lifelines: Collection[int] = (), key: str = "") -> dict[str, Any] | None:
+    """Start what is asked for until the caller is gone (None), or return in a child what it has to become.
+
+    Args:
+        channel: of the caller.
+        lifelines: descriptors that become readable when others end, with whom this server ends.
+        key: what the first message of an attached caller has to say, else it is left alone.
+    """
     children: Children = {}
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # to wait for what a child started, too
@@ -51,13 +61,14 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
-        readable, _, _ = select.select([channel.fileno(), wake], [], [])
+        readable, _, _ = select.select([channel.fileno(), wake, *lifelines], [], [])
         if wake in readable:
             os.read(wake, 4096)
             _reap(children)
-        if channel.fileno() in readable:
-            message, descriptors = _receive(channel)
-            if message is None:
+        ends = any(lifeline in readable for lifeline in lifelines)
+        if ends or channel.fileno() in readable:
+            message, descriptors = (None, []) if ends else _receive(channel)
+            if message is None or message.get("key", key) != key:
                 for pid in children:
                     _end_group(pid)
                 return None
@@ -65,8 +76,9 @@ def serve(channel: socket.socket) -> dict[str, Any] | None:
                 for pid, (number, _) in children.items():
                     if number == message["number"]:
                         _signal_group(pid, message["signal"])
-            elif _fork(message, descriptors, children):
-                for left_open in (channel.fileno(), wake, waker, *(report for _, report in children.values())):
+            elif "key" not in message and _fork(message, descriptors, children):
+                reports = (report for _, report in children.values())
+                for left_open in (channel.fileno(), wake, waker, *lifelines, *reports):
                     os.close(left_open)
                 return message
 
@@ -219,25 +231,88 @@ def _end(code: int) -> NoReturn:
     os._exit(code & 0xFF)
 
 
+def share(owner: socket.socket, listener: socket.socket, waiting: list[socket.socket]) -> tuple[socket.socket, int]:
+    """Fork a server for each caller that attaches, until the owner is gone: all end then, and this process too.
+
+    Returns in such a server the channel of its caller, and a descriptor that is readable when this process has ended.
+    """
+    lifeline, held = os.pipe()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a server ended: the system collects it
+    while True:
+        while waiting:
+            caller = waiting.pop()
+            if not _hung_up(caller) and _fork_server() == 0:
+                os.close(held)
+                for ours in (owner, listener, *waiting):
+                    ours.close()
+                return caller, lifeline
+            caller.close()
+        readable, _, _ = select.select([owner, listener], [], [])
+        if owner in readable:
+            os.close(held)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, 0)  # returns when the last one has ended: nobody may be left after the owner
+            _end_sharing(listener)
+        waiting.append(listener.accept()[0])
+
+
+def _fork_server() -> int:
+    try:
+        return os.fork()
+    except OSError:  # its channel is closed, and the caller starts a server of its own
+        return -1
+
+
+def _hung_up(caller: socket.socket) -> bool:
+    """Whether a caller that attached is gone: what it had asked for must not begin any more."""
+    poll = select.poll()
+    poll.register(caller, 0)
+    return bool(poll.poll(0))
+
+
+def _end_sharing(listener: socket.socket | None) -> NoReturn:
+    with contextlib.suppress(OSError):
+        if listener is not None:
+            os.unlink(listener.getsockname())  # noqa: PTH108
+    os._exit(0)  # without taking the libraries apart: nobody waits for it
+
+
 @contextlib.contextmanager
-def _ending_with_the_caller(channel: socket.socket) -> Iterator[None]:
+def _ending_with_the_caller(
+    channel: socket.socket, listener: socket.socket | None
+) -> Iterator[dict[int, socket.socket]]:
     """End at once if the caller does within the block: imports may take a while in which nobody reads the channel.
 
     Linux could do so by itself (PR_SET_PDEATHSIG), but takes the thread that started this process for the caller.
+    Yields the callers that have attached meanwhile and not hung up, by their descriptors.
     """
+    waiting: dict[int, socket.socket] = {}
     stop, stopper = os.pipe()
     poll = select.poll()
     poll.register(channel.fileno(), 0)  # that it was closed is told unasked
     poll.register(stop, select.POLLIN)
+    if listener is not None:
+        poll.register(listener, select.POLLIN)
 
     def watch() -> None:
-        if channel.fileno() in dict(poll.poll()):
-            os._exit(0)
+        while True:
+            for descriptor, _ in poll.poll():
+                if descriptor == channel.fileno():
+                    _end_sharing(listener)
+                elif descriptor == stop:
+                    return
+                elif descriptor in waiting:
+                    poll.unregister(descriptor)
+                    waiting.pop(descriptor).close()
+                elif listener is not None:
+                    caller, _ = listener.accept()
+                    waiting[caller.fileno()] = caller
+                    poll.register(caller, 0)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield
+        yield waiting
     finally:
         os.write(stopper, b" ")
         watcher.join()  # no thread may be left: it would not survive a fork
@@ -250,14 +325,19 @@ def main() -> None:
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
     base_path = [entry for entry in sys.path if entry != here]
     sys.path[:] = base_path
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    with _ending_with_the_caller(channel):
-        for module in sys.argv[2:]:
+    channel, listener = (socket.socket(fileno=int(number)) if number else None for number in sys.argv[1:3])
+    assert channel is not None
+    key, *modules = sys.argv[3:]
+    with _ending_with_the_caller(channel, listener) as waiting:
+        for module in modules:
             with contextlib.suppress(ImportError):  # not installed: stages that want it will say so themselves
                 importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a child's collector then leaves the shared pages alone
-    message = serve(channel)
+    lifelines: list[int] = []
+    if listener is not None:
+        channel, *lifelines = share(channel, listener, list(waiting.values()))
+    message = serve(channel, lifelines, key)
     if message is None:
         os._exit(0)  # without taking the libraries apart: nobody waits for it
     channel.detach()

@@ -1,6 +1,7 @@
 """The section on the forecast: what it said, and what came of it."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -8,47 +9,74 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from graft.data.label_budget import Labels
 from tasks.report.figures.svg import INK, MARKERS, MUTED, SERIES, canvas, style, to_svg
+from tasks.results.forecast_file import BudgetScores, Forecast
 from tasks.results.forecast_score import Gains, realised_gains
-from tasks.results.forecast_words import EXPECTED, gap_in_numbers, gap_in_words, own, ranking_in_words, warning
-from tasks.results.read import ranked
+from tasks.results.forecast_words import EXPECTED, gap_in_numbers, gap_in_words, ranking_in_words, warning
+from tasks.results.metrics_file import ForecastScore, Summary
 from tasks.results.words import labels_in_words
 from tasks.trials.plan import BASELINE
 
 
-def outlook(forecast: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    """What the template shows: the content of forecast.json in words, and of reports/metrics.json what came of it."""
+@dataclass(frozen=True)
+class OutlookRow:
+    """A label budget: what was forecast, and what came of it."""
+
+    forecast: BudgetScores
+    expected: str
+    """In words."""
+    gain: float | None
+    """Of the strategy that the forecast is held against, mean over seeds."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the section shows."""
+
+    gap: str
+    gap_numbers: str
+    warning: str
+    rows: tuple[OutlookRow, ...]
+    strategy: str | None
+    """The one whose gains the forecast is held against."""
+    ranking: str
+    models: Mapping[str, BudgetScores]
+    """Source models with the largest label budget, the best first."""
+    scored: Mapping[str, ForecastScore]
+    figure: Markup | None
+
+
+def outlook(forecast: Forecast, summary: Summary) -> Outlook:
+    """What the template shows: the forecast in words, and what came of it."""
     strategy = judged(summary)
     gains = realised_gains(summary, strategy) if strategy else {}
-    return {
-        "gap": gap_in_words(forecast),
-        "gap_numbers": gap_in_numbers(forecast["gap"]) if forecast["gap"] is not None else "",
-        "warning": warning(forecast),
-        "rows": [
-            row | {"said": EXPECTED[row["expected"]], "gain": _mean_gain(gains, row["labels"])}
-            for row in own(forecast)["budgets"]
-        ],
-        "strategy": strategy,
-        "ranking": ranking_in_words(forecast),
-        "models": {name: forecast["models"][name]["budgets"][-1] for name in forecast["ranking"]},
-        "scored": summary.get("forecast") or {},
-        "figure": forecast_plot(forecast, gains, strategy) if strategy else None,
-    }
+    return Outlook(
+        gap=gap_in_words(forecast),
+        gap_numbers=gap_in_numbers(forecast.gap) if forecast.gap is not None else "",
+        warning=warning(forecast),
+        rows=tuple(
+            OutlookRow(row, EXPECTED[row.expected], _mean_gain(gains, row.labels)) for row in forecast.own_budgets
+        ),
+        strategy=strategy,
+        ranking=ranking_in_words(forecast),
+        models={name: forecast.best_budget(name) for name in forecast.ranking},
+        scored=summary.forecast,
+        figure=forecast_plot(forecast, gains, strategy) if strategy else None,
+    )
 
 
-def judged(summary: dict[str, Any]) -> str | None:
+def judged(summary: Summary) -> str | None:
     """The strategy whose gains the forecast is held against: the candidate's, or else the best that is no baseline."""
-    candidate = summary["candidate"]["strategy"]
-    others = [name for name, _ in ranked(summary) if name != BASELINE]
+    candidate = summary.candidate.strategy
+    others = [name for name, _ in summary.ranked() if name != BASELINE]
     return candidate if candidate in others else next(iter(others), None)
 
 
-def forecast_plot(forecast: dict[str, Any], gains: Gains, strategy: str) -> Markup | None:
+def forecast_plot(forecast: Forecast, gains: Gains, strategy: str) -> Markup | None:
     """The gain of a strategy by the forecast lift, a dot a label budget and seed; None without gains."""
     by_labels: dict[Labels, list[tuple[float, float]]] = {}
-    for cell in own(forecast)["cells"]:
-        if (gain := gains.get((cell["labels"], cell["seed"]))) is not None:
-            lift = cell["source"]["probe"] - cell["random"]["probe"]
-            by_labels.setdefault(cell["labels"], []).append((100 * lift, 100 * gain))
+    for cell in forecast.own_cells:
+        if (gain := gains.get((cell.labels, cell.seed))) is not None:
+            by_labels.setdefault(cell.labels, []).append((100 * cell.lift, 100 * gain))
     if not by_labels:
         return None
     with style():

@@ -3,7 +3,6 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -13,8 +12,8 @@ from tasks.report.figures.palette import Look
 from tasks.report.figures.svg import FAINT, INK, MUTED, canvas, style, to_svg
 from tasks.results.companions import depth_sweep, swept
 from tasks.results.efficiency import score_by_labels
-from tasks.results.read import budgets, labels_a_class, lead, metric_in_words
-from tasks.results.words import labels_in_words
+from tasks.results.metrics_file import Summary
+from tasks.results.words import labels_in_words, metric_in_words
 from tasks.trials.on_disk import Trial
 from tasks.trials.plan import BASELINE
 
@@ -42,9 +41,9 @@ def learning_curves(trials: list[Trial], looks: Looks) -> Markup:
         return to_svg(figure, "curves", "Validation accuracy by optimiser step, a line a strategy")
 
 
-def efficiency_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
+def efficiency_plot(summary: Summary, looks: Looks) -> Markup | None:
     """The lead metric by labels per class: mean and range over seeds; dashed where a strategy needs no labels."""
-    scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(lead(summary))
+    scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(summary.lead)
     if len(labels) < 2:
         return None
     with style():
@@ -60,26 +59,26 @@ def efficiency_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
         return to_svg(figure, "label_efficiency", f"Test {metric} by labels per class, a line a strategy")
 
 
-def efficiency_panels(summary: dict[str, Any], looks: Looks) -> dict[str, Markup]:
+def efficiency_panels(summary: Summary, looks: Looks) -> dict[str, Markup]:
     """A small figure for each strategy, with the baseline next to it: where many lines would hide one another."""
-    scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(lead(summary))
+    scores, labels, metric = _seeds_by_labels(summary), _places(summary), metric_in_words(summary.lead)
     if len(labels) < 2:
         return {}
     return {name: _panel(scores, labels, metric, name, looks) for name in scores if name != BASELINE}
 
 
-def depth_plot(summary: dict[str, Any], looks: Looks) -> Markup | None:
+def depth_plot(summary: Summary, looks: Looks) -> Markup | None:
     """The lead metric by the number of stages from the source (Yosinski et al. 2014), a line a label budget."""
     strategy = swept(summary)
     if strategy is None:
         return None
-    sweeps, metric = depth_sweep(summary, strategy), metric_in_words(lead(summary))
+    sweeps, metric = depth_sweep(summary, strategy), metric_in_words(summary.lead)
     colour = INK if looks[strategy].faint else looks[strategy].colour
     with style():
         figure = canvas(440, 320 + 10 * len(sweeps))
         axes = figure.subplots()
         for i, (labels, by_depth) in enumerate(sweeps.items()):
-            values = {float(depth): score["seeds"] for depth, score in by_depth.items()}
+            values = {float(depth): score.seeds for depth, score in by_depth.items()}
             strength = (i + 2) / (len(sweeps) + 1)  # the largest budget in full colour
             _line(axes, values, Look(colour, "osD^v"[i % 5]), labels_in_words(labels), strength)
         _percent_axis(axes, f"test {metric}")
@@ -139,16 +138,16 @@ def _lines_by_labels(axes: Axes, scores: Mapping[str, Values], looks: Looks) -> 
             below += 1
 
 
-def _seeds_by_labels(summary: dict[str, Any]) -> dict[str, dict[float, list[float]]]:
+def _seeds_by_labels(summary: Summary) -> dict[str, dict[float, Sequence[float]]]:
     return {
-        name: {labels_a_class(summary, labels): score["seeds"] for labels, score in by_labels.items()}
+        name: {summary.as_number(labels): score.seeds for labels, score in by_labels.items()}
         for name, by_labels in score_by_labels(summary).items()
     }
 
 
-def _places(summary: dict[str, Any]) -> dict[float, str]:
+def _places(summary: Summary) -> dict[float, str]:
     """Where the label budgets stand on the axis, and what is written there."""
-    return {labels_a_class(summary, labels): str(labels) for labels in budgets(summary)}
+    return {summary.as_number(labels): str(labels) for labels in summary.budgets()}
 
 
 def _labels_axis(axes: Axes, labels: Mapping[float, str]) -> None:
@@ -160,7 +159,7 @@ def _labels_axis(axes: Axes, labels: Mapping[float, str]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def levels(summary: dict[str, Any], looks: Looks) -> dict[str, bool]:
+def levels(summary: Summary, looks: Looks) -> dict[str, bool]:
     """Whether the figure by labels shows levels of strategies that need no labels, and arrows for those below it."""
     scores = _seeds_by_labels(summary)
     floor, _ = _range(scores, [name for name, look in looks.items() if look.band])

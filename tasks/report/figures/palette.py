@@ -1,10 +1,9 @@
 """One colour and one marker a strategy, the same in every figure and table."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.report.figures.svg import FAINT, INK, MARKERS, SERIES, VARIABLES
-from tasks.results.read import ranked
+from tasks.results.metrics_file import Summary
 from tasks.trials.plan import BASELINE
 
 MOST_COLOURED = 6
@@ -31,13 +30,13 @@ class Look:
         return f"var({VARIABLES[self.colour]})"
 
 
-def looks(summary: dict[str, Any]) -> dict[str, Look]:
+def looks(summary: Summary) -> dict[str, Look]:
     """A look for each strategy: ink for the baseline, colours by the alphabet, grey where there are too many.
 
     The candidate's strategy and those that are best on test images keep their colours then.
     """
-    candidate = summary["candidate"]["strategy"]
-    names = [name for name, _ in ranked(summary) if name != BASELINE]
+    candidate = summary.candidate.strategy
+    names = [name for name, _ in summary.ranked() if name != BASELINE]
     names.sort(key=lambda name: name != candidate)
     coloured, others = names[:MOST_COLOURED], names[MOST_COLOURED:]
     banded = {candidate} if len(coloured) > MOST_BANDS else set(coloured)

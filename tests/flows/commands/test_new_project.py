@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.commands.new_project import Given, _cron, _setting, next_steps, settle
+from flows.commands.new_project import Flags, _cron, _setting, next_steps, settle
 from tasks.common.errors import GraftError
 from tests.house.imports import ROOT
 
@@ -65,8 +65,8 @@ def test_yes_asks_nothing_on_a_terminal_and_nobody_is_asked_elsewhere(tmp_path: 
     ],
 )
 def test_the_size_of_the_pictures_fits_the_network(backbone: str | None, weights: str | None, size: int) -> None:
-    unsaid = dict.fromkeys(Given.__dataclass_fields__) | {"settings": []}
-    given = Given(**unsaid | {"backbone": backbone, "weights": weights})  # type: ignore[arg-type]
+    unsaid = dict.fromkeys(Flags.__dataclass_fields__) | {"settings": []}
+    given = Flags(**unsaid | {"backbone": backbone, "weights": weights})  # type: ignore[arg-type]
     assert settle(Path("mine"), given, ask=False)[0].image_size == size
 
 

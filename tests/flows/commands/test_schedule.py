@@ -69,6 +69,7 @@ def run_from_the_page(api: str, name: str) -> dict[str, Any]:
     return post(address, {"parameters": {"jobs": 1, "if_busy": "wait"}})
 
 
+@pytest.mark.slow
 def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str], prefect_api: str) -> None:
     project, name = named
     nightly = {"cron": "0 2 * * *", "timezone": "Europe/Rome"}
@@ -100,6 +101,7 @@ def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str
     assert not planned["rrule"]["active"]
 
 
+@pytest.mark.slow
 def test_without_a_server_it_brings_its_own_whose_runs_are_there_after_a_restart_and_in_a_backup(
     project: Project, tmp_path: Path
 ) -> None:
@@ -127,6 +129,7 @@ def test_without_a_server_it_brings_its_own_whose_runs_are_there_after_a_restart
     assert (first[0]["id"],) in completed
 
 
+@pytest.mark.slow
 def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
     named: tuple[Project, str], prefect_api: str
 ) -> None:
@@ -148,15 +151,20 @@ def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
         service.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_lives_on_when_the_service_is_killed(named: tuple[Project, str], prefect_api: str) -> None:
     project, _ = named
     project.edit(pretrain={"training": {"steps": 10**7, "batch_size": 64, "learning_rate": 0.02}})  # hours
-    service = project.start("schedule", env={"PREFECT_API_URL": prefect_api})
+    service = project.start("schedule", env={"PREFECT_API_URL": prefect_api, "GRAFT_WARM_SERVER": ""})
     output = Output(service)
     try:
         output.after(0, "pretrain: running", 300)
         left = psutil.Process(service.pid).children(recursive=True)
         assert any("prefect.engine" in process.cmdline() for process in left)
+        (warm,) = [process for process in psutil.Process(service.pid).children() if "torch" in process.cmdline()]
+        with_torch = {process for process in left if "torch" in process.cmdline()}
+        assert with_torch == {warm, *warm.children(recursive=True)}, "the libraries were imported once, by the service"
+        assert len(with_torch) >= 3, "the server of the service, that of the run, and its stage"
     finally:
         service.kill()
         service.wait()
@@ -194,6 +202,7 @@ def test_the_deployment_of_another_project_is_left_alone(named: tuple[Project, s
     assert found[0]["parameters"] == {"root": "/elsewhere"}
 
 
+@pytest.mark.slow
 def test_deployments_go_into_a_work_pool_where_a_worker_runs_them(named: tuple[Project, str], prefect_api: str) -> None:
     project, name = named
     content = yaml.safe_load((project.root / "prefect.yaml").read_text())

@@ -1,11 +1,9 @@
 """What `graft forecast` prints, and when it looks at models again."""
 
-import json
 from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,12 +14,15 @@ from tasks.checks.survey import Survey
 from tasks.common.errors import GraftError
 from tasks.executor.pipeline import Pipeline
 from tasks.forecast import write_forecast
+from tasks.results.forecast_file import Forecast, read_forecast
 from tasks.results.forecast_score import score_forecast
-from tests.tasks.support.forecast_fixture import change, make_project, write_model
-from tests.tasks.test_forecast import LIFTS, by_hand
+from tasks.results.metrics_file import Summary
+from tests.tasks.support.forecast_fixture import by_hand, change, make_project, with_models, write_model
+from tests.tasks.support.results_fixture import row, summary
+from tests.tasks.test_forecast import LIFTS
 
 
-def printed(forecast: dict[str, Any], result: dict[str, Any] | None = None) -> str:
+def printed(forecast: Forecast, result: Summary | None = None) -> str:
     console = Console(file=StringIO(), width=80)
     console.print(view.forecast_view(forecast, result))
     return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
@@ -43,30 +44,25 @@ class TestView:
         assert said.endswith("What it is really worth: graft run")
 
     def test_nothing_is_cut_off_at_eighty_columns(self) -> None:
-        forecast = by_hand(LIFTS)
-        forecast["models"]["another"] = forecast["models"]["pretrained"]
-        forecast["ranking"] = ["another", "pretrained"]
-        page = printed(forecast)
+        page = printed(with_models(by_hand(LIFTS), "another", "pretrained"))
         assert "…" not in page
         assert "[+10.0, +30.0]" in page
 
     def test_models_are_ranked_in_words_and_numbers(self) -> None:
-        forecast = by_hand(LIFTS)
-        forecast["models"]["another"] = forecast["models"]["pretrained"]
-        forecast["ranking"] = ["another", "pretrained"]
-        said = " ".join(printed(forecast).split())
+        said = " ".join(printed(with_models(by_hand(LIFTS), "another", "pretrained")).split())
         assert "Best of 2 source models for this target: another, by LogME with 5 labels per class." in said
         assert said.index("another", said.index("source model LogME")) < said.index("pretrained")
 
     def test_afterwards_it_says_how_right_it_was(self) -> None:
         forecast = by_hand(LIFTS)
         gains = {cell: lift / 2 for cell, lift in LIFTS.items()}
-        said = " ".join(printed(forecast, {"forecast": {"fine_tune": score_forecast(forecast, gains)}}).split())
+        scores = {"fine_tune": score_forecast(forecast, gains)}
+        said = " ".join(printed(forecast, summary({"fine_tune": row(0.95)}, forecast=scores)).split())
         assert "fine_tune: sign right in 4 of 4 cells (3 gained); order of the gains: tau +1.00" in said
         assert "graft run" not in said
 
-    def test_a_result_without_a_verdict_on_the_forecast_is_no_fault(self) -> None:
-        assert "How right" not in printed(by_hand(LIFTS), {"strategies": {}})
+    def test_a_result_without_a_verdict_on_the_forecast_is_no_problem(self) -> None:
+        assert "How right" not in printed(by_hand(LIFTS), summary({"fine_tune": row(0.95)}))
 
 
 class TestShow:
@@ -115,27 +111,27 @@ class TestShow:
         source = load_split(project / "build/data/source")
         for place in ("a/twin", "b/twin", "c/pretrained"):
             write_model(tmp_path / place, source, steps=0)
-        shown: list[dict[str, Any]] = []
+        shown: list[Forecast] = []
         monkeypatch.setattr(view, "forecast_view", lambda forecast, _: shown.append(forecast) or "")
         self.show(project, *(tmp_path / place for place in ("a/twin", "b/twin", "c/pretrained")))
-        assert len(shown[0]["ranking"]) == 4
-        assert shown[0]["ranking"][0] == "pretrained"
+        assert len(shown[0].ranking) == 4
+        assert shown[0].ranking[0] == "pretrained"
 
     def test_a_folder_without_a_model_is_refused(self, project: Path, tmp_path: Path) -> None:
         with pytest.raises(GraftError, match=r"nothing: contains no model\.json"):
             self.show(project, tmp_path / "nothing")
 
-    def test_weights_that_were_replaced_are_looked_at_anew(self, project: Path, monkeypatch) -> None:
+    def test_weights_that_were_replaced_are_looked_at_again(self, project: Path, monkeypatch) -> None:
         source = load_split(project / "build/data/source")
         write_model(project / "models/other", source, steps=0)
         settings = {"images": 50, "permutations": 99, "untrained": 1, "models": {"other": "models/other"}}
         change(project, forecast=settings)
         write_forecast(project)
-        stale = json.loads((project / "build/forecast/forecast.json").read_text())
+        stale = read_forecast(project)
         monkeypatch.setattr(Survey, "stages", lambda *_: [])
-        assert stale["ranking"] == ["pretrained", "other"]
+        assert stale.ranking == ("pretrained", "other")
         write_model(project / "models/other", source, steps=150)
-        shown: list[dict[str, Any]] = []
+        shown: list[Forecast] = []
         monkeypatch.setattr(view, "forecast_view", lambda forecast, _: shown.append(forecast) or "")
         self.show(project)
-        assert shown[0]["models"]["other"] != stale["models"]["other"]
+        assert shown[0].models["other"] != stale.models["other"]

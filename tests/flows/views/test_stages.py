@@ -10,7 +10,10 @@ from flows.commands.run import show_status, status_view
 from tasks.common.errors import GraftError
 from tasks.data_versions.version import DataStatus
 from tasks.executor.pipeline import StageStatus
+from tasks.new_project.answers import Answers
+from tasks.new_project.create import create
 from tests.house.imports import ROOT
+from tests.tasks.support.reads import counted_reads
 
 IDLE = [StageStatus("prepare", "up_to_date"), *(StageStatus(f"finetune@a-{i}", "up_to_date") for i in range(3))]
 
@@ -47,3 +50,11 @@ def test_faults_of_the_parameters_come_before_the_graph(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(text.replace("label_budgets: [1, 5, 10]", "label_budgets: 5"))
     with pytest.raises(GraftError, match=r"^params\.yaml: label_budgets: .*got 5; write \[5\]$"):
         show_status(tmp_path, Console(file=StringIO()))
+
+
+def test_status_reads_the_parameters_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create(tmp_path, Answers("mine"), git=False)
+    reads, shown = counted_reads(monkeypatch, tmp_path / "params.yaml"), StringIO()
+    show_status(tmp_path, Console(file=shown))
+    assert "prepare" in shown.getvalue()
+    assert len(reads) == 1

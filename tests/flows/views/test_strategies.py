@@ -53,7 +53,8 @@ class TestFaultyFiles:
             strategy_class("torn")
 
     def test_a_file_that_can_be_none_says_why(self) -> None:
-        with pytest.raises(ValueError, match=r"unknown strategy 'my_tune'.*my-tune\.py is no strategy: its name must"):
+        message = r"unknown strategy 'my_tune'.*my-tune\.py is not a valid strategy file: its name must"
+        with pytest.raises(ValueError, match=message):
             strategy_class("my_tune")
 
     def test_the_others_are_listed_and_the_faulty_marked(self) -> None:

@@ -1,4 +1,4 @@
-"""Images that are read as they are needed train the same networks, bit for bit, as images in memory."""
+"""Images that are read from disk as needed train the same networks, bit for bit, as images in memory."""
 
 import copy
 from dataclasses import replace
@@ -24,7 +24,7 @@ BRIEF = Training(steps=8, batch_size=9, learning_rate=0.02, evaluations=2, augme
 
 
 def stored(split: Split) -> Split:
-    """The same images, rows of a larger array in another order."""
+    """The same images, as rows of a larger array in another order."""
     generator = torch.Generator().manual_seed(len(split))
     others = torch.randint(0, 256, (5, *split.images.shape[1:]), dtype=torch.uint8)
     order = torch.randperm(len(split) + len(others), generator=generator)

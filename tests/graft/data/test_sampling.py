@@ -62,7 +62,7 @@ def test_groups_of_their_own_change_nothing(pool: Split) -> None:
 
 
 def test_groups_that_leave_too_few_to_learn_from_are_named(pool: Split) -> None:
-    with pytest.raises(ValueError, match=r"class 'a' has 0 images to learn from that share no group"):
+    with pytest.raises(ValueError, match=r"class 'a' has 0 training images that share no group"):
         draw_labels(replace(pool, groups=torch.zeros(120, dtype=torch.long)), 10, 5, seed=1)
 
 
@@ -73,7 +73,9 @@ def test_more_validation_than_training_labels_are_refused(pool: Split) -> None:
 
 def test_a_budget_that_is_too_large_names_the_smallest_class_and_what_is_possible(pool: Split) -> None:
     short = pool.take((pool.labels != 1).nonzero().flatten())
-    message = r"^15 labels per class are asked for \(10 to train on \+ 5 to validate\).*: b \(0\); no label budget is"
+    message = (
+        r"^15 labels per class are asked for \(10 for training \+ 5 for validation\), .*: b \(0\); no label budget"
+    )
     with pytest.raises(ValueError, match=message):
         draw_labels(short, 10, 5, 0)
 
@@ -91,7 +93,7 @@ def test_the_largest_budget_that_is_named_is_possible_and_the_next_one_is_not(
 
 
 def uneven(counts: list[int], groups: list[int] | None = None) -> Split:
-    """So many images of each class, in turn; every image is its own index."""
+    """The given number of images per class, in turn; every image is its own index."""
     labels = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
     images = torch.arange(len(labels), dtype=torch.int32).view(-1, 1, 1, 1)
     return Split(images, labels, tuple("abcdef"[: len(counts)]), None if groups is None else torch.tensor(groups))
@@ -160,21 +162,21 @@ def test_a_group_that_is_in_several_classes_stays_whole() -> None:
 
 
 def test_groups_of_which_none_can_be_held_out_are_named() -> None:
-    with pytest.raises(ValueError, match=r"hold 14 of 20 images, more than there are to learn from"):
+    with pytest.raises(ValueError, match=r"hold 14 of 20 images, more than remain for training"):
         draw_labels(uneven([12, 8], [0] * 12 + [1] * 4 + [2] * 2 + [0] * 2), "all", 0.2, seed=0)
-    with pytest.raises(ValueError, match=r"class 'b' has 0 images to learn from that share no group"):
+    with pytest.raises(ValueError, match=r"class 'b' has 0 training images that share no group"):
         draw_labels(uneven([30, 8], [*range(30), *[99] * 8]), "all", 0.2, seed=0)
 
 
 def test_all_needs_two_pictures_of_every_class() -> None:
-    with pytest.raises(ValueError, match=r"`all` needs two images of every class.*: b has 1"):
+    with pytest.raises(ValueError, match=r"`all` needs two images per class.*: b has 1"):
         draw_labels(uneven([5, 1]), "all", 0.2, seed=0)
 
 
 def test_a_number_that_is_no_part_of_all_says_what_would_be() -> None:
     assert nesting_fault({"a": 50, "b": 11}, 10, 0.2) == (
-        "10 is no part of `all`, which leaves 9 images of b to learn from and holds out 2 to validate; "
-        "ask for 9 at most, or lower finetune.validation_fraction"
+        "10 labels per class are not a subset of `all`, which trains on 9 images of b and holds out 2 for validation; "
+        "ask for at most 9, or lower finetune.validation_fraction"
     )
     assert nesting_fault({"a": 50, "b": 11}, 9, 0.2) is None
 
@@ -206,7 +208,7 @@ def test_hold_out_takes_whole_groups(pool: Split) -> None:
 def test_hold_out_says_where_groups_leave_nothing_to_learn_from() -> None:
     labels = torch.tensor([0] * 9 + [1] * 3)
     split = Split(torch.arange(12).view(-1, 1, 1, 1), labels, ("a", "b"), torch.tensor([*range(9), 9, 9, 9]))
-    with pytest.raises(ValueError, match="all images of class 'b' are in the groups that are held out"):
+    with pytest.raises(ValueError, match="all images of class 'b' are in groups that are held out"):
         hold_out(split, 0.2, 0)
 
 

@@ -1,4 +1,4 @@
-"""Intervals against SciPy, what they promise by simulation, and verdicts that say no more than they."""
+"""Intervals compared with SciPy, their coverage in simulation, and verdicts that claim no more than the intervals."""
 
 import math
 
@@ -7,15 +7,8 @@ import pytest
 import scipy.stats
 import torch
 
-from graft.measures.comparison import (
-    Interval,
-    gains_over,
-    p_values_over,
-    pairwise_p_values,
-    rank_ranges,
-    seed_interval,
-    verdict,
-)
+from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values, rank_ranges, seed_interval
+from graft.measures.findings import Interval, verdict
 
 
 def gains(correct, baseline=0, **changes) -> list[Interval]:
@@ -23,7 +16,7 @@ def gains(correct, baseline=0, **changes) -> list[Interval]:
 
 
 def coin_flips(*rates: float, seeds: int, pictures: int, seed: int = 0) -> torch.Tensor:
-    """(M, S, N): a strategy for each rate of success."""
+    """(M, S, N): one strategy per success rate."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(len(rates), seeds, pictures, generator=generator) < torch.tensor(rates)[:, None, None]
 
@@ -76,7 +69,7 @@ def test_pairing_makes_a_consistent_small_gain_certain() -> None:
     correct = coin_flips(0.6, seeds=3, pictures=600).repeat(2, 1, 1)
     correct[1, :, :12] = True
     correct[0, :, :12] = False
-    # Unpaired, a gain of two points between accuracies of 60 % on 600 images would be lost in noise.
+    # Without pairing, a gain of two points between accuracies of 60 % on 600 images would be lost in noise.
     assert verdict(gains(correct)[1]) == "positive"
 
 
@@ -102,7 +95,7 @@ def test_the_seed_alone_decides_the_resamples() -> None:
 
 @pytest.mark.parametrize(("seeds", "least", "most"), [(3, 0.90, 0.98), (6, 0.93, 0.98)])
 def test_a_nominal_95_percent_comes_near_it(seeds: int, least: float, most: float) -> None:
-    """Strategies that differ by label draw, by image and by both; the truth is the mean over all of these."""
+    """Strategies that differ by label draw, by image and by both; the true gain is the mean over all of these."""
     trials = 300
     noise = np.random.default_rng(seeds)
     hits = 0
@@ -148,7 +141,7 @@ def test_rounding_comes_before_the_verdict() -> None:
 
 
 def by_anova(correct: np.ndarray, one: int, other: int) -> float:
-    """The p-value of a pair, not corrected: the seeds' variance is the larger of its own and the common one."""
+    """The uncorrected p-value of a pair: the variance over seeds is the larger of its own and the pooled one."""
     m, s, n = correct.shape
     cells = correct.mean(axis=2)
     residuals = cells - cells.mean(axis=0) - cells.mean(axis=1, keepdims=True) + cells.mean()
@@ -163,7 +156,7 @@ def by_anova(correct: np.ndarray, one: int, other: int) -> float:
 
 
 class TestPairwise:
-    """Which strategies really differ, corrected for the number of pairs."""
+    """Which strategies differ significantly, corrected for the number of pairs."""
 
     def test_a_single_pair_is_a_paired_t_test_over_seeds(self) -> None:
         by_seed = torch.tensor([0.03, 0.05, 0.02, 0.06], dtype=torch.double)
@@ -209,7 +202,7 @@ class TestPairwise:
 
     @pytest.mark.parametrize("scatter", [0.0, 0.03, 0.1], ids=["alike", "seeds differ", "seeds differ much"])
     def test_strategies_that_are_alike_are_seldom_told_apart(self, scatter: float) -> None:
-        """However much their seeds scatter, each on its own; among 45 pairs some agree over three seeds by chance."""
+        """However much their seeds scatter, each by itself; among 45 pairs, some agree over three seeds by chance."""
         generator = torch.Generator().manual_seed(2)
         wrong = 0
         for _ in range(60):

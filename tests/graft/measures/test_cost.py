@@ -10,7 +10,7 @@ from tests.graft.pictures import tiny_network
 
 def test_a_small_network_costs_what_it_does_by_hand() -> None:
     network = tiny_network(size=8)
-    convolutions = 8 * 8 * 9 * 1 * 16 + 4 * 4 * 9 * 16 * 32  # places x kernel x channels before x after
+    convolutions = 8 * 8 * 9 * 1 * 16 + 4 * 4 * 9 * 16 * 32  # positions x kernel x input channels x output channels
     assert multiply_adds(network) == convolutions + 32 * 3
     norms = 2 * (16 + 32)
     assert parameters(network) == 9 * 16 + 9 * 16 * 32 + norms + 32 * 3 + 3

@@ -1,4 +1,4 @@
-"""Each distance against NumPy, SciPy or scikit-learn; no gap is called none, and a gap is seen."""
+"""Each distance compared with NumPy, SciPy or scikit-learn; equal domains show no gap, and a gap is detected."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_the_domain_error_is_that_of_logistic_regression_on_held_out_pictures(d:
 
 def test_held_out_pictures_keep_many_features_from_feigning_a_gap() -> None:
     same = torch.randn(80, 200, generator=torch.Generator().manual_seed(0)).double()
-    assert domain_error(same[:40], same[40:]) == pytest.approx(0.5, abs=0.15)  # on its own images it would be 0
+    assert domain_error(same[:40], same[40:]) == pytest.approx(0.5, abs=0.15)  # on its training images it would be 0
 
 
 def test_proxy_a_distance_goes_from_0_to_2() -> None:
@@ -73,7 +73,7 @@ def test_mmd_is_zero_on_average_where_there_is_no_gap() -> None:
     pairs = [torch.randn(2, 30, 5, generator=generator).double() for _ in range(20)]
     found = [mmd(a, b, 99, generator) for a, b in pairs]
     assert np.mean([value for value, _ in found]) == pytest.approx(0.0, abs=0.004)
-    assert min(value for value, _ in found) < 0  # unbiased, so it has to be below zero at times
+    assert min(value for value, _ in found) < 0  # unbiased, so it must sometimes be negative
     assert np.mean([p_value for _, p_value in found]) == pytest.approx(0.5, abs=0.2)
 
 
@@ -120,7 +120,7 @@ def test_features_that_never_vary_do_no_harm() -> None:
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 10 images of each domain, got 9"):
+    with pytest.raises(ValueError, match="at least 10 images per domain, got 9"):
         domain_gap(torch.rand(9, 2), torch.rand(50, 2))
     with pytest.raises(ValueError, match=r"\(20, 3\) and \(20, 2\)"):
         domain_gap(torch.rand(20, 3), torch.rand(20, 2))

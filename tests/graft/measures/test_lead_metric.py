@@ -1,4 +1,4 @@
-"""Metrics that lead a comparison: against scikit-learn, and gains in them against a bootstrap by hand."""
+"""Metrics that rank strategies: compared with scikit-learn, and their gains with a direct bootstrap."""
 
 import math
 
@@ -8,8 +8,9 @@ import scipy.stats
 import sklearn.metrics
 import torch
 
-from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values, verdict
-from graft.measures.lead_metric import Answers, lead_metric
+from graft.measures.comparison import gains_over, p_values_over, pairwise_p_values
+from graft.measures.findings import verdict
+from graft.measures.lead_metric import ScoredPredictions, lead_metric
 
 METRICS = {
     "accuracy": sklearn.metrics.accuracy_score,
@@ -22,7 +23,7 @@ OTHERS = [name for name in METRICS if name != "accuracy"]
 def guesses(
     *rates: float, seeds: int = 3, shares: tuple[float, ...] = (0.7, 0.2, 0.1), n: int = 120, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Predictions (M, S, N) of a strategy for each rate of success, and labels (N,) of classes with those shares."""
+    """Predictions (M, S, N) of one strategy per success rate, and labels (N,) of classes with those shares."""
     random = np.random.default_rng(seed)
     labels = random.choice(len(shares), n, p=shares)
     said = random.integers(0, len(shares), (len(rates), seeds, n))
@@ -33,10 +34,10 @@ def guesses(
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("seed", range(5))
 def test_the_mean_of_the_contributions_is_the_metric(metric: str, seed: int) -> None:
-    # A class too many, which nothing is and only some networks name.
+    # An extra class, which no image has and only some networks predict.
     said, labels = guesses(0.5, 0.9, shares=(0.6, 0.3, 0.1, 0.0), n=60, seed=seed)
     said[0, 0][said[0, 0] == 3] = 1
-    found = Answers(said, labels, 4, metric).contributions().mean(dim=2)
+    found = ScoredPredictions(said, labels, 4, metric).contributions().mean(dim=2)
     for m in range(2):
         for s in range(3):
             assert found[m, s].item() == pytest.approx(METRICS[metric](labels, said[m, s]))
@@ -45,7 +46,7 @@ def test_the_mean_of_the_contributions_is_the_metric(metric: str, seed: int) -> 
 @pytest.mark.parametrize("metric", OTHERS)
 def test_a_contribution_is_how_the_metric_moves_with_the_weight_of_a_picture(metric: str) -> None:
     said, labels = guesses(0.6, seeds=1, n=40)
-    found = Answers(said, labels, 3, metric).contributions()[0, 0]
+    found = ScoredPredictions(said, labels, 3, metric).contributions()[0, 0]
     measure = {
         "balanced_accuracy": lambda w: np.mean(
             sklearn.metrics.recall_score(labels, said[0, 0], average=None, sample_weight=w)
@@ -65,10 +66,10 @@ def test_a_resample_has_the_metric_of_its_pictures(metric: str) -> None:
     random = np.random.default_rng(1)
     drawn = random.integers(0, 25, (30, 25))  # some lack the rare class
     times = torch.from_numpy(np.stack([np.bincount(row, minlength=25) for row in drawn])).double()
-    found = Answers(said, labels, 3, metric).resampled(times)
+    found = ScoredPredictions(said, labels, 3, metric).resampled(times)
     assert found.shape == (30, 2)
     with np.testing.suppress_warnings() as quiet:
-        quiet.filter(UserWarning)  # classes that are named and not there
+        quiet.filter(UserWarning)  # classes that are predicted but absent
         for r, row in enumerate(drawn):
             for m in range(2):
                 by_hand = np.mean([METRICS[metric](labels[row], one[row]) for one in said[m]])
@@ -79,7 +80,7 @@ def test_a_resample_has_the_metric_of_its_pictures(metric: str) -> None:
 def test_where_only_pictures_vary_a_gain_has_the_ordinary_paired_bootstraps_interval(metric: str) -> None:
     said, labels = guesses(0.5, 0.75, seeds=1, n=300)
     said = said.repeat(1, 2, 1)
-    answers = Answers(said, labels, 3, metric)
+    answers = ScoredPredictions(said, labels, 3, metric)
     found = gains_over(answers.contributions(), 0, confidence=0.9, resamples=4000, seed=0, resampled=answers.resampled)[
         1
     ]
@@ -98,7 +99,7 @@ def test_where_only_pictures_vary_a_gain_has_the_ordinary_paired_bootstraps_inte
 @pytest.mark.parametrize("metric", OTHERS)
 def test_the_same_answers_gain_exactly_nothing_and_swapped_sides_mirror(metric: str) -> None:
     said, labels = guesses(0.6, 0.8)
-    answers = Answers(torch.cat([said, said[:1]]), labels, 3, metric)
+    answers = ScoredPredictions(torch.cat([said, said[:1]]), labels, 3, metric)
     how = {"confidence": 0.95, "resamples": 1000, "seed": 0, "resampled": answers.resampled}
     there, back = gains_over(answers.contributions(), 0, **how), gains_over(answers.contributions(), 1, **how)
     assert (there[2].mean, there[2].low, there[2].high) == (0, 0, 0)
@@ -109,11 +110,11 @@ def test_a_rare_class_decides_where_each_class_counts_alike() -> None:
     labels = torch.tensor([0] * 180 + [1] * 20)
     always_first = torch.zeros(3, 200, dtype=torch.long)
     finds_the_rare = labels.repeat(3, 1)
-    finds_the_rare[:, :30] = 1  # and pays for it with frequent ones
+    finds_the_rare[:, :30] = 1  # and gets some of the frequent ones wrong
     said = torch.stack([always_first, finds_the_rare])
     verdicts = {}
     for metric in METRICS:
-        answers = Answers(said, labels, 2, metric)
+        answers = ScoredPredictions(said, labels, 2, metric)
         gain = gains_over(
             answers.contributions(), 0, confidence=0.95, resamples=2000, seed=0, resampled=answers.resampled
         )[1]
@@ -123,7 +124,7 @@ def test_a_rare_class_decides_where_each_class_counts_alike() -> None:
 
 def test_a_p_value_in_balanced_accuracy_is_that_of_the_recalls_class_by_class() -> None:
     said, labels = guesses(0.6, 0.75, seeds=1, n=400)
-    answers = Answers(said.repeat(1, 2, 1), labels, 3, "balanced_accuracy")
+    answers = ScoredPredictions(said.repeat(1, 2, 1), labels, 3, "balanced_accuracy")
     found = pairwise_p_values(answers.contributions())[0, 1].item()
     difference = ((said[1, 0] == labels).double() - (said[0, 0] == labels).double()).numpy()
     of_classes = [difference[labels.numpy() == k] for k in range(3)]
@@ -136,11 +137,11 @@ def test_a_p_value_in_balanced_accuracy_is_that_of_the_recalls_class_by_class() 
 
 @pytest.mark.parametrize("metric", OTHERS)
 def test_a_nominal_95_percent_comes_near_it_with_a_rare_class(metric: str) -> None:
-    """Strategies that are alike in truth: an interval of their gain holds zero about as often as it says."""
+    """Strategies of equal quality: the interval of their gain contains zero about as often as stated."""
     held = 0
     for trial in range(150):
         said, labels = guesses(0.7, 0.7, shares=(0.8, 0.15, 0.05), n=200, seed=trial)
-        answers = Answers(said, labels, 3, metric)
+        answers = ScoredPredictions(said, labels, 3, metric)
         gain = gains_over(
             answers.contributions(), 0, confidence=0.95, resamples=1000, seed=trial, resampled=answers.resampled
         )[1]

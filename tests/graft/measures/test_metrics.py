@@ -1,4 +1,4 @@
-"""Scores against scikit-learn, torchmetrics and cases worked by hand."""
+"""Scores compared with scikit-learn, torchmetrics and hand-computed cases."""
 
 import pytest
 import sklearn.metrics
@@ -37,7 +37,7 @@ def test_calibration_error_is_that_of_torchmetrics(noisy) -> None:
 
 
 def test_calibration_worked_by_hand() -> None:
-    # Two images 0.9 sure, one right: |0.9 - 0.5|; two entirely sure and right: 0; in all 0.4 * 2 / 4.
+    # Two images of confidence 0.9, one right: |0.9 - 0.5|; two of confidence 1, both right: 0; total 0.4 * 2 / 4.
     probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [1.0, 0.0], [0.0, 1.0]])
     labels = torch.tensor([0, 1, 0, 1])
     bins = reliability(probabilities, labels)
@@ -47,7 +47,7 @@ def test_calibration_worked_by_hand() -> None:
 
 
 def test_absent_classes() -> None:
-    # Class 2 is nobody's label but is predicted once; class 3 neither: recall 1, 1/2, absent, absent.
+    # No image has class 2, but it is predicted once; class 3 is neither: recall 1, 1/2, absent, absent.
     probabilities = torch.eye(4)[[0, 1, 2]]
     found = score(probabilities, torch.tensor([0, 1, 1]))
     assert found.per_class_recall == (1.0, 0.5, None, None)
@@ -62,7 +62,7 @@ def test_certainty_that_was_wrong_costs_much_but_not_everything() -> None:
 
 
 def test_probabilities_a_hair_above_one_are_no_logits() -> None:
-    # torchmetrics takes anything above 1 for logits and applies a softmax.
+    # torchmetrics treats values above 1 as logits and applies a softmax.
     found = score(torch.tensor([[1.0000001, 0.0], [0.0, 1.0]]), torch.tensor([0, 1]))
     assert found.calibration_error < 1e-6
 

@@ -1,4 +1,4 @@
-"""The map of features: groups stay together, nothing is left to chance, odd features do no harm."""
+"""The map of features: clusters stay together, the result is deterministic, degenerate features do no harm."""
 
 import pytest
 import torch

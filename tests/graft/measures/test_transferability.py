@@ -1,4 +1,4 @@
-"""Each score against NumPy, SciPy or scikit-learn; good features are ranked before bad ones."""
+"""Each score compared with NumPy, SciPy or scikit-learn; good features rank above bad ones."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from graft.measures.transferability import h_score, leep, logme, nce, probe_accu
 
 
 def drawn(n: int = 30, d: int = 6, classes: int = 3, *, apart: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Features (N, D) whose first directions tell the class, and labels (N,)."""
+    """Features (N, D) whose first directions separate the classes, and labels (N,)."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % classes
     features = torch.randn(n, d, generator=generator)
@@ -22,13 +22,13 @@ def drawn(n: int = 30, d: int = 6, classes: int = 3, *, apart: float = 1.0, seed
 
 
 def answers(n: int = 40, source: int = 5, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Probabilities (N, S) of a source head, and labels (N,) of three classes that lean on them."""
+    """Probabilities (N, S) of a source head, and correlated labels (N,) of three classes."""
     logits = torch.randn(n, source, generator=torch.Generator().manual_seed(seed)) * 2
     return logits.softmax(dim=1), logits.argmax(dim=1) % 3
 
 
 def evidence(features: Tensor, y: np.ndarray, log_a: float, log_b: float) -> float:
-    """log p(y) of Bayesian linear regression, straight from its normal distribution."""
+    """log p(y) of Bayesian linear regression, computed directly from its normal distribution."""
     f = features.double().numpy()
     covariance = np.eye(len(y)) / np.exp(log_b) + f @ f.T / np.exp(log_a)
     return float(multivariate_normal.logpdf(y, np.zeros(len(y)), covariance))
@@ -76,7 +76,7 @@ def test_logme_stays_finite_where_features_say_nothing_or_all(features: Tensor) 
 
 def reference_h_score(features: Tensor, labels: Tensor, *, shrink: bool) -> float:
     f, y = features.double().numpy(), labels.numpy()
-    replaced = np.zeros_like(f)  # every image's features by the mean of its class
+    replaced = np.zeros_like(f)  # each image's features replaced by the mean of its class
     for label in np.unique(y):
         replaced[y == label] = f[y == label].mean(axis=0)
     between = np.cov(replaced, rowvar=False, bias=True)
@@ -124,12 +124,12 @@ def test_nce() -> None:
 
 
 def test_by_hand() -> None:
-    # The head is sure: z = 0, 0, 1, 1. Labels given z = 0: both 0; given z = 1: one 0, one 1.
+    # The head predicts z = 0, 0, 1, 1 with certainty. Labels given z = 0: both 0; given z = 1: one 0, one 1.
     sure = torch.eye(2)[[0, 0, 1, 1]]
     labels = torch.tensor([0, 0, 0, 1])
     assert nce(sure, labels) == pytest.approx(-0.5 * np.log(2))
     assert leep(sure, labels) == pytest.approx(-0.5 * np.log(2))
-    perfect = torch.tensor([7, 7, 3, 3])  # other classes than the source's, but one for one
+    perfect = torch.tensor([7, 7, 3, 3])  # other classes than the source's, but a one-to-one match
     assert nce(sure, perfect) == leep(sure, perfect) == 0.0
 
 

@@ -1,4 +1,4 @@
-"""Names of backbones and compositions of them; EfficientNet-Lite0 next to an independent network of the same
+"""Names of backbones and compositions of them; EfficientNet-Lite0 compared with an independent network of the same
 weights."""
 
 import importlib.util
@@ -54,10 +54,10 @@ def test_what_is_no_composition_is_refused_and_nothing_else_happens(text: str) -
         ("concat(convnet_tiny)", "joins two backbones, not 1"),
         ("concat(convnet_tiny, convnet_tiny, convnet_tiny)", "joins two backbones, not 3"),
         ("fusion(convnet_tiny, )", "joins two backbones, not 1"),
-        ("concat(convnet_tiny, convnet_tiny", "does not end in"),
+        ("concat(convnet_tiny, convnet_tiny", "does not end with"),
         ("concat(convnet_tiny, fusion(convnet_tiny, convnet_tiny)", r"a '\(' has no '\)'"),
         ("concat(convnet_tiny), convnet_tiny)", r"a '\)' has no '\('"),
-        ("sum(convnet_tiny, convnet_tiny)", "'sum' joins no backbones"),
+        ("sum(convnet_tiny, convnet_tiny)", "'sum' does not join backbones"),
         ("concat(convnet_tiny, resnet)", "unknown backbone 'resnet'"),
     ],
 )
@@ -103,13 +103,13 @@ def test_grey_and_colour_bodies_share_the_names_of_their_weights() -> None:
 
 
 def test_a_name_that_is_not_of_the_published_checkpoint_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'_blocks.0._se_reduce.weight' is no name"):
+    with pytest.raises(ValueError, match=r"'_blocks.0._se_reduce.weight' is not a name"):
         from_published({"_blocks.0._se_reduce.weight": torch.zeros(1)})
 
 
 @pytest.fixture(scope="module")
 def published() -> tuple[nn.Module, dict[str, Tensor]]:
-    """An independent network with the published weights, and these under their published names."""
+    """An independent network, and its weights under the published names."""
     folder = Path(os.environ.get("GRAFT_DATA", "")) / "weights_efficientnet_lite0"
     weights = folder / "efficientnet-lite0-57934424.pth"
     if not (os.environ.get("GRAFT_DATA") and weights.is_file()):

@@ -1,4 +1,4 @@
-"""Two bodies in one, against NumPy; and the strategies that put the source's body next to one for the target."""
+"""Two backbones in one, compared with NumPy; and the strategies that join the source's and a target backbone."""
 
 import copy
 from typing import cast

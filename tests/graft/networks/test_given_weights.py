@@ -1,4 +1,4 @@
-"""Weights of other hands: named, checked, and adapted to other images than they were made for."""
+"""Foreign weights: renamed, checked, and adapted to other images than they were trained on."""
 
 import copy
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def colour_network(backbone: str = "convnet_tiny", size: int = 16, classes: tupl
 
 
 def published_names() -> dict[str, Tensor]:
-    """An untrained EfficientNet-Lite0 of four classes under the names of its published checkpoint."""
+    """An untrained EfficientNet-Lite0 with four classes, under the names of the published checkpoint."""
     state = Network(Description("efficientnet_lite0", tuple("abcd"), 3, 224, MEAN, STD)).state_dict()
     layers = {"expand.conv": "_expand_conv", "expand.norm": "_bn0", "depthwise.conv": "_depthwise_conv"}
     layers |= {"depthwise.norm": "_bn1", "project.conv": "_project_conv", "project.norm": "_bn2"}
@@ -134,7 +134,7 @@ class TestNames:
         state = {f"student.body.{name}": value for name, value in tiny_network().backbone.state_dict().items()}
         state["teacher.weight"] = torch.ones(2)
         with pytest.raises(
-            ValueError, match=r"without the prefix 'student\.body\.' 12 of 12 .*`prefix: student.body.`"
+            ValueError, match=r"without the prefix 'student\.body\.', 12 of 12 .*`prefix: student.body.`"
         ):
             load_into(tiny_network(), in_our_names("convnet_tiny", state))
         load_into(tiny_network(), in_our_names("convnet_tiny", without_prefix(state, "student.body.")))
@@ -249,7 +249,7 @@ class TestInput:
 
 class TestFit:
     def trained(self, mean: float, std: float) -> tuple[Network, Tensor]:
-        """A network whose batch norms know images normalised by their own statistics, stated as something else."""
+        """A network whose batch norms saw images normalised with their own statistics, described with other values."""
         pictures = bars(200, size=16)
         own_mean, own_std = pictures.mean_and_std()
         network = tiny_network(size=16)

@@ -30,13 +30,13 @@ def adapted(strategy: LayerTransfer, source: Network, seed: int = 7) -> Network:
 
 
 def from_source(found: Network, source: Network) -> list[str]:
-    """Names of the backbone's weights that are the source's; the fresh norms of both are alike and are left out."""
+    """Names of the backbone's weights that equal the source's, without norms that are fresh in both."""
     theirs = source.backbone.state_dict()
     return [name for name, value in found.backbone.state_dict().items() if torch.equal(value, theirs[name])]
 
 
 def distinct(seed: int) -> Network:
-    """A source no value of which is an initial one."""
+    """A source network in which no weight has its initial value."""
     source = network(seed)
     for value in source.state_dict().values():
         if value.is_floating_point():

@@ -44,7 +44,7 @@ def updates(body: nn.Module) -> list[LowRankUpdate]:
 
 
 def disturbed(build: object, rank: int = 3) -> nn.Module:
-    """A body with updates that have learned something."""
+    """A backbone with non-zero updates."""
     torch.manual_seed(0)
     body = build()  # type: ignore[operator]
     add_low_rank(body, rank, alpha=6.0)

@@ -22,7 +22,7 @@ def test_a_backbone_gives_as_many_features_as_it_says(name: str, channels: int) 
 def test_unknown_backbones_name_near_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown backbone 'resnet'.*convnet_small.*torchvision:"):
         build_backbone("resnet", Pictures(3, 32))
-    with pytest.raises(ValueError, match=r"torchvision has no classifier 'resnet19'; near: .*resnet18"):
+    with pytest.raises(ValueError, match=r"torchvision has no classifier 'resnet19'; similar names: .*resnet18"):
         build_backbone("torchvision:resnet19", Pictures(3, 32))
 
 

@@ -84,7 +84,7 @@ def test_fine_tune_learns_slower_next_to_the_picture() -> None:
 
 
 def gradients_at(progress: float, until: float) -> tuple[list[bool], Network]:
-    """Of the head, the last and the first stage: whether a gradient reaches them."""
+    """Whether a gradient reaches the head, the last stage and the first stage."""
     strategy, pictures = GradualUnfreeze(until=until), bars(9)
     network = strategy.adapt(tiny_network(), CLASSES)
     strategy.begin(network, Domains(pictures, pictures))

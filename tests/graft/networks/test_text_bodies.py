@@ -1,4 +1,4 @@
-"""Networks that read texts, and the transformer that reads images too."""
+"""Networks for texts, and the transformer, which also reads images."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_padding_and_what_a_text_is_batched_with_change_nothing(name: str) -> No
     whole = network(some.images)
     alone = torch.cat([network(text[None]) for text in some.images])
     torch.testing.assert_close(whole, alone)
-    if name != "text_convnet":  # it sees the edge of a text, but no token behind it
+    if name != "text_convnet":  # it sees the end of a text, but no padding beyond it
         shorter = some.images[(some.images[:, LENGTH - 2 :] == PADDING).all(dim=1)]
         torch.testing.assert_close(network(shorter), network(shorter[:, : LENGTH - 2]))
 
@@ -75,7 +75,7 @@ def test_blocks_are_the_stages_of_a_transformer(read: Pictures | Text) -> None:
 
 
 def test_bodies_say_what_they_read() -> None:
-    with pytest.raises(ValueError, match=r"no backbone 'convnet_small' reads texts; valid: text_bag, .*transformer_"):
+    with pytest.raises(ValueError, match=r"'convnet_small' cannot read texts; valid: text_bag, .*transformer_"):
         Network(Description("convnet_small", CLASSES, vocabulary=VOCABULARY, length=LENGTH))
     with pytest.raises(ValueError, match="backbone 'text_bag' reads texts, not images; valid: convnet_tiny"):
         Network(Description("text_bag", CLASSES, 1, 8))

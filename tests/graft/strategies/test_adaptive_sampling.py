@@ -1,4 +1,4 @@
-"""Adaptive sampling draws what looks like the target, whichever way likeness is measured."""
+"""Adaptive sampling draws images that resemble the target, with each similarity measure."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_the_kind_of_source_picture_that_resembles_the_target_is_drawn(score: st
 
 
 def test_classes_that_resemble_nothing_of_the_target_are_left_out_where_it_lacks_them(domains: Domains) -> None:
-    """The target has two of the three classes; of all images together, the third is hardly drawn."""
+    """The target has two of the three classes; among all images, the third is hardly drawn."""
     assert domains.source is not None
     assert domains.unlabelled is not None
     network = tiny_network()

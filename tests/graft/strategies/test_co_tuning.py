@@ -1,4 +1,4 @@
-"""Co-tuning: how classes are related, and what the second head learns by that, against NumPy and scikit-learn."""
+"""Co-tuning: the relationship of classes and the loss of the second head, compared with NumPy and scikit-learn."""
 
 import copy
 from dataclasses import replace

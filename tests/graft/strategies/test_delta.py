@@ -1,4 +1,4 @@
-"""DELTA: the distance of feature maps, and how channels are weighed, against NumPy."""
+"""DELTA: the distance between feature maps and the weights of channels, compared with NumPy."""
 
 import copy
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def pretrained() -> Network:
 
 
 def features_without(network: Network, name: str, channel: int | None, images: Tensor) -> Tensor:
-    """The features of images, a channel of a batch norm switched off."""
+    """The features of images with one channel of a batch norm switched off."""
 
     def switch_off(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor:
         output = output.clone()
@@ -86,13 +86,13 @@ def test_delta_is_zero_at_the_source_and_one_where_the_maps_vanish(pretrained: N
 
 @pytest.mark.parametrize("attention", ["even", "exact"])
 def test_delta_has_the_authors_penalty_too(pretrained: Network, attention: Literal["even", "exact"]) -> None:
-    """alpha / 2 sum over stages of C sum_c a_c |difference in channel c|^2 / places, an image; a = softmax(z / 5)."""
+    """alpha / 2 sum over stages of C sum_c a_c |difference in channel c|^2 / pixels, per image; a = softmax(z / 5)."""
     target, pictures = bars(18, seed=2), bars(12, seed=3)
     strategy = Delta(alpha=0.64, beta=0.0, form="sum", attention=attention)
     network = shaken(begun(strategy, pretrained, target))
     probe = fit_probe(pretrained, target)
     expected = 0.0
-    for name in ("0.2", "1.2"):  # the batch norms; a ReLU in place follows
+    for name in ("0.2", "1.2"):  # the batch norms; an in-place ReLU follows
         worth = [
             numpy_cross_entropy(probe(features_without(pretrained, name, channel, target.images)), target.labels)
             for channel in range(pretrained.backbone.get_submodule(name).num_features)
@@ -132,13 +132,13 @@ def test_delta_leaves_no_hook_behind_and_says_which_stage_has_no_map(pretrained:
     unused = copy.deepcopy(pretrained)
     unused.backbone.add_module("aside", nn.ModuleList([nn.Linear(2, 2)]))
     unused.backbone.forward = lambda pictures: pretrained.backbone(pictures)
-    with pytest.raises(ValueError, match=r"no feature map comes from aside\.0 of backbone convnet_tiny"):
+    with pytest.raises(ValueError, match=r"no feature map from aside\.0 of backbone convnet_tiny"):
         features_and_maps(unused, images, ["aside.0"])
     assert not any(module._forward_hooks for module in [*pretrained.modules(), *unused.modules()])
 
 
 class Tokens(nn.Module):
-    """A transformer body in small: two tokens a row of the image, (B, 1, 8, 8) -> (B, T, D) -> (B, D)."""
+    """A tiny transformer backbone: two tokens per row of the image, (B, 1, 8, 8) -> (B, T, D) -> (B, D)."""
 
     def __init__(self) -> None:
         super().__init__()

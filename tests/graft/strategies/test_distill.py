@@ -1,4 +1,4 @@
-"""A student and its teacher: the losses against SciPy, and what the student takes over."""
+"""A student and its teacher: the losses compared with SciPy, and what the student learns."""
 
 import copy
 from dataclasses import replace
@@ -104,8 +104,8 @@ def test_a_student_and_what_brings_it_to_its_teacher_learn_at_its_rate(teacher: 
     ("images", "source", "unlabelled"),
     [("labelled", False, False), ("unlabelled", False, True), ("source", True, False), ("both", True, True)],
 )
-def test_the_student_sees_the_pictures_that_its_knob_names(pictures: str, source: bool, unlabelled: bool) -> None:
-    strategy = replace(Distill(), images=pictures)  # type: ignore[arg-type]
+def test_the_student_sees_the_pictures_that_its_knob_names(images: str, source: bool, unlabelled: bool) -> None:
+    strategy = replace(Distill(), images=images)  # type: ignore[arg-type]
     assert (strategy.uses_source_data, strategy.uses_unlabelled) == (source, unlabelled)
 
 
@@ -117,7 +117,7 @@ def test_a_student_follows_its_teacher_where_nobody_told_it_the_label(teacher: N
         strategy = Distill(images="unlabelled", teacher_share=share, student_rate=1.0)
         network = adapted(strategy, teacher)
         target = bars(30, seed=5)
-        target = target.take((target.labels == 0).nonzero().flatten())  # labels of one class alone
+        target = target.take((target.labels == 0).nonzero().flatten())  # labels of a single class
         brief = Training(steps=40, batch_size=16, learning_rate=0.02, keep="last")
         train(network, strategy, Domains(target, bars(9, seed=6), unlabelled=bars(90, seed=7)), brief)
         return (predict(network, images)[0].argmax(dim=1) == wanted).double().mean().item()

@@ -1,4 +1,4 @@
-"""Every knob of every strategy does something; new ones are found and tested without a word here."""
+"""Every knob of every strategy has an effect; new ones are found and tested without changes here."""
 
 import copy
 from collections.abc import Iterator
@@ -28,33 +28,33 @@ BESIDE: dict[str, dict[str, Any]] = {
     "adaptive_sampling.among": {"among": "all"},  # where the classes are the same, auto is class
     "bss.form": {"eta": 10.0},
     "l2_sp.over": {"alpha": 1.0},
-    "layer_transfer.depth": {"depth": 1.0},  # of two stages; the default and less are both one of them
+    "layer_transfer.depth": {"depth": 1.0},  # of two stages; the default and lower values both give one
     "mixed_training.heads": {"heads": "two"},  # where the classes are the same, auto is one
     "mixed_training.alignment_weight": {"alignment": "mmd"},
     "mixed_training.align_on": {"alignment": "mmd"},
     "mixed_training.discriminator_rate": {"alignment": "dann"},
 }
-"""Settings without which a knob has nothing to say here."""
+"""Settings without which a knob has no effect here."""
 
 ELSEWHERE = {
     "linear_probe.related": "validation prefers the plain probe here (see test_probe.py)",
     "cross_modal.mode": "source and target are of one modality here (see test_cross_modal.py)",
     "cross_modal.align_share": "source and target are of one modality here (see test_cross_modal.py)",
-    "layer_transfer.kinds": "the tiny network's body has convolutions alone (see test_layers.py)",
+    "layer_transfer.kinds": "the tiny network's backbone has only convolutions (see test_layers.py)",
 }
-"""Knobs that so small a problem cannot show."""
+"""Knobs whose effect does not show on such a small problem."""
 
 NAMES_OF_BODIES = ("convnet_small", "convnet_tiny")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a user sees of a trained strategy."""
+    """The visible result of training a strategy."""
 
     logits: Tensor
-    """Of the finished network, on images that it has not seen."""
+    """Of the finished network, on unseen images."""
     scores: list[float | None]
-    """Of the evaluations, where no label may choose."""
+    """Label-free scores of the evaluations."""
     companions: list[str]
 
     def differs(self, other: "Outcome") -> bool:
@@ -76,7 +76,7 @@ def pretrained() -> Network:
 @cache
 def outcome(strategy: Strategy) -> Outcome:
     """After a brief training on a target that is noisier than the source."""
-    source = copy.deepcopy(pretrained())  # before the seed: the first to ask for it trains it
+    source = copy.deepcopy(pretrained())  # before seeding: the first call trains it
     torch.manual_seed(0)
     network = strategy.adapt(source, source.description.classes)
     pool = bars(60, seed=8, noise=120)
@@ -87,7 +87,7 @@ def outcome(strategy: Strategy) -> Outcome:
 
 
 def other_values(kind: Any, value: Any) -> list[Any]:
-    """All the other choices, or a number elsewhere within its bounds."""
+    """All other choices, or another number within the bounds."""
     bounds: list[Any] = []
     if get_origin(kind) is Union:  # of a number and None
         kind, value = get_args(kind)[0], value or 1

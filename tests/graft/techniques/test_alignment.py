@@ -1,4 +1,4 @@
-"""Domains that are aligned as a network learns, and batch norm between them."""
+"""Domain alignment during training, and batch norm with two domains."""
 
 import copy
 import math
@@ -41,7 +41,7 @@ REORDERED_PART = ("right", "left")
 
 
 def dimmed(split: Split) -> Split:
-    """Another domain: the same bars at a quarter of the brightness."""
+    """Another domain: the same bars at a quarter of their brightness."""
     return Split(split.images // 4, split.labels, split.classes)
 
 
@@ -67,7 +67,7 @@ def pretrained() -> Network:
 
 @pytest.fixture(scope="module")
 def confused() -> Network:
-    """One that does not happen to know the target of the test in question."""
+    """A source network that does not happen to solve the target of the test."""
     return learned_source(4)
 
 
@@ -186,7 +186,7 @@ def test_the_loss_is_the_sources_cross_entropy_and_the_weighted_alignment(
     torch.testing.assert_close(found, supervised + strategy.weight * aligned)
 
     body, learned = list(network.backbone.parameters()), list(network.extras.parameters())
-    strength = -reversal_strength(0.1) if learned else 1.0  # what learns itself is fooled, by as much as it is heeded
+    strength = -reversal_strength(0.1) if learned else 1.0  # learned: gradient reversal, by its current strength
     gradients = [torch.autograd.grad(loss, body, retain_graph=True) for loss in (found, supervised, aligned)]
     for ours, plain, added in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain + strategy.weight * strength * added)
@@ -209,7 +209,7 @@ def test_a_discriminator_learns_at_its_own_rate(strategy: Unlabelled, pretrained
 def test_an_alignment_finds_the_classes_of_a_target_that_the_source_alone_confuses(
     name: str, confused: Network
 ) -> None:
-    """The bars stand a column further left: half of each is where the source's images have the next class."""
+    """The bars are one column further left: half of each is where the source's images have the next class."""
     target, others = (Split(s.images.roll(-1, 3), s.labels, CLASSES) for s in (bars(90, seed=5), bars(60, seed=6)))
     aligned = cast(Unlabelled, strategy_class(name)())
     unaligned = replace(aligned, weight=0.0)

@@ -1,4 +1,4 @@
-"""The losses that align domains, against independent computations; the reversed gradient and the discriminators."""
+"""Alignment losses compared with independent computations; gradient reversal and the discriminators."""
 
 import math
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def mmd_by_pairs(source: np.ndarray, target: np.ndarray, bandwidth: float) -> fl
 
 
 def slopes(function: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e-5) -> np.ndarray:
-    """The gradient by central differences."""
+    """The gradient, by central differences."""
     moves = step * np.eye(at.size).reshape(at.size, *at.shape)
     return np.array([(function(at + move) - function(at - move)) / (2 * step) for move in moves]).reshape(at.shape)
 
@@ -125,16 +125,16 @@ def test_sure_predictions_confuse_no_classes_and_unsure_ones_all() -> None:
     assert class_confusion(torch.zeros(5, 4), 1.0).item() == pytest.approx(3 / 4)
 
 
-# The reversed gradient and the discriminators
+# Gradient reversal and the discriminators
 
 
 def test_a_reversed_gradient_worked_by_hand() -> None:
     x = torch.tensor([2.0], requires_grad=True)
     y = reverse_gradient(3 * x, 0.5)
-    assert y.item() == 6.0  # unchanged on the way there
+    assert y.item() == 6.0  # unchanged in the forward pass
     (y**2).sum().backward()
     assert x.grad is not None
-    assert x.grad.item() == -0.5 * (2 * 6) * 3  # d(y²)/dy = 12, times -0.5 on the way back, times dy/dx = 3
+    assert x.grad.item() == -0.5 * (2 * 6) * 3  # d(y²)/dy = 12, times -0.5 in the backward pass, times dy/dx = 3
 
 
 def test_the_reversal_grows_from_nothing_to_one() -> None:

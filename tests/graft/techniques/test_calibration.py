@@ -8,7 +8,7 @@ from graft.techniques.calibration import fit_temperature
 
 
 def logits_and_labels(size: float, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Logits that favour the label, but not always."""
+    """Logits that usually favour the label."""
     noise = np.random.default_rng(seed)
     labels = noise.integers(classes, size=200)
     logits = noise.normal(size=(200, classes))

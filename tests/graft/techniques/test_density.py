@@ -1,4 +1,4 @@
-"""Scores of resemblance against NumPy, SciPy and scikit-learn, and what adaptive sampling makes of them."""
+"""Similarity scores compared with NumPy, SciPy and scikit-learn, and the sampling weights made from them."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from graft.techniques.density import classifier_odds, density_ratio, draw_weight
 
 @pytest.fixture
 def features() -> tuple[Tensor, Tensor, Tensor]:
-    """Of the source (80, 4), the target (30, 4), and others (17, 4); one feature never varies."""
+    """Features of the source (80, 4), the target (30, 4), and others (17, 4); one feature is constant."""
     generator = torch.Generator().manual_seed(0)
     source, target, others = (torch.randn(n, 4, generator=generator) * 3 + 1 for n in (80, 30, 17))
     target[:, 0] += 2
@@ -52,7 +52,7 @@ def test_neighbours_are_scikit_learns(features: tuple[Tensor, Tensor, Tensor]) -
     _, target, others = features
     near = NearestNeighbors(n_neighbors=3, metric="cosine").fit(target.double().numpy())
     distances = near.kneighbors(others.double().numpy())[0].mean(axis=1)
-    own = NearestNeighbors(n_neighbors=4, metric="cosine").fit(target.double().numpy())  # the first is an image itself
+    own = NearestNeighbors(n_neighbors=4, metric="cosine").fit(target.double().numpy())  # the first is the image itself
     typical = np.sort(own.kneighbors(target.double().numpy())[0].mean(axis=1) * 4 / 3)[(len(target) - 1) // 2]
     found = nearest_neighbours(target, neighbours=3)(others)
     np.testing.assert_allclose(found.numpy(), np.exp(-distances / typical), rtol=1e-6)

@@ -51,7 +51,7 @@ def test_snd_agrees_with_the_papers_formula_written_in_numpy() -> None:
 
 
 def test_snd_counts_the_neighbours_within_clusters_worked_by_hand() -> None:
-    """Two clusters of four sure images: each has three neighbours alike, and four that are e^-20 as near."""
+    """Two clusters of four confident images: each has three equal neighbours, and four with weights of e^-20."""
     two_clusters = torch.eye(2).repeat_interleave(4, dim=0)
     assert soft_neighborhood_density(two_clusters) == pytest.approx(math.log(3), abs=1e-5)
     one_cluster = torch.tensor([[1.0, 0.0]]).expand(8, 2)
@@ -88,7 +88,7 @@ def test_the_weighted_risk_uses_the_mean_weight_as_a_control_variate() -> None:
     eta = -np.cov(weights * losses, weights)[0, 1] / np.var(weights, ddof=1)
     expected = (weights * losses).mean() + eta * weights.mean() - eta
     assert weighted_risk(torch.from_numpy(weights), torch.from_numpy(losses)) == pytest.approx(expected)
-    # With equal losses the weights do not matter, whatever their mean: that is what the control variate is for.
+    # With equal losses the weights do not matter, whatever their mean: the purpose of the control variate.
     assert weighted_risk(torch.from_numpy(weights), torch.full((50,), 0.3)) == pytest.approx(0.3)
 
 
@@ -133,7 +133,7 @@ def test_dev_agrees_with_the_papers_steps_in_scikit_learn_and_numpy(trained: Net
 
 
 def test_dev_weighs_the_sources_losses_by_how_much_they_look_like_the_target(trained: Network) -> None:
-    """The network is right on 'left' alone, so the risk is low where the target is 'left' and high where it is not."""
+    """The network is right on 'left' only, so the risk is low if the target is 'left' and high otherwise."""
     source = bars(300)
     wrong = Split(source.images, torch.where(source.labels == 0, 0, 3 - source.labels), CLASSES)
     left = source.take((source.labels == 0).nonzero().flatten())
@@ -159,15 +159,15 @@ def test_dev_validates_on_pictures_that_adaptation_never_draws(trained: Network)
     assert torch.equal((weights == 0).nonzero().flatten(), held_out(300))
     assert len(held_out(300)) == 30
     assert Mcc(selection="snd").source_weights(network, Domains(bars(9), bars(9), source)) is None
-    with pytest.raises(ValueError, match="'dev' weighs source images, and there are none"):
+    with pytest.raises(ValueError, match="'dev' needs source images, and there are none"):
         label_free_score("dev", trained, Domains(bars(9), bars(9)))
-    with pytest.raises(ValueError, match="10 images of the target's classes at least, and there are 9"):
+    with pytest.raises(ValueError, match="at least 10 images of the target's classes there, but has 9"):
         label_free_score("dev", trained, Domains(bars(9), bars(9), bars(90)))
 
 
 @pytest.mark.parametrize("rule", ["guarded_snd", "entropy", "dev", "last"])
 def test_the_weights_of_the_best_score_are_kept_by_the_rule_of_the_knob(rule: Any, trained: Network) -> None:
-    """Labels that are almost all smoothed away make a sure network unsure, so that its scores fall."""
+    """Strong label smoothing makes a confident network uncertain, so that its scores fall."""
     strategy = Mcc(selection=rule, weight=0.0)
     network = strategy.adapt(copy.deepcopy(trained), CLASSES)
     how = Training(steps=12, batch_size=16, learning_rate=0.02, label_smoothing=0.9, evaluations=3)

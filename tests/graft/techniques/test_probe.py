@@ -26,7 +26,7 @@ BUDGET = Training(steps=200, batch_size=32, learning_rate=0.003, evaluations=1, 
 
 
 def clouds(n: int, *, seed: int = 0, size: int = 40) -> Split:
-    """Features of three classes that overlap; of very different spread and far from zero."""
+    """Features of three overlapping classes, with very different variances and far from zero."""
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(3, size, generator=torch.Generator().manual_seed(99)) * 0.3
     labels = torch.arange(n) % 3
@@ -39,7 +39,7 @@ def test_a_probe_is_at_scikit_learns_optimum(strength: float) -> None:
     training, other = clouds(60), clouds(60, seed=5)
     x, held = training.images.double().numpy(), other.images.double().numpy()
     mean = x.mean(axis=0)
-    scale = np.sqrt(np.square(x - mean).sum(axis=1).mean())  # the root mean square of an image's length
+    scale = np.sqrt(np.square(x - mean).sum(axis=1).mean())  # the root mean square norm of a feature vector
     best = LogisticRegression(C=1 / (strength * 60), max_iter=10_000, tol=1e-10)
     best.fit((x - mean) / scale, training.labels.numpy())
     ours = fit_probe(training, other, strengths=(strength,))
@@ -78,7 +78,7 @@ def test_a_probe_near_the_sources_head_minimises_what_it_says() -> None:
 
 
 def test_validation_chooses_whether_the_probe_is_kept_near_the_sources_head() -> None:
-    """A head that knows the classes under other names helps at one label per class; one of noise does no harm."""
+    """A head with the same classes under other names helps at one label per class; a random head does no harm."""
     few, validation, test = clouds(3), clouds(3, seed=5), clouds(300, seed=6)
     plain = fit_probe(few, validation)
     knows = fit_probe(clouds(300, seed=7), clouds(60, seed=8))

@@ -1,4 +1,4 @@
-"""Fine-tuning against forgetting and overfitting: each penalty against NumPy or a case worked by hand."""
+"""Fine-tuning against forgetting and overfitting: each penalty compared with NumPy or a hand-computed case."""
 
 import copy
 from typing import Literal
@@ -32,7 +32,7 @@ def pretrained() -> Network:
     return pretrained_network()
 
 
-# Every one of them
+# All of them
 
 
 @all_of_them
@@ -156,7 +156,7 @@ def test_bss_copes_with_a_batch_that_repeats_its_pictures() -> None:
 
 
 def two_channels() -> tuple[nn.BatchNorm2d, Tensor]:
-    """A batch norm whose moving statistics are mean (1, 0) and variance (4, 1); a batch of two images, one place."""
+    """A batch norm with moving mean (1, 0) and variance (4, 1); a batch of two images of one pixel."""
     norm = nn.BatchNorm2d(2, eps=1e-12, momentum=0.5)
     norm.load_state_dict(
         {
@@ -174,18 +174,18 @@ def test_stoch_norm_with_p_of_one_is_batch_norm_in_training_mode() -> None:
     norm, batch = two_channels()
     found = StochasticNorm(copy.deepcopy(norm), p=1.0).train()(batch)
     torch.testing.assert_close(found, norm.train()(batch))
-    # By hand: channel 1 has mean 5 and deviation 2, so 3 -> -1 -> 3 * -1 + 10.
+    # By hand: channel 1 has mean 5 and standard deviation 2, so 3 -> -1 -> 3 * -1 + 10.
     torch.testing.assert_close(found[:, 0].flatten(), torch.tensor([7.0, 13.0]))
 
 
 def test_stoch_norm_with_p_of_zero_normalises_by_the_moving_statistics_and_still_moves_them() -> None:
     norm, batch = two_channels()
     layer = StochasticNorm(norm, p=0.0).train()
-    # By hand: (3 - 1) / 2 * 3 + 10 and (7 - 1) / 2 * 3 + 10; the other channel passes as it is.
+    # By hand: (3 - 1) / 2 * 3 + 10 and (7 - 1) / 2 * 3 + 10; the other channel passes unchanged.
     found = layer(batch)
     assert found[:, 0].flatten().tolist() == [13.0, 19.0]
     assert found[:, 1].flatten().tolist() == [-1.0, 1.0]
-    # Half way to the batch's mean 5 and unbiased variance 8; and to 0 and 2.
+    # Halfway to the batch's mean 5 and unbiased variance 8; and to 0 and 2.
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.running_mean.tolist() == [3.0, 0.0]

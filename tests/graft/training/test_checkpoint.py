@@ -1,4 +1,4 @@
-"""A training run that was ended at any step and goes on is the same, bit for bit, as one that never was."""
+"""A training run that is interrupted at any step and resumes is the same, bit for bit, as one that is not."""
 
 import copy
 import io
@@ -22,11 +22,11 @@ BRIEF = Training(steps=8, batch_size=9, learning_rate=0.02, evaluations=4, augme
 
 
 class Ended(Exception):  # noqa: N818
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 class Memory:
-    """Keeps the last state as bytes, as a file would, and ends the run after a step."""
+    """Stores the last state as bytes, as a file would, and ends the run after a step."""
 
     def __init__(self, end: int = 0, every: int = 1) -> None:
         self._end, self._every = end, every

@@ -9,7 +9,7 @@ from dvc.repo import Repo
 
 from tasks.common.errors import AwayError
 from tasks.data_versions.import_origin import local_origin, remote_state
-from tasks.data_versions.watch import Look
+from tasks.data_versions.watch import DataFingerprint
 from tests.house.imports import ROOT
 from tests.tasks.support.dvc_sandbox import dvc
 from tests.tasks.support.git_origin import commit_all
@@ -46,14 +46,14 @@ def import_remote(root: Path, origin: Path) -> None:
 def test_news_elsewhere_is_seen(root: Path, origin: Path, bring: Callable[[Path, Path], None]) -> None:
     bring(root, origin)
     assert local_origin(root) is None, "not to be looked at as a folder"
-    look, before = Look(root, print), remote_state(root)
-    seen = look.fingerprint()
+    data, before = DataFingerprint(root, print), remote_state(root)
+    seen = data.fingerprint()
     assert before
-    assert (remote_state(root), look.fingerprint()) == (before, seen)
+    assert (remote_state(root), data.fingerprint()) == (before, seen)
     (origin / "images/b.png").write_bytes(b"b")
     commit_all(origin)
     assert remote_state(root) != before
-    assert look.fingerprint() != seen
+    assert data.fingerprint() != seen
 
 
 def test_what_others_do_is_no_news_of_the_revision_that_was_asked_for(root: Path, origin: Path) -> None:
@@ -70,12 +70,12 @@ def test_what_others_do_is_no_news_of_the_revision_that_was_asked_for(root: Path
 def test_an_origin_that_is_away_is_said_once_and_is_no_news(root: Path, origin: Path) -> None:
     import_repository(root, origin)
     said: list[str] = []
-    look = Look(root, said.append)
-    before = look.fingerprint()
+    data = DataFingerprint(root, said.append)
+    before = data.fingerprint()
     origin.rename(origin.with_name("elsewhere"))
-    assert [look.fingerprint(), look.fingerprint()] == [before, before]
+    assert [data.fingerprint(), data.fingerprint()] == [before, before]
     origin.with_name("elsewhere").rename(origin)
-    assert look.fingerprint() == before
+    assert data.fingerprint() == before
     assert len(said) == 2
     assert said[0].startswith(f"the origin of data/, file://{origin}, cannot be reached: fatal: ")
     assert said[1] == "the origin of data/ answers again"
@@ -83,11 +83,11 @@ def test_an_origin_that_is_away_is_said_once_and_is_no_news(root: Path, origin: 
 
 def test_it_is_asked_no_more_often_than_wanted(root: Path, origin: Path) -> None:
     import_repository(root, origin)
-    look = Look(root, print, every=1000.0)
-    before = look.fingerprint()
+    data = DataFingerprint(root, print, every=1000.0)
+    before = data.fingerprint()
     (origin / "images/b.png").write_bytes(b"b")
     commit_all(origin)
-    assert look.fingerprint() == before
+    assert data.fingerprint() == before
 
 
 def test_a_password_is_not_shown(root: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 from tasks.common.errors import GraftError
 from tasks.data_versions.take_in import take_in
 from tasks.data_versions.version import DataRefused, recorded
-from tasks.data_versions.watch import Look
+from tasks.data_versions.watch import DataFingerprint
 from tests.house.imports import ROOT
 from tests.tasks.support.dvc_sandbox import dvc
 from tests.tasks.support.git_origin import commit_all
@@ -97,9 +97,9 @@ def test_news_of_an_import_is_fetched_and_versioned(imported: tuple[Path, Path])
     assert "1 added (data/target/train/one/008.png)" in str(found.changes)
     assert "removed" not in str(found.changes)
     assert (root / "data/target/train/one/008.png").exists()
-    seen = Look(root, print).fingerprint()
+    seen = DataFingerprint(root, print).fingerprint()
     assert take_in(root).what == "unchanged"
-    assert Look(root, print).fingerprint() == seen, "who watches would run again, and again"
+    assert DataFingerprint(root, print).fingerprint() == seen, "who watches would run again, and again"
 
 
 def test_news_of_another_repository_is_fetched_and_no_copy_of_that_is_left(
@@ -120,9 +120,9 @@ def test_news_of_another_repository_is_fetched_and_no_copy_of_that_is_left(
     assert take_in(root).what == "updated"
     assert (root / "data/target/train/one/008.png").exists()
     assert [*temporary.iterdir()] == []
-    seen = Look(root, print).fingerprint()
+    seen = DataFingerprint(root, print).fingerprint()
     assert take_in(root).what == "unchanged"
-    assert Look(root, print).fingerprint() == seen, "who watches would run again, and again"
+    assert DataFingerprint(root, print).fingerprint() == seen, "who watches would run again, and again"
 
 
 def test_faulty_news_of_an_import_goes_and_what_was_there_comes_back(imported: tuple[Path, Path]) -> None:

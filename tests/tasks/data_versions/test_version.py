@@ -216,16 +216,16 @@ def add_a_letter(path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-import tasks.versioning as versioning
-from tasks.datasets.dvc_data import restore
+import tasks.data_versions.version as version
+from tasks.data_versions.dvc_data import restore
 
 def interrupted(root: Path) -> None:
     restore(root)
     (root / "data/a").unlink()  # as if it had not come yet
     os.kill(os.getpid(), getattr(signal, sys.argv[1]))
 
-versioning.restore = interrupted
-versioning.version_data(Path())
+version.restore = interrupted
+version.version_data(Path())
 """
 
 

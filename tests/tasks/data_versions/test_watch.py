@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tasks.data_versions.watch import LONGEST_WAIT, Look, Watch
+from tasks.data_versions.watch import LONGEST_WAIT, DataFingerprint, Watch
 from tests.house.imports import ROOT
 from tests.tasks.support.processes import gone
 
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def fingerprint(root: Path) -> str:
-    return Look(root, lambda _: None).fingerprint()
+    return DataFingerprint(root, lambda _: None).fingerprint()
 
 
 def begun(settle: float = 5.0) -> Watch:
@@ -115,16 +115,20 @@ def test_a_look_goes_to_the_origin_of_an_import(root: Path, tmp_path: Path) -> N
 WATCHED = """
 from pathlib import Path
 import tasks.data_versions.watch
-tasks.data_versions.watch.RUN = ("sleep", "1000")
+tasks.data_versions.watch.RUN = ("sh", "-c", "test -S $GRAFT_WARM_SERVER && exec sleep 1000")
+tasks.executor.processes.runner.FORKED = ("json",)
 tasks.data_versions.watch.watch(Path(), lambda _: None, every=0.1, settle=0.0)
 """
 
 
-def test_the_run_ends_when_the_one_that_watches_is_killed(root: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def test_the_run_and_the_server_for_it_end_when_the_one_that_watches_is_killed(root: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GRAFT_WARM_SERVER": ""}
     with subprocess.Popen([sys.executable, "-c", WATCHED], cwd=root, env=environment) as process:
-        while not (runs := psutil.Process(process.pid).children()) or runs[0].name() != "sleep":
+        children: list[psutil.Process] = []
+        while "sleep" not in [child.name() for child in children]:
+            children = psutil.Process(process.pid).children()
             assert process.poll() is None
             time.sleep(0.02)
         process.kill()
-    assert gone([run.pid for run in runs])
+    assert len(children) == 2
+    assert gone([child.pid for child in children])

@@ -18,13 +18,13 @@ from PIL import Image
 from benchmarks.breaking import KINDS, make_project
 from benchmarks.fuzz import GOOD, judge
 from tasks.common.errors import GraftError
+from tasks.common.yaml_files import load_yaml
 from tasks.datasets import pictures
 from tasks.datasets.files.arrays import read_idx, read_npz
 from tasks.datasets.files.tables import read_table
 from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.limits import MOST_ARRAY, MOST_DEPTH, MOST_PICTURES, MOST_TABLE
 from tasks.datasets.pictures import UnreadableError, read_picture
-from tasks.settings.yaml_sections import load_yaml
 from tests.tasks.support.raw_data import pictures as drawn
 from tests.tasks.support.raw_data import save_npz, save_pictures
 

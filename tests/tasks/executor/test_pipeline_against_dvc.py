@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from dvc.repo import Repo
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.executor.processes.runner import LocalRunner
@@ -64,13 +64,19 @@ EDITS = {
 }
 
 
-@pytest.mark.slow
-@settings(max_examples=20, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(stages=graphs(), edit=st.sampled_from(sorted(EDITS)))
+@pytest.mark.parametrize("graphs_tried", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_random_graphs_give_the_same_lock_file(
-    tmp_path_factory: pytest.TempPathFactory, runner: LocalRunner, stages: dict[str, Any], edit: str
+    tmp_path_factory: pytest.TempPathFactory, runner: LocalRunner, graphs_tried: int
 ) -> None:
-    ours = new_sandbox(tmp_path_factory.mktemp("random") / "project", runner)
+    @settings(max_examples=graphs_tried, derandomize=True, deadline=None)
+    @given(stages=graphs(), edit=st.sampled_from(sorted(EDITS)))
+    def try_some(stages: dict[str, Any], edit: str) -> None:
+        try_graph(new_sandbox(tmp_path_factory.mktemp("random") / "project", runner), stages, edit)
+
+    try_some()
+
+
+def try_graph(ours: Sandbox, stages: dict[str, Any], edit: str) -> None:
     ours.write("s1.txt", "one")
     ours.write("s2.txt", "two")
     ours.write("params.yaml", "lr: 0.001\nnested: {deep: yes, other: 1}\n")

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).parents[3]
 PARENT = """
 import sys
 from pathlib import Path
-from tasks.pipeline import Pipeline
+from tasks.executor.pipeline import Pipeline
 Pipeline(Path(sys.argv[1]), on_event=lambda event: event.line and print(event.line, flush=True)).run()
 """
 

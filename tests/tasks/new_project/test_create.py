@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import GraftError
+from tasks.common.yaml_files import read_yaml
 from tasks.new_project.answers import Answers, parameter_edits
 from tasks.new_project.create import create
-from tasks.new_project.edit_yaml import with_value
+from tasks.new_project.edit_yaml import with_values
 from tasks.new_project.templates import IGNORED, extended
 from tests.house.imports import ROOT
 
 SHIPPED = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("params.yaml", "mlflow.yaml", "prefect.yaml")}
 VALUES = st.one_of(
-    st.integers(), st.text("ab: #'\"{}[],-\n", max_size=8), st.booleans(), st.none(), st.floats(0, 1),
+    st.integers(), st.sampled_from(["on", "no", "010", "0o17", "1e3", "1:30", "<<", "2026-11-30"]),
+    st.text("ab: #'\"{}[],-\n", max_size=8), st.booleans(), st.none(), st.floats(0.001, 1),
     st.lists(st.integers(0, 9), max_size=3), st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3),
 )  # fmt: skip
 
@@ -36,21 +38,43 @@ def put(content: Any, path: tuple[str | int, ...], value: Any) -> Any:
     content[path[-1]] = value
 
 
+def lines_outside(text: str, path: tuple[str | int, ...]) -> str:
+    """The lines of a file in which a value does not stand."""
+    node = yaml.compose(text)
+    for part in path:
+        node = node.value[part] if isinstance(part, int) else {key.value: entry for key, entry in node.value}[part]
+    first, last, lines = node.start_mark.line, node.end_mark.line, text.splitlines()
+    while last > first and not lines[last - 1].partition("#")[0].strip():
+        last -= 1  # PyYAML counts the comments behind a block to it
+    return "\n".join([*lines[:first], *lines[max(last, first + 1) :]])
+
+
+@settings(deadline=None, max_examples=40)
 @given(data=st.data(), name=st.sampled_from(sorted(SHIPPED)), value=VALUES)
 def test_a_value_is_changed_wherever_it_stands_and_nothing_else(data: st.DataObject, name: str, value: Any) -> None:
-    content = yaml.safe_load(SHIPPED[name])
+    text, read = SHIPPED[name], yaml.safe_load if name == "prefect.yaml" else read_yaml  # as who uses the file reads it
+    content = read(text)
     path = data.draw(st.sampled_from(paths(content)))
+    changed = with_values(text, [(path, value)])
     put(content, path, value)
-    assert yaml.safe_load(with_value(SHIPPED[name], path, value)) == content
+    assert read(changed) == content
+    comments = re.findall(r"# .*", lines_outside(text, path))
+    assert comments == [comment for comment in re.findall(r"# .*", changed) if comment in comments]
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_file_without_edits_stays_as_it_is(name: str) -> None:
+    assert with_values(SHIPPED[name], []) == SHIPPED[name]
 
 
 def test_comments_stay_and_a_key_that_is_not_there_is_put_in() -> None:
     text = "# top\na:\n  # of b\n  b: 1 # one\n  c: {d: 2}\n\n# of e\ne: 3\n"
-    assert with_value(text, ("a", "b"), "x: y") == text.replace("1 # one", "'x: y' # one")
-    assert yaml.safe_load(with_value("a: [1, 2]\n", ("a", 0), "-]")) == {"a": ["-]", 2]}
-    assert with_value(text, ("a", "new"), [1]) == text.replace("  b: 1", "  new: [1]\n  b: 1")
+    assert with_values(text, [(("a", "b"), "x: y")]) == text.replace("1 # one", "'x: y' # one")
+    assert yaml.safe_load(with_values("a: [1, 2]\n", [(("a", 0), "-]")])) == {"a": ["-]", 2]}
+    assert with_values(text, [(("a", "new"), [1])]) == text.replace("  b: 1", "  new: [1]\n  b: 1")
+    assert with_values(text, [(("a",), 5)]) == "# top\n# of b\na: 5\n\n# of e\ne: 3\n"
     with pytest.raises(KeyError):
-        with_value(text, ("nowhere", "b"), 1)
+        with_values(text, [(("nowhere", "b"), 1)])
 
 
 def test_the_answers_are_in_the_files(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.pyfunc.scoring_server import init
 from PIL import Image
 
+from graft.measures.findings import Interval
 from tasks.artifacts.networks import load_network
 from tasks.common.errors import GraftError
 from tasks.datasets.pictures import fit
@@ -34,9 +35,9 @@ from tasks.settings.mlflow import Promotion, read_mlflow_settings
 from tasks.settings.prepare import PrepareSettings
 from tasks.source_models.from_registry import from_registry
 from tasks.tracking.client import default_server
-from tasks.tracking.outcome import read_outcome
 from tasks.tracking.published import Registration
 from tasks.tracking.record import record
+from tasks.tracking.run_result import read_run_result
 from tests.house.imports import ROOT
 from tests.tasks.support.mlflow_fixture import (
     CLASSES,
@@ -51,7 +52,7 @@ from tests.tasks.support.mlflow_fixture import (
     write_split,
 )
 
-GAIN = {"mean": 0.1, "low": 0.02, "high": 0.2}
+GAIN, NOTHING = Interval(0.1, 0.02, 0.2), Interval(0.0, 0.0, 0.0)
 GOOD = Candidate("2", "fine_tune", "positive", GAIN, score=0.9)
 
 
@@ -86,7 +87,7 @@ def experiment_of(root: Path) -> str:
 
 
 def run_of_candidate(root: Path) -> str:
-    key = read_outcome(root).candidate.key
+    key = read_run_result(root).candidate.key
     (run,) = client_of(root).search_runs([experiment_of(root)], f"tags.`graft.stage_key` = '{key}'")
     return str(run.info.run_id)
 
@@ -302,7 +303,7 @@ def test_on_another_test_set_the_champion_is_measured_once(project: Path) -> Non
     found = publish(project)
     assert (found.version, found.alias, found.champion) == ("2", "challenger", "1")
     assert "against 0.8000 of champion version 1 on the same test set" in found.reason
-    tag = scores_tag(read_outcome(project).test_md5)
+    tag = scores_tag(read_run_result(project).test_md5)
     assert json.loads(version_of(project, "1").tags[tag])["accuracy"] == 0.8
     client_of(project).set_model_version_tag("graft", "1", tag, json.dumps({"accuracy": 0.7}))
     assert "against 0.7000" in publish(project).reason, "a score that is known is not measured again"
@@ -323,8 +324,8 @@ def test_a_champion_that_cannot_answer_is_not_replaced_in_silence(project: Path)
 def test_a_model_that_a_crash_left_unfinished_is_replaced(project: Path) -> None:
     record(project)
     client = client_of(project)
-    outcome = read_outcome(project)
-    tags = {"graft.stage_key": outcome.candidate.key}
+    result = read_run_result(project)
+    tags = {"graft.stage_key": result.candidate.key}
     client.create_logged_model(experiment_of(project), "half", source_run_id=run_of_candidate(project), tags=tags)
     assert publish(project).version == "1"
     names = [model.name for model in client.search_logged_models([experiment_of(project)])]
@@ -372,7 +373,12 @@ def test_without_a_run_nothing_is_registered_and_it_is_said(project: Path) -> No
         (Candidate("2", "fine_tune", "negative", GAIN, 0.9), None, Promotion("not_negative"), (False, "negative")),
         (replace(GOOD, seeds=2), None, Promotion(), (False, "positive, but from 2 seeds; 3 are required")),
         (replace(GOOD, seeds=2), None, Promotion(seeds=2), (True, "there was no champion before")),
-        (Candidate("2", "scratch", "baseline", None, 0.9), None, Promotion("not_negative"), (False, "baseline")),
+        (
+            Candidate("2", "scratch", "baseline", NOTHING, 0.9),
+            None,
+            Promotion("not_negative"),
+            (False, "baseline"),
+        ),
         (Candidate("2", "source_only", "positive", GAIN, 0.9), None, Promotion(), (False, "nothing was transferred")),
         (
             Candidate("2", "x", "positive", GAIN, 0.9, was_champion=True),
@@ -395,5 +401,5 @@ def test_the_gate(candidate: Candidate, champion: Standing | None, gate: Promoti
 
 
 def test_a_single_seed_has_a_gain_without_an_interval() -> None:
-    candidate = Candidate("1", "fine_tune", "positive", {"mean": 0.1, "low": None, "high": None}, score=0.9)
-    assert "gain over scratch +0.100;" in decide(candidate, None, Promotion()).reason
+    candidate = Candidate("1", "fine_tune", "positive", Interval(0.1, None, None), score=0.9)
+    assert "gain over scratch +10.0 points;" in decide(candidate, None, Promotion()).reason

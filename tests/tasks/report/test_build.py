@@ -5,19 +5,27 @@ import json
 import re
 import shutil
 from collections import Counter
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
+from flows.views.leaderboard import leaderboard_view
 from tasks.common.errors import GraftError
 from tasks.evaluate import evaluate
 from tasks.report.figures.lines import levels
 from tasks.report.figures.palette import looks
 from tasks.report.figures.rows import gains_cut
-from tasks.results.read import read_summary
+from tasks.results.leaderboard import leaderboard
+from tasks.results.metrics_file import read_summary
 from tasks.settings.evaluate import EvaluateSettings
+from tasks.tracking.markdown import in_markdown
+from tasks.tracking.published import Published, Recorded, Registration
+from tasks.tracking.run_note import note
 from tests.house.imports import ROOT
 from tests.tasks.support.evaluation_fixture import STEPS, add_companion, make_project
 
@@ -145,6 +153,51 @@ def test_an_oracle_is_shown_as_one_and_is_no_result(page: Path) -> None:
     assert "oracle" not in found["strategies"]
 
 
+def test_terminal_note_artifact_and_report_show_the_same_rows(page: Path) -> None:
+    root = page.parents[1]
+    summary = read_summary(root)
+    board = leaderboard(summary)
+    assert [row.strategy for row in board.rows if row.is_chosen] == ["fine_tune"]
+    assert board.has_oracles
+    candidate = SimpleNamespace(name=summary.candidate.trial, strategy=summary.candidate.strategy)
+    texts = (
+        note(SimpleNamespace(summary=summary, candidate=candidate), "1", {}),  # type: ignore[arg-type]
+        in_markdown(root, Published(Recorded(), Registration())),
+    )
+    for text in texts:
+        table = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+        assert table[0] == board.headings
+        assert [[cell.strip() for cell in line] for line in table[2 : 2 + len(board.rows)]] == board.cells
+    assert _rows_of_the_page(page.read_text(encoding="utf-8")) == board.cells
+    console = Console(file=StringIO(), width=100)
+    console.print(leaderboard_view(root))
+    lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    shown = [
+        " ".join(
+            [
+                row.rank,
+                *(["★"] if row.is_chosen else []),
+                *([] if row.labels_per_class else ["°"]),
+                *(row.strategy, row.score_text, row.gain_text, row.verdict_text),
+            ]
+        )
+        for row in board.rows
+    ]
+    assert [line for line in lines if line in shown] == shown
+
+
+def _rows_of_the_page(text: str) -> list[list[str]]:
+    """The cells of the leaderboard in the report, as they are read on a wide page."""
+    table = re.search(r'<table class="board.*?<tbody>(.*?)</tbody>', text, re.DOTALL)
+    assert table is not None
+    found = []
+    for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table.group(1), re.DOTALL):
+        cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL)
+        wide = [re.sub(r"<[^>]+>", "", cell.split('<span class="narrow">')[0]) for cell in cells]
+        found.append([" ".join(html.unescape(cell).split()) for cell in wide])
+    return found
+
+
 def test_a_companion_is_compared_with_its_strategy_on_the_same_pictures(page: Path) -> None:
     found = json.loads((page.parent / "metrics.json").read_text())
     variant = found["companions"]["fine_tune"]["4"]["a variant"]  # the network of scratch
@@ -191,12 +244,13 @@ def test_the_parameters_are_those_of_the_file(page: Path) -> None:
     assert asked == yaml.safe_load((page.parents[1] / "params.yaml").read_text())
 
 
-def test_what_the_page_shows_of_the_parameters_makes_it_anew() -> None:
+def test_what_the_page_shows_of_the_parameters_makes_it_again() -> None:
     from tasks.checks.parameters import SECTIONS
     from tasks.trials.plan import PLAN_SECTIONS
 
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert stages["evaluate"]["params"] == sorted([*SECTIONS, *PLAN_SECTIONS, "sources", "use"])
+    of_params = [section for section in stages["evaluate"]["params"] if isinstance(section, str)]
+    assert of_params == sorted([*SECTIONS, *PLAN_SECTIONS, "sources", "use"])
 
 
 def test_the_largest_budget_is_what_was_paid(page: Path) -> None:

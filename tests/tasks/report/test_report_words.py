@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -23,11 +24,13 @@ from tasks.report.provenance import blob_id
 from tasks.report.source_choice import carrying_share, class_shares, source_choice
 from tasks.report.thumbnails import thumbnail
 from tasks.results import words
-from tasks.results.companions import depth_sweep, oracles, others, swept
+from tasks.results.companions import depth_sweep, oracles, other_companions, swept
 from tasks.results.efficiency import Match, candidates_match, label_efficiency, matches_in_words, score_by_labels
+from tasks.results.metrics_file import PaidLabels, StrategyRow, Summary
 from tasks.results.searches import searches
 from tasks.trials.on_disk import Trial
 from tasks.trials.plan import Entry
+from tests.tasks.support.results_fixture import choosing, companion, row, summary
 
 
 def test_a_figure_is_the_same_whatever_the_user_has_set() -> None:
@@ -50,114 +53,94 @@ def test_blob_ids_are_gits(tmp_path: Path) -> None:
     assert blob_id(path.read_bytes()) == git.stdout.strip()
 
 
-def row(mean: float, verdict: str = "positive", *, labels: int = 10, gain: tuple | None = None) -> dict:
-    low, high = (gain[1], gain[2]) if gain else (-0.01, 0.01)
-    return {
-        "labels_per_class": labels,
-        "accuracy": {"mean": mean, "low": mean - 0.02, "high": mean + 0.02, "seeds": [mean - 0.01, mean, mean + 0.01]},
-        "gain_over_scratch": {"mean": gain[0] if gain else mean - 0.9, "low": low, "high": high},
-        "verdict": verdict,
-        "rank": {"best": 1, "worst": 3},
-    }
-
-
-def result(strategies: dict, *, chosen: str = "fine_tune", smaller: dict | None = None, **companions: dict) -> dict:
-    return {
-        "candidate": {"strategy": chosen},
-        "metric": {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 59, "most_of_a_class": 62},
-        "budget": {"labels_per_class": 10, "validation_per_class": 10},
-        "strategies": strategies,
-        "smaller_budgets": smaller or {},
-        "companions": companions,
-    }
-
-
-def summary(verdict: str, mean: float, low: float | None, high: float | None, chosen: str = "fine_tune") -> dict:
+def compared(verdict: str, mean: float, low: float | None, high: float | None, chosen: str = "fine_tune") -> Summary:
     strategies = {
         "fine_tune": row(0.9 + mean, verdict, gain=(mean, low, high)),
         "scratch": row(0.9, "baseline"),
         "dann": row(0.92, "positive"),
         "linear_probe": row(0.85, "negative"),
     }
-    return result(strategies, chosen=chosen)
+    return summary(strategies, chosen=chosen)
 
 
-def by_labels(**accuracies: tuple[float, ...]) -> dict:
+def by_labels(**accuracies: tuple[float, ...]) -> Summary:
     """A result with 1, 5 and 10 labels per class; a strategy with one accuracy needs none."""
 
-    def rows(place: int) -> dict:
+    def rows(place: int) -> dict[str, StrategyRow]:
         return {
             name: row(values[0], labels=0) if len(values) == 1 else row(values[place], labels=(1, 5, 10)[place])
             for name, values in accuracies.items()
         }
 
-    return result(rows(2), smaller={"1": rows(0), "5": rows(1)})
+    return summary(rows(2), smaller={1: rows(0), 5: rows(1)})
 
 
 @pytest.mark.parametrize(
     ("result", "sentence"),
     [
         (
-            summary("positive", 0.034, 0.012, 0.056),
+            compared("positive", 0.034, 0.012, 0.056),
             "fine_tune transfers: +3.4 points of accuracy over scratch [+1.2, +5.6] with 10 labels per class.",
         ),
         (
-            summary("no evidence", 0.0117, -0.0002, 0.0236),
+            compared("no evidence", 0.0117, -0.0002, 0.0236),
             "No evidence that transfer helps: fine_tune, which validation chose, "
             "is +1.2 points of accuracy over scratch [−0.02, +2.4] with 10 labels per class.",
         ),
         (
-            summary("negative", -0.03, -0.05, -0.01),
+            compared("negative", -0.03, -0.05, -0.01),
             "Transfer hurts: fine_tune, which validation chose, "
             "is −3.0 points of accuracy over scratch [−5.0, −1.0] with 10 labels per class.",
         ),
         (
-            summary("no evidence", 0.05, None, None),
+            compared("no evidence", 0.05, None, None),
             "No evidence that transfer helps: fine_tune, which validation chose, "
             "is +5.0 points of accuracy over scratch with 10 labels per class.",
         ),
         (
-            summary("positive", 0.03, 0.01, 0.05, chosen="scratch"),
+            compared("positive", 0.03, 0.01, 0.05, chosen="scratch"),
             "Nothing is transferred: with 10 labels per class, validation chose scratch, "
             "which learns from the target alone.",
         ),
         (
-            result(
-                {"mcc": row(0.93, labels=0, gain=(0.03, 0.01, 0.05)), "scratch": row(0.9, "baseline")}, chosen="mcc"
+            summary(
+                {"mcc": row(0.93, labels=0, gain=(0.03, 0.01, 0.05)), "scratch": row(0.9, "baseline")},
+                chosen="mcc",
+                budget=PaidLabels(10, 10, 20, 20, (0, 1, 2)),
             ),
             "mcc transfers: +3.0 points of accuracy over scratch [+1.0, +5.0] "
             "with no labels but the 10 labels per class that chose it, against 10 labels per class.",
         ),
     ],
 )
-def test_the_headline_says_the_result(result: dict, sentence: str) -> None:
+def test_the_headline_says_the_result(result: Summary, sentence: str) -> None:
     assert words.headline(result) == sentence
 
 
 def test_a_verdict_that_would_not_hold_for_all_strategies_at_once_says_so() -> None:
-    said = [words.verdict_in_words({"verdict": "positive", "holds_among_all": holds}) for holds in (True, False)]
-    assert said == ["positive", "positive†"]
-    assert words.verdict_in_words({"verdict": "no evidence", "holds_among_all": False}) == "no evidence"
+    said = [words.verdict_in_words(row(0.9, "positive", holds_among_all=holds)) for holds in (True, False)]
+    assert said == ["▲ positive", "▲ positive†"]
+    assert words.verdict_in_words(row(0.9, "no evidence", holds_among_all=False)) == "● no evidence"
+    assert words.verdict_in_words(row(0.9, "baseline", holds_among_all=False)) == "baseline"
 
 
 def test_the_second_sentence_leaves_no_strategy_out() -> None:
-    assert words.others(summary("positive", 0.034, 0.012, 0.056)) == (
+    assert words.other_verdicts(compared("positive", 0.034, 0.012, 0.056)) == (
         "Positive transfer too: dann (+2.0). Negative transfer (worse than scratch): linear_probe (−5.0)."
     )
-    assert words.others(summary("positive", 0.03, 0.01, 0.05, chosen="scratch")).startswith(
+    assert words.other_verdicts(compared("positive", 0.03, 0.01, 0.05, chosen="scratch")).startswith(
         "Positive transfer: fine_tune (+3.0) and dann (+2.0)."
     )
 
 
 def test_of_many_strategies_the_second_sentence_names_the_best_and_counts_the_others() -> None:
     many = {f"s{i}": row(0.95 - i / 1000) for i in range(9)}
-    sentence = words.others(result({**many, "scratch": row(0.9, "baseline"), "fine_tune": row(0.97)}))
+    sentence = words.other_verdicts(summary({**many, "scratch": row(0.9, "baseline"), "fine_tune": row(0.97)}))
     assert sentence == "Positive transfer too: s0 (+5.0), s1 (+4.9), s2 (+4.8), s3 (+4.7) and 5 more."
 
 
 def test_strategies_that_change_nothing_have_a_plot_too() -> None:
-    same = summary("no evidence", 0.0, 0.0, 0.0)
-    same["strategies"] = {name: same["strategies"][name] for name in ("fine_tune", "scratch")}
+    same = summary({"fine_tune": row(0.9, "no evidence", gain=(0.0, 0.0, 0.0)), "scratch": row(0.9, "baseline")})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = gain_plot(same, looks(same))
@@ -215,22 +198,24 @@ class TestLabelEfficiency:
     def test_accuracy_is_listed_under_the_labels_that_were_used(self) -> None:
         found = score_by_labels(self.RESULT)
         assert list(found) == ["l2_sp", "fine_tune", "scratch", "lora", "mcc", "linear_probe", "source_only"]
-        assert {labels: value["mean"] for labels, value in found["fine_tune"].items()} == {1: 0.7, 5: 0.9, 10: 0.95}
-        assert {labels: value["mean"] for labels, value in found["mcc"].items()} == {0: 0.85}
+        assert {labels: value.mean for labels, value in found["fine_tune"].items()} == {1: 0.7, 5: 0.9, 10: 0.95}
+        assert {labels: value.mean for labels, value in found["mcc"].items()} == {0: 0.85}
 
     def test_the_figure_has_a_tick_a_budget_and_names_all_lines(self) -> None:
         figure = efficiency_plot(self.RESULT, looks(self.RESULT))
         ticks = re.findall(r">(\d+)</text>", figure)
         assert ticks == ["1", "5", "10"]
-        assert all(f">{name}</text>" in figure for name in self.RESULT["strategies"])
-        assert set(efficiency_panels(self.RESULT, looks(self.RESULT))) == set(self.RESULT["strategies"]) - {"scratch"}
+        assert all(f">{name}</text>" in figure for name in self.RESULT.strategies)
+        assert set(efficiency_panels(self.RESULT, looks(self.RESULT))) == set(self.RESULT.strategies) - {"scratch"}
 
     def test_all_labels_stand_at_their_mean_number_and_save_labels_too(self) -> None:
-        found = by_labels(scratch=(0.6, 0.8, 0.9), fine_tune=(0.7, 0.9, 0.95), mcc=(0.85,))
-        for values in found["strategies"].values():
-            values["labels_per_class"] = values["labels_per_class"] and "all"
-        found["budget"] = {"labels_per_class": "all", "validation_per_class": 7.5, "n_train": 75}
-        found["test"] = {"classes": ["a", "b"]}
+        few = by_labels(scratch=(0.6, 0.8, 0.9), fine_tune=(0.7, 0.9, 0.95), mcc=(0.85,))
+        strategies = {
+            name: replace(found, labels_per_class=found.labels_per_class and "all")
+            for name, found in few.strategies.items()
+        }
+        budget = replace(few.budget, labels_per_class="all", validation_per_class=7.5, n_train=75)
+        found = replace(few, strategies=strategies, budget=budget)
         assert matches_in_words(found)[0] == "As good as scratch with all labels: fine_tune with 5."
         assert list(score_by_labels(found)["fine_tune"]) == [1, 5, "all"]
         figure = efficiency_plot(found, looks(found))
@@ -245,7 +230,7 @@ class TestLabelEfficiency:
         assert max(int(tick) for tick in re.findall(r">(\d+)</text>", panel)) >= 80
 
     def test_one_budget_makes_no_figure(self) -> None:
-        one = result(self.RESULT["strategies"])
+        one = summary(self.RESULT.strategies)
         assert efficiency_plot(one, looks(one)) is None
         assert efficiency_panels(one, looks(one)) == {}
 
@@ -256,12 +241,12 @@ class TestArrows:
     RESULT = by_labels(scratch=(0.6, 0.8, 0.9), fine_tune=(0.7, 0.9, 0.95), source_only=(0.3,))
 
     @staticmethod
-    def gains(**gains: tuple[float, float, float]) -> dict:
-        return result({"scratch": row(0.9, "baseline"), **{name: row(0.9, gain=gain) for name, gain in gains.items()}})
+    def gains(**gains: tuple[float, float, float]) -> Summary:
+        return summary({"scratch": row(0.9, "baseline"), **{name: row(0.9, gain=gain) for name, gain in gains.items()}})
 
     def test_gains_that_fit_have_none(self) -> None:
         assert not gains_cut(self.gains(a=(0.02, 0.01, 0.03), b=(-0.01, -0.02, 0.0)))
-        assert not gains_cut(result({"scratch": row(0.9, "baseline")}))
+        assert not gains_cut(summary({"scratch": row(0.9, "baseline")}))
 
     @pytest.mark.parametrize("far", [(-0.5, -0.6, -0.4), (0.02, -0.4, 0.44)])
     def test_a_gain_or_an_interval_that_goes_on_outside_has_one(self, far: tuple[float, float, float]) -> None:
@@ -277,10 +262,10 @@ class TestArrows:
 
 
 class TestManyStrategies:
-    RESULT = result({**{f"s{i:02}": row(0.95 - i / 1000) for i in range(22)}, "scratch": row(0.9, "baseline")})
+    RESULT = summary({**{f"s{i:02}": row(0.95 - i / 1000) for i in range(22)}, "scratch": row(0.9, "baseline")})
 
     def test_the_best_and_the_candidates_have_colours_and_the_others_are_grey(self) -> None:
-        found = looks(self.RESULT | {"candidate": {"strategy": "s21"}})
+        found = looks(choosing(self.RESULT, "s21"))
         coloured = [name for name, look in found.items() if not look.faint and name != "scratch"]
         assert coloured == ["s00", "s01", "s02", "s03", "s04", "s21"]
         assert len({found[name].colour for name in coloured} | {FAINT, INK}) == MOST_COLOURED + 2
@@ -289,33 +274,34 @@ class TestManyStrategies:
         assert [name for name, look in found.items() if look.band] == ["scratch", "s21"]
 
     def test_a_legend_names_those_in_colour_and_counts_the_others(self) -> None:
-        smaller = {"1": {name: {**found, "labels_per_class": 1} for name, found in self.RESULT["strategies"].items()}}
-        figure = efficiency_plot(
-            self.RESULT | {"smaller_budgets": smaller, "candidate": {"strategy": "s00"}},
-            looks(self.RESULT | {"candidate": {"strategy": "s00"}}),
-        )
+        smaller = {1: {name: replace(found, labels_per_class=1) for name, found in self.RESULT.strategies.items()}}
+        result = replace(choosing(self.RESULT, "s00"), smaller_budgets=smaller)
+        figure = efficiency_plot(result, looks(result))
         assert re.findall(r">(s\d\d|scratch|\d+ others)</text>", figure) == [
             *("scratch", "s00", "s01", "s02", "s03", "s04", "s05"),
             "16 others",
         ]
 
     def test_every_gain_has_a_row_with_its_name(self) -> None:
-        figure = gain_plot(self.RESULT, looks(self.RESULT | {"candidate": {"strategy": "s00"}}))
+        figure = gain_plot(self.RESULT, looks(choosing(self.RESULT, "s00")))
         assert len(re.findall(r">s\d\d</text>", figure)) == 22
 
 
 class TestCompanions:
-    RESULT = result(
+    RESULT = summary(
         {"scratch": row(0.9, "baseline"), "dann": row(0.8, labels=0), "layer_transfer": row(0.95)},
-        dann={"0": {"oracle": row(0.85)["accuracy"]}},
-        layer_transfer={
-            "10": {f"depth {depth} of 10": row(0.9 + depth / 1000)["accuracy"] for depth in (10, 9, 0)},
-            "1": {"depth 2": row(0.5)["accuracy"], "another": row(0.1)["accuracy"]},
+        chosen="layer_transfer",
+        companions={
+            "dann": {0: {"oracle": companion(0.85)}},
+            "layer_transfer": {
+                10: {f"depth {depth} of 10": companion(0.9 + depth / 1000) for depth in (10, 9, 0)},
+                1: {"depth 2": companion(0.5), "another": companion(0.1)},
+            },
         },
     )
 
     def test_an_oracle_is_found_beside_its_strategy_alone(self) -> None:
-        assert {name: value["mean"] for name, value in oracles(self.RESULT).items()} == {"dann": 0.85}
+        assert {name: value.mean for name, value in oracles(self.RESULT).items()} == {"dann": 0.85}
 
     def test_a_sweep_is_ordered_by_labels_and_by_the_number_of_stages(self) -> None:
         found = depth_sweep(self.RESULT, "layer_transfer")
@@ -325,9 +311,9 @@ class TestCompanions:
         assert swept(self.RESULT) == "layer_transfer"
 
     def test_companions_of_another_kind_are_listed(self) -> None:
-        found = others(self.RESULT)
+        found = other_companions(self.RESULT)
         assert list(found) == [("layer_transfer", "another")]
-        assert found["layer_transfer", "another"][1]["mean"] == 0.1
+        assert found["layer_transfer", "another"][1].mean == 0.1
 
     def test_the_figure_of_a_sweep_has_a_line_a_budget(self) -> None:
         figure = depth_plot(self.RESULT, looks(self.RESULT))
@@ -335,7 +321,7 @@ class TestCompanions:
         assert ">10 labels per class</text>" in figure
 
     def test_without_a_sweep_there_is_no_figure(self) -> None:
-        plain = self.RESULT | {"companions": {}}
+        plain = replace(self.RESULT, companions={})
         assert depth_plot(plain, looks(plain)) is None
 
 

@@ -60,6 +60,7 @@ def files(project: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_a_trial_killed_twice_ends_with_the_same_bytes(project: Path) -> None:
     undisturbed = start(project, "one", seconds="1000")
     undisturbed.communicate(timeout=120)

@@ -15,7 +15,7 @@ from tests.house.imports import ROOT
 SHORT = """
 import resource
 import torch
-from tasks.stage import run_stage
+from tasks.stage.process import run_stage
 def work():
     now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + 2**28, now + 2**28))

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,9 @@ from graft.training.selection import Evaluation
 from tasks.artifacts.networks import save_network
 from tasks.artifacts.splits import load_split, save_split
 from tasks.common.files import write_json
-from tasks.datasets.card import build_card, describe_part
+from tasks.common.places import CARD
+from tasks.datasets.card import class_counts, image_numbers
+from tasks.datasets.card_file import DataCard, PartCard
 from tasks.forecast import write_forecast
 from tasks.trials.curves import write_curve
 from tasks.trials.plan import Entry
@@ -65,7 +66,7 @@ def make_project(
             labels[::10] = (labels[::10] + 1) % len(names)  # mistakes that even the best network makes
         save_split(split_folder, images, labels, names)
         parts[name] = describe(name, images, labels, names)
-    write_json(folder / "build/data/card.json", build_card("0123456789abcdef0123456789abcdef.dir", **parts))
+    write_json(folder / CARD, DataCard.of("0123456789abcdef0123456789abcdef.dir", **parts).to_json())
     pretrained = folder / "build/pretrained"
     pretrained.mkdir()
     torch.manual_seed(0)
@@ -148,19 +149,21 @@ def blocks(n: int, classes: int, channels: int, seed: int) -> tuple[np.ndarray, 
     return images.astype(np.uint8), labels
 
 
-def describe(name: str, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
+def describe(name: str, images: np.ndarray, labels: np.ndarray, classes: list[str]) -> PartCard:
     """The entry of a part in the data card."""
-    sizes, digests = np.full((len(images), 2), SIZE), [image.tobytes() for image in images]
-    entry = describe_part(images, labels, classes, sizes=sizes, digests=digests)
-    found = {
-        "path": f"data/{name}.npz",
-        "kind": "images",
-        "layout": "npz",
-        "split": "given",
-        "validation": "",
-        "ignored_files": 0,
-    }
-    return {**entry, **found, "skipped": []}
+    return PartCard(
+        n=len(labels),
+        classes=class_counts(labels, classes),
+        duplicates=0,
+        kind="images",
+        path=f"data/{name}.npz",
+        layout="npz",
+        split="given",
+        validation="",
+        ignored_files=0,
+        skipped=(),
+        images=image_numbers(images, np.full((len(images), 2), SIZE)),
+    )
 
 
 def edit_trial(folder: Path, **changes: object) -> None:

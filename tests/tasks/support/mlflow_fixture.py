@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,29 @@ from PIL import Image
 from graft.networks.network import Description, Network, predict
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import save_split
+from tasks.common.places import CARD, FORECAST, METRICS
+from tasks.common.typed_json import typed
+from tasks.datasets.card_file import DataCard, ImageNumbers, PartCard
 from tasks.datasets.pictures import fit
 from tasks.executor.processes.runner import Command, shared_runner
+from tasks.results.metrics_file import (
+    ChosenTrial,
+    EvaluatedOn,
+    LeadMetric,
+    PaidLabels,
+    RankRange,
+    SeedScore,
+    Summary,
+    read_summary,
+)
 from tasks.settings.mlflow import read_mlflow_settings
 from tasks.tracking.client import find_experiment, open_client
-from tasks.tracking.outcome import read_outcome
 from tasks.tracking.run_content import KEY, RUNS
+from tasks.tracking.run_result import read_run_result
 from tasks.tracking.run_store import PARENT, is_complete
 from tasks.trials.plan import Entry
+from tests.tasks.support.forecast_fixture import by_hand, with_models
+from tests.tasks.support.results_fixture import row, summary
 
 CLASSES = ["dark", "grey", "light"]
 STRATEGIES = ("scratch", "fine_tune")
@@ -52,9 +68,9 @@ def make_project(root: Path, *, test_seed: int = 0) -> Path:
     (root / "params.yaml").write_text("prepare: {image_size: 8}\n")
     for split, seed in (("source", 10), ("pool", 11), ("test", test_seed)):
         write_split(root, split, seed)
-    write_json(root / "build/data/card.json", card())
+    write_json(root / CARD, card().to_json())
     write_network(root / "build/pretrained", network(seed=0), {"n_train": 40, "n_validation": 20, "accuracy": 0.9})
-    write_json(root / "build/forecast/forecast.json", {"ranking": ["pretrained"]})
+    write_json(root / FORECAST, with_models(by_hand({(10, 0): 0.1}), "pretrained").to_json())
     for strategy in STRATEGIES:
         for seed in SEEDS:
             trained = network(seed=seed, steps=0 if strategy == "scratch" else 60)
@@ -138,9 +154,11 @@ def trial_metrics(strategy: str, seed: int) -> dict[str, Any]:
     }
 
 
-def card() -> dict[str, Any]:
-    domain = {"path": "data/x.npz", "layout": "npz", "n": 45, "classes": dict.fromkeys(CLASSES, 15)}
-    return {"data_md5": "0" * 31 + "1.dir", "domains": dict.fromkeys(("source", "pool", "test"), domain)}
+def card() -> DataCard:
+    counts = dict.fromkeys(CLASSES, 15)
+    images = ImageNumbers((12, 12), (12, 12), (12, 12), channels=1, mean=(0.5,), std=(0.2,))
+    part = PartCard(45, counts, 0, "images", "data/x.npz", "npz", "given", "", 0, (), images)
+    return DataCard.of("0" * 31 + "1.dir", part, part, part)
 
 
 def write_lock(root: Path, **changes: str) -> None:
@@ -176,47 +194,44 @@ def evaluate(root: Path, verdict: str = "positive", candidate: str = "fine_tune-
     np.savez(root / "build/evaluation/predictions.npz", labels=labels, trials=np.array(names), probabilities=found)
     accuracies = (found.argmax(axis=2) == labels).mean(axis=1).round(4)
     by_strategy = dict(zip(STRATEGIES, accuracies.reshape(len(STRATEGIES), len(SEEDS)).tolist(), strict=True))
-    write_json(root / "reports/metrics.json", report(by_strategy, verdict, candidate))
+    write_json(root / METRICS, report(by_strategy, verdict, candidate).to_json())
     (root / "reports/index.html").write_text("<!doctype html><title>report</title><h1>Report</h1>")
 
 
-def report(accuracies: dict[str, list[float]], verdict: str, candidate: str) -> dict[str, Any]:
+def report(accuracies: dict[str, list[float]], verdict: str, candidate: str) -> Summary:
     strategy, _, seed = candidate.split("-")
-    chosen = {"trial": candidate, "strategy": strategy, "seed": int(seed), "chosen_by": "mean validation accuracy"}
     verdicts = dict.fromkeys(STRATEGIES, verdict) | {"scratch": "baseline"}
     strategies = {
-        name: {
-            "labels_per_class": 10,
-            "rank": {"best": 1, "worst": 2},
+        name: row(
+            0.9,
+            verdicts[name],
+            gain=(0.1, 0.02, 0.2),
+            rank=RankRange(1, 2),
             **{metric: _spread(accuracies[name]) for metric in ("accuracy", "balanced_accuracy", "macro_f1")},
             **{metric: _spread([0.2] * len(SEEDS)) for metric in ("nll", "calibration_error")},
-            "per_class_recall": dict.fromkeys(CLASSES, 0.5),
-            "validation_accuracy": 0.9,
-            "gain_over_scratch": {"mean": 0.1, "low": 0.02, "high": 0.2},
-            "gain_over_source_only": None,
-            "verdict": verdicts[name],
-        }
+            per_class_recall=dict.fromkeys(CLASSES, 0.5),
+        )
         for name in STRATEGIES
     }
-    budget = {"labels_per_class": 10, "validation_per_class": 5, "n_train": 30, "n_validation": 15}
-    budget |= {"seeds": list(SEEDS)}
-    metric = {"name": "accuracy", "asked": "auto", "fewest_of_a_class": 15, "most_of_a_class": 15}
-    test = {"n": 45, "classes": CLASSES}
-    empty: dict[str, Any] = {"smaller_budgets": {}, "companions": {}}
-    return {"metric": metric, "candidate": chosen, "test": test, "budget": budget, "strategies": strategies, **empty}
+    return summary(
+        strategies,
+        metric=LeadMetric("accuracy", "auto", 15, 15),
+        candidate=ChosenTrial(candidate, strategy, 10, int(seed), "mean validation accuracy", 0.9),
+        test=EvaluatedOn(45, "images", tuple(CLASSES)),
+        budget=PaidLabels(10, 5, 30, 15, SEEDS),
+    )
 
 
 def change_report(root: Path, **values: Any) -> None:
     """Set entries of reports/metrics.json: `strategies__fine_tune__verdict="negative"`."""
-    path = root / "reports/metrics.json"
-    content = json.loads(path.read_text())
+    content = asdict(read_summary(root))
     for dotted, value in values.items():
         *parents, last = dotted.split("__")
         place = content
         for part in parents:
             place = place[part]
         place[last] = value
-    write_json(path, content)
+    write_json(root / METRICS, typed(content, Summary).to_json())
 
 
 @cache
@@ -271,14 +286,14 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def _spread(values: list[float]) -> dict[str, Any]:
-    return {"mean": sum(values) / len(values), "low": min(values), "high": max(values), "seeds": values}
+def _spread(values: list[float]) -> SeedScore:
+    return SeedScore(sum(values) / len(values), min(values), max(values), tuple(values))
 
 
 def assert_mirrored(root: Path) -> None:
     """Every stage key of the result has one finished run, and nothing else is there."""
-    outcome = read_outcome(root)
-    keys = [outcome.key, *(source.key for source in outcome.sources), *(trial.key for trial in outcome.trials)]
+    result = read_run_result(root)
+    keys = [result.key, *(source.key for source in result.sources), *(trial.key for trial in result.trials)]
     runs = runs_of(root)
     assert Counter(run.data.tags[KEY] for run in runs) == Counter(keys)
     assert all(is_complete(run) for run in runs)

@@ -56,6 +56,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """MLflow's page of a project; at its end, SIGTERM has to end the server and all its processes."""
     root = new_project(tmp_path_factory.mktemp("served") / "project")
     record(root)
     with socket.create_server(("127.0.0.1", 0)) as busy:
@@ -73,9 +74,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
                 break
     impatience.cancel()
     yield Served(root, process, lines)
-    if process.poll() is None:
-        process.terminate()
-        process.wait(30)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 2, "the server and its worker"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert gone([each.pid for each in started])
 
 
 def test_a_busy_port_is_named_with_the_one_taken_instead(served: Served) -> None:
@@ -199,14 +202,6 @@ def test_the_database_and_its_server_can_be_used_side_by_side(served: Served, mo
     found = record(served.root).found
     monkeypatch.setenv("MLFLOW_TRACKING_URI", served.base)
     assert (record(served.root).written, record(served.root).found) == (0, found)
-
-
-def test_sigterm_ends_the_server_and_all_its_processes(served: Served) -> None:
-    started = psutil.Process(served.process.pid).children(recursive=True)
-    assert len(started) >= 2, "the server and its worker"
-    served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(30) == 0
-    assert gone([process.pid for process in started])
 
 
 def test_no_free_port_is_an_error_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

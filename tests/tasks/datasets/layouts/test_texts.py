@@ -15,7 +15,7 @@ from graft.data.inputs import BYTES, PADDING
 from tasks.artifacts.splits import load_split, load_texts
 from tasks.common.errors import GraftError
 from tasks.datasets.check import check_data
-from tasks.datasets.layouts.domain import Domain, Texts
+from tasks.datasets.layouts.domain import Domain, LabelledTexts
 from tasks.datasets.layouts.manifest import Columns
 from tasks.datasets.layouts.recognise import open_domain
 from tasks.datasets.text.tokenizer import TOKENIZER, encode, load_tokenizer
@@ -29,7 +29,7 @@ any_line = st.text(st.characters(exclude_characters="\t\r\n\0", exclude_categori
 
 def read(domain: Domain, split: str) -> list[tuple[str, str]]:
     found = domain.splits[split]
-    assert isinstance(found, Texts)
+    assert isinstance(found, LabelledTexts)
     return [(domain.classes[label], found.read(k)) for k, label in enumerate(found.labels)]
 
 
@@ -135,7 +135,7 @@ class TestLayouts:
         domain = open_domain(tmp_path, "raw")
         assert not domain.faults
         found = domain.splits["train"]
-        assert isinstance(found, Texts)
+        assert isinstance(found, LabelledTexts)
         assert [(domain.classes[k], text) for k, text in zip(found.labels, found.texts, strict=True)] == [
             (label, text.strip()) for label, text in rows
         ]

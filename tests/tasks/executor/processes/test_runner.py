@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tasks.executor.processes.runner import Command, LocalRunner, Running, python_module, stage_environment
+from tasks.executor.processes.shared_server import SOCKET, AttachedServer, shared_server
 from tasks.executor.processes.warm_client import Lines
 from tests.tasks.support.processes import alive, gone
 
@@ -22,10 +23,36 @@ PYTHON = Path(sys.executable).parent
 REPOSITORY = Path(__file__).parents[4]
 
 
+LIBRARIES = ("torch", "no_such_library")
+
+
 @pytest.fixture(scope="module")
-def warm() -> Iterator[LocalRunner]:
-    runner = LocalRunner(preload=("torch", "no_such_library"))
+def own() -> Iterator[LocalRunner]:
+    runner = LocalRunner(LIBRARIES)
     yield runner
+    runner.close()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[str]:
+    """The socket of a server that others may attach to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(SOCKET, raising=False)
+        with shared_server(LIBRARIES):
+            yield os.environ[SOCKET]
+
+
+@pytest.fixture(params=["own", "shared"])
+def warm(request: pytest.FixtureRequest) -> Iterator[LocalRunner]:
+    """With a server of its own, and attached to another's: nobody can tell the difference."""
+    if request.param == "own":
+        yield request.getfixturevalue("own")
+        return
+    runner = LocalRunner(LIBRARIES, attach_to=request.getfixturevalue("shared"))
+    runner.warm_up()
+    assert isinstance(runner._servers[True], AttachedServer)
+    yield runner
+    assert isinstance(runner._servers[True], AttachedServer), "it was not refused"
     runner.close()
 
 
@@ -271,10 +298,15 @@ def test_what_a_command_had_started_ends_with_a_lost_server(tmp_path: Path, warm
     module(tmp_path, FAMILY, "family")
     lines: list[str] = []
     running = start(warm, line, tmp_path, lines)
-    server = warm._server(warm=line == "python -m family")
-    threading.Thread(target=lambda: (_until(lambda: bool(lines)), server._process.kill())).start()
+    threading.Thread(
+        target=lambda: (_until(lambda: bool(lines)), os.kill(_server_of(lines[0]), signal.SIGKILL))
+    ).start()
     assert running.wait() == -signal.SIGKILL
     assert gone([int(pid) for pid in lines[0].split()])
+
+
+def _server_of(line: str) -> int:
+    return psutil.Process(os.getpgid(int(line.split()[0]))).ppid()
 
 
 def _until(condition: Any) -> None:
@@ -299,10 +331,21 @@ PARENT = """
     from pathlib import Path
     from tasks.executor.processes.runner import Command, LocalRunner
     line = sys.argv[1]
-    runner = LocalRunner(preload=("json",))
+    runner = LocalRunner(preload=("json",), attach_to=os.environ.get("GRAFT_WARM_SERVER", ""))
     command = Command(line, ("/bin/sh", "-c", line), Path.cwd(), dict(os.environ))
     runner.start(command, lambda text: print(text, flush=True)).wait()
 """
+
+
+@pytest.fixture(params=["own", "shared"])
+def light(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Parents start a server of their own, or attach to ours."""
+    monkeypatch.delenv(SOCKET, raising=False)
+    if request.param == "own":
+        yield
+        return
+    with shared_server(("json",)):
+        yield
 
 
 def start_parent(folder: Path, line: str) -> "subprocess.Popen[str]":
@@ -318,6 +361,7 @@ def start_parent(folder: Path, line: str) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("line", ["python -m family", "python family.py; true"])
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_lives_on_when_the_parent_is_killed(tmp_path: Path, line: str, end: signal.Signals) -> None:
@@ -335,17 +379,17 @@ LARGE = "import os, time; memory = bytearray(b'x' * 300_000_000); print(os.getpi
 """It takes the system a moment to end it."""
 
 
+@pytest.mark.usefixtures("light")
 @pytest.mark.parametrize("line", ["python -m large", "python large.py; true"])
 def test_nothing_is_left_even_for_a_moment_when_the_parent_ends_by_itself(tmp_path: Path, line: str) -> None:
     module(tmp_path, LARGE, "large")
     with start_parent(tmp_path, line) as parent:
         assert parent.stdout is not None
         stage = int(parent.stdout.readline())
-        servers = psutil.Process(parent.pid).children()
-        assert servers
+        server = _server_of(str(stage))
         parent.send_signal(signal.SIGINT)
         parent.wait()
-        assert not [pid for pid in (stage, *(server.pid for server in servers)) if alive(pid)]
+        assert not [pid for pid in (stage, server) if alive(pid)]
 
 
 def test_what_a_command_left_running_is_gone_when_its_end_is_told(tmp_path: Path, cold: LocalRunner) -> None:
@@ -381,6 +425,7 @@ def test_a_server_that_is_still_importing_ends_with_its_parent(tmp_path: Path) -
         assert gone([server])
 
 
+@pytest.mark.usefixtures("light")
 def test_the_main_module_of_the_parent_is_not_run_again(tmp_path: Path) -> None:
     module(tmp_path, "print(__name__)")
     module(tmp_path, "open('count', 'a').write('x')\n" + textwrap.dedent(PARENT), "parent")
