@@ -152,7 +152,8 @@ class TestStages:
         state = tiny().own_state()
         state["head.bias"] += 1
         write(project, "tiny.pth", state)
-        with pytest.raises(GraftError, match=rf"weights_sha256: weights/tiny.pth .* has the hash [0-9a-f]{{64}}, not {printed}"):
+        found = rf"weights_sha256: weights/tiny.pth .* has the hash [0-9a-f]{{64}}, not {printed}"
+        with pytest.raises(GraftError, match=found):
             run(project, weights=given, weights_sha256=printed, learn="nothing")
         assert (project / "build/sources/weights/model.safetensors").read_bytes() == before
 
