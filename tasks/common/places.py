@@ -1,9 +1,9 @@
-"""Where things lie in a project: every path in it has its one home here. All are relative to the project's folder."""
+"""The paths of a project, each defined only here, relative to the project's folder."""
 
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-"""Every number that an experiment may change."""
+"""All settings of an experiment."""
 MLFLOW = Path("mlflow.yaml")
 PREFECT = Path("prefect.yaml")
 GRAPH = Path("dvc.yaml")
@@ -12,27 +12,27 @@ CODE = Path("code.yaml")
 """Hashes of the code that each stage runs."""
 
 RAW_DATA = Path("data")
-"""As the user gave it."""
+"""The user's raw data."""
 POINTER = Path("data.dvc")
-"""Which version of it the project is at."""
+"""DVC's record of the version of the raw data."""
 WEIGHTS = Path("weights")
 """Files of networks made elsewhere."""
 OWN_STRATEGIES = Path("strategies")
-"""A user's own."""
+"""The user's own strategies."""
 
 BUILD = Path("build")
-"""What stages leave for the next ones."""
+"""The files that stages write for later ones."""
 DATA = BUILD / "data"
-"""Packed and checked."""
+"""The packed and checked data."""
 SOURCE, POOL, TEST, CARD = DATA / "source", DATA / "pool", DATA / "test", DATA / "card.json"
 SOURCES = BUILD / "sources"
 """Further source models, by name."""
 GIVEN_WEIGHTS = SOURCES / "weights"
-"""What pretraining begins with."""
+"""The weights that pretraining starts from."""
 PRETRAINED = BUILD / "pretrained"
 """The project's own source model."""
 CHOSEN = BUILD / "chosen"
-"""The source model that trials begin with, where it is not the project's own."""
+"""The source model that trials start from, if it is not the project's own."""
 FORECAST = BUILD / "forecast" / "forecast.json"
 TRIALS = BUILD / "trials"
 EVALUATION = BUILD / "evaluation"
@@ -43,4 +43,4 @@ METRICS = REPORTS / "metrics.json"
 REPORT = REPORTS / "index.html"
 
 STATE = Path(".graft")
-"""What Graft and the tools that it starts remember: inside of the project, never in the home folder."""
+"""The state of Graft and of the tools that it starts: inside the project, never in the home folder."""

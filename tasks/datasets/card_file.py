@@ -11,35 +11,35 @@ from tasks.common.typed_json import SCHEMA, read_versioned, typed
 
 @dataclass(frozen=True)
 class ImageNumbers:
-    """What the images of a part are like."""
+    """Sizes and channel statistics of a part's images."""
 
     image_size: tuple[int, int]
     """The median height and width before resizing."""
     image_size_min: tuple[int, int]
     image_size_max: tuple[int, int]
     channels: int
-    """As packed."""
+    """Number of channels, as packed."""
     mean: tuple[float, ...]
-    """Of each channel, in [0, 1]."""
+    """Per channel, in [0, 1]."""
     std: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class TextNumbers:
-    """What the texts of a part are like."""
+    """Tokens, lengths and examples of a part's texts."""
 
     tokens: tuple[int, int, int]
     """Of the shortest, the median and the longest text."""
     characters: tuple[int, int, int]
     cut: int
-    """How many texts were longer than `length`."""
+    """Number of texts longer than `length`."""
     length: int
-    """Tokens that are kept of a text."""
+    """Tokens kept per text."""
     vocabulary: int
     token_kind: Literal["bpe", "words", "bytes"]
     lowercase: bool
     examples: Mapping[str, tuple[str, ...]]
-    """Some texts of each class."""
+    """A few texts per class."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class PartCard:
     """One part of the data: the source, the target's pool, or its test part."""
 
     n: int
-    """How many images or texts it has."""
+    """Number of images or texts."""
     classes: Mapping[str, int]
-    """How many of them each class has."""
+    """Number of images or texts per class."""
     duplicates: int
-    """How many repeat an earlier one."""
+    """Number of images or texts that repeat an earlier one."""
     kind: Literal["images", "texts"]
     path: str
     layout: str
     split: Literal["all", "given", "held out"]
     validation: str
-    """What became of a validation split; empty where there was none."""
+    """How a validation split was used; empty if there was none."""
     ignored_files: int
-    """Files of the domain that are nobody's data."""
+    """Number of files of the domain that are not data."""
     skipped: tuple[str, ...]
-    """What cannot be read and was left out, with the reason."""
+    """The unreadable images or texts that were left out, with the reasons."""
     images: ImageNumbers | None = None
     """None for texts, and for a part without images."""
     texts: TextNumbers | None = None
@@ -75,13 +75,13 @@ class PartCard:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> Self:
-        """What `to_json` gave; raises ValueError where a key is missing or a value has another type."""
+        """The part from what `to_json` returned; raises ValueError if a key is missing or a value has another type."""
         return typed(entry | ({entry["kind"]: entry} if entry["n"] else {}), cls)
 
 
 @dataclass(frozen=True)
 class SharedClasses:
-    """Which classes are in both domains, and which in one of them."""
+    """The classes in both domains, and those in only one of them."""
 
     shared: tuple[str, ...]
     source_only: tuple[str, ...]
@@ -89,14 +89,14 @@ class SharedClasses:
 
     @classmethod
     def between(cls, source: Mapping[str, int], target: Mapping[str, int]) -> Self:
-        """Of the classes of two parts."""
+        """Compare the classes of two parts."""
         one, other = set(source), set(target)
         return cls(tuple(sorted(one & other)), tuple(sorted(one - other)), tuple(sorted(other - one)))
 
 
 @dataclass(frozen=True)
 class DataCard:
-    """What the data of a run is."""
+    """The data card: a description of a run's data."""
 
     VERSION: ClassVar[int] = 1
 

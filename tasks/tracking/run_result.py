@@ -1,4 +1,4 @@
-"""The result of a run as its stages left it in files: the truth that MLflow only mirrors."""
+"""The result of a run, read from its stages' files; these are authoritative, and MLflow only mirrors them."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from tasks.trials.plan import Entry
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that a stage trained, with what the stage wrote next to it."""
+    """A network that a stage trained, with the files that the stage wrote next to it."""
 
     name: str
     key: str
@@ -37,7 +37,7 @@ class RecordedTrial(Trained):
     """A trial: one strategy, one label budget, one seed."""
 
     test: dict[str, float]
-    """Its own metrics on the test split."""
+    """Its metrics on the test split."""
 
     @property
     def strategy(self) -> str:
@@ -47,11 +47,11 @@ class RecordedTrial(Trained):
 
 @dataclass(frozen=True)
 class RunResult:
-    """Everything that one run of the graph came to."""
+    """The whole result of one run of the graph."""
 
     root: Path
     key: str
-    """Key of the stage `evaluate`, which depends on all others: the same key is the same result."""
+    """Key of the stage `evaluate`, which depends on all others: equal keys mean equal results."""
     summary: Summary
     card: DataCard
     test_md5: str
@@ -64,7 +64,7 @@ class RunResult:
 
     @property
     def metric(self) -> Metric:
-        """The one that leads the comparison: gains and verdicts are in it."""
+        """The lead metric of the comparison, in which gains and verdicts are given."""
         return self.summary.lead
 
     @property
@@ -112,7 +112,7 @@ def read_run_result(root: Path) -> RunResult:
 
 
 def _read_sources(root: Path, keys: dict[str, str]) -> Iterator[Trained]:
-    """The source models that the forecast ranked, but for those that no stage made."""
+    """The source models that the forecast ranked, except those that no stage made."""
     yield Trained("pretrain", keys["pretrain"], *_read_network(root / PRETRAINED))
     for name in sorted(read_forecast(root).ranking):
         if key := keys.get(f"source@{name}"):
@@ -120,7 +120,7 @@ def _read_sources(root: Path, keys: dict[str, str]) -> Iterator[Trained]:
 
 
 def _read_trials(root: Path, summary: Summary, keys: dict[str, str]) -> Iterator[RecordedTrial]:
-    """The trials that the evaluation compared: each once, though one without labels is compared at every budget."""
+    """The trials that the evaluation compared; one without labels is compared at every budget but listed once."""
     rows = [(name, row) for group in summary.budgets().values() for name, row in group.items()]
     compared = {(name, row.labels_per_class): row for name, row in rows}
     for (strategy, labels), row in sorted(compared.items(), key=lambda item: (item[0][0], by_size(item[0][1]))):
@@ -142,6 +142,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _hash_in_lock(lock: Path, path: Path) -> str:
-    """The hash that dvc.lock holds for an output of some stage."""
+    """The hash of a stage's output in dvc.lock."""
     hashes = {out["path"]: out["md5"] for entry in lock_entries(lock).values() for out in entry.get("outs", [])}
     return str(hashes[str(path)])

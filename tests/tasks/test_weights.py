@@ -152,7 +152,8 @@ class TestStages:
         state = tiny().own_state()
         state["head.bias"] += 1
         write(project, "tiny.pth", state)
-        with pytest.raises(GraftError, match=rf"weights_sha256: weights/tiny.pth .* has [0-9a-f]{{64}}, not {printed}"):
+        found = rf"weights_sha256: weights/tiny.pth .* has the hash [0-9a-f]{{64}}, not {printed}"
+        with pytest.raises(GraftError, match=found):
             run(project, weights=given, weights_sha256=printed, learn="nothing")
         assert (project / "build/sources/weights/model.safetensors").read_bytes() == before
 
@@ -174,7 +175,7 @@ class TestFiles:
 
     def test_what_is_not_stated_is_asked_for(self, project: Path) -> None:
         said = self.refused(project, write(project, "x.pth", tiny().own_state()))
-        assert "there is no x.yaml next to it" in said
+        assert "there is no x.yaml next to the file" in said
         assert "`mean: [0.485, 0.456, 0.406]`" in said
 
     def test_every_fault_of_a_description_is_named(self, project: Path) -> None:
