@@ -203,7 +203,7 @@ def test_a_trial_that_answers_in_other_classes_is_refused(project: Path) -> None
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"strategies": {"fine_tune": {}}}, r"'scratch' is missing.*asked for: fine_tune"),
+        ({"strategies": {"fine_tune": {}}}, r"'scratch' is missing.*found: fine_tune"),
         ({"seeds": []}, "at least one seed"),
         ({"seeds": [0, 1, 1]}, "1 is given twice"),
         ({"seeds": 3}, r"params\.yaml: seeds: .*array, got 3"),
