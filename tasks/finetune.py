@@ -7,9 +7,10 @@ build/trials/NAME@SOURCE-LABELS-SEED.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -62,9 +63,7 @@ def finetune(entry: Entry) -> None:
         require_source(strategy, len(source or ()))
         target = labelled.training if strategy.uses_labels else labelled.unlabelled
         domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        network = load_network(given)
-        several = bool(tune.trials or strategy.companions(network))
-        trainer = _Trainer(network, domains, entry.seed, several=several)
+        trainer = _Trainer(given, domains, entry.seed, lambda source: bool(tune.trials or strategy.companions(source)))
         result, searched = _search(trainer, strategy, settings.training, tune)
         strategy, fit, network = result.strategy, result.fit, result.network
         companions = dict(_companions(trainer, result, settings.training))
@@ -164,18 +163,24 @@ class _Trainer:
     """Trains one network after another on the same images; none influences another.
 
     Args:
-        source: the source network.
+        folder: with the source network, which is read once.
         domains: the images.
         seed: of the new weights, the order and the augmentation.
-        several: whether there is more than one; finished ones are then kept in case the stage is killed.
+        several: whether there is more than one, given the source network; finished ones are then kept in case the
+            stage is killed.
     """
 
-    def __init__(self, source: Network, domains: Domains, seed: int, *, several: bool) -> None:
-        self.source, self.domains, self.seed = source, domains, seed
-        self._checkpoints = StageCheckpoints.of_this_stage(several=several)
+    def __init__(self, folder: Path, domains: Domains, seed: int, several: Callable[[Network], bool]) -> None:
+        self.domains, self.seed = domains, seed
+        torch.manual_seed(seed)
+        self.source = load_network(folder)
+        self._drawn = torch.get_rng_state()
+        """Where the random numbers stand once the network is built: new weights are drawn as if it were read again."""
+        self._checkpoints = StageCheckpoints.of_this_stage(several=several(self.source))
 
     def __call__(self, strategy: Strategy, training: Training) -> Result:
         torch.manual_seed(self.seed)
+        torch.set_rng_state(self._drawn)
         source = carried(deepcopy(self.source), self.domains.validation.reads, strategy)
         network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
         learns = strategy.optimises or strategy.uses_labels
