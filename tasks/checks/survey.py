@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tasks.checks.project import make_ready
-from tasks.data_versions.take_in import take_in
 from tasks.data_versions.version import DataVersion, OnLine, version_data
 from tasks.executor import events
 from tasks.executor.pipeline import Pipeline, StageStatus
@@ -45,8 +44,12 @@ class Survey:
         Raises:
             GraftError: the data is refused, changed, not available, or keeps changing.
         """
-        if self._data is None:
-            self._data = take_in(self.root, on_line) if update else version_data(self.root, on_line=on_line)
+        if self._data is None and update:
+            from tasks.data_versions.take_in import take_in  # all that reads raw data: most runs import none
+
+            self._data = take_in(self.root, on_line)
+        elif self._data is None:
+            self._data = version_data(self.root, on_line=on_line)
         return self._data
 
     def stages(self, *targets: str) -> list[StageStatus]:

@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from graft.data.label_budget import nesting_fault
 from tasks.common.errors import GraftError
@@ -285,6 +283,9 @@ def _decode(domain: Domain, pictures: LabelledImages, channels: int, keep: Keep)
 
 def together(digests: list[bytes], groups: list[str] | None) -> list[int]:
     """For each image the first image that must stay in the same split: an equal one, or one of its group."""
+    from scipy.sparse import coo_array  # half a second to import, for those who only ask what a problem is called
+    from scipy.sparse.csgraph import connected_components
+
     count, first = len(digests), dict[bytes | str, int]()
     pairs = [
         (place, first.setdefault(key, place))

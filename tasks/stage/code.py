@@ -107,6 +107,7 @@ def stage_files(stage: str) -> set[Path]:
     return used.union(*(folder.iterdir() for path in used if (folder := path.parent / "templates").is_dir()))
 
 
+@cache
 def module_file(module: str) -> Path | None:
     """The file of a module of Graft by its dotted name; None for other modules."""
     if module.partition(".")[0] not in _PACKAGES:
