@@ -298,7 +298,7 @@ def test_all_labels_are_the_largest_budget_and_stand_at_their_mean_number(tmp_pa
     page = (folder / "reports/index.html").read_text()
     assert "with all labels" in page
     assert "All: 11.3 labels per class on average" in page
-    assert "<strong>Paid in labels:</strong> 34 to train on and\n6 for validation, together\n40 labelled" in page
+    assert "<strong>Paid in labels:</strong> 34 to train on and\n6 to validate, together\n40 labelled" in page
     assert "holds 15&nbsp;% of each class out for validation" in page
     svg = (folder / "build/evaluation/figures/label_efficiency.svg").read_text()
     assert re.findall(r">(4|all)</text>", svg) == ["4", "all"]

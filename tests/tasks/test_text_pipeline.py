@@ -209,6 +209,7 @@ def test_a_source_of_pictures_says_that_nothing_can_be_forecast(finished: Path, 
 
     from graft.networks.network import Description, Network
     from tasks.artifacts.networks import save_network
+    from tasks.results.forecast_file import read_forecast
     from tasks.results.forecast_words import gap_in_words
 
     for name in ("params.yaml", "build"):
@@ -217,8 +218,8 @@ def test_a_source_of_pictures_says_that_nothing_can_be_forecast(finished: Path, 
     torch.manual_seed(0)
     save_network(tmp_path / "build/pretrained", Network(Description("transformer_tiny", CLASSES, 1, 8)))
     write_forecast(tmp_path)
-    found = json.loads((tmp_path / "build/forecast/forecast.json").read_text())
-    assert (found["gap"], found["models"], found["ranking"]) == (None, {}, [])
+    found = read_forecast(tmp_path)
+    assert (found.gap, found.models, found.ranking) == (None, {}, ())
     assert gap_in_words(found) == (
         "The gap between source and target cannot be told, nor what the source is worth: "
         "it reads grey images of 8 px, but the target is texts of 16 tokens."

@@ -107,7 +107,7 @@ def test_weights_without_a_head_are_taken_as_they_are(project: Path) -> None:
     write(params | {"strategies": strategies})
     until_pretrained(project)
     assert load_network(Path("build/pretrained")).description.classes == ()
-    with pytest.raises(GraftError, match=r"strategies.co_tuning: .* the source's weights have none"):
+    with pytest.raises(GraftError, match=r"strategies.co_tuning: .* the source's weights have no head"):
         check_suitability(project)
     del strategies["co_tuning"]
     write(params | {"strategies": strategies})
