@@ -221,6 +221,6 @@ def test_a_source_of_pictures_says_that_nothing_can_be_forecast(finished: Path, 
     found = read_forecast(tmp_path)
     assert (found.gap, found.models, found.ranking) == (None, {}, ())
     assert gap_in_words(found) == (
-        "The gap between source and target cannot be told, nor what the source is worth: "
+        "The gap between source and target is unknown, and so is what the source is worth: "
         "it reads grey images of 8 px, but the target is texts of 16 tokens."
     )
