@@ -101,5 +101,5 @@ def test_too_large_a_number_is_told_of_all(copy: Project) -> None:
     result = copy.graft("data", "check")
     assert result.returncode == 2, result.stdout
     assert "class 'c' has 8 labels" in result.stderr
-    assert "`all` uses every image" in result.stderr
+    assert "or use the label budget `all`, which takes what is there" in result.stderr
     assert "Traceback" not in result.stderr

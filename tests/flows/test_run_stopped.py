@@ -157,17 +157,17 @@ def test_data_that_arrives_while_a_run_works_is_for_the_next_one(project: Projec
 
 
 CHANGING = """
-import os, tasks.steps
+import os, tasks.checks.survey
 from pathlib import Path
 
-run_module = tasks.steps.run_module
+run_module = tasks.checks.survey.run_module
 
 def and_spoil(module, root):
     run_module(module, root)
     path = Path("data/target/train.npz")
     path.write_bytes(path.read_bytes()[:1000])
 
-tasks.steps.run_module = and_spoil  # it is called between the check of the data and the first stage
+tasks.checks.survey.run_module = and_spoil  # it is called between the check of the data and the first stage
 from flows.transfer import transfer
 transfer(os.getcwd(), update_data=True)
 """

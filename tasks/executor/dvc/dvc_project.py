@@ -143,11 +143,12 @@ class Project:
     def is_changed(self, name: str) -> bool:
         """Whether `dvc repro` would do anything for this stage.
 
-        What `judge` found is not looked for again, unless the run has since written something that the stage reads.
+        What `judge` found is not looked for again, unless the run has since written something that the stage reads; of
+        data that DVC tracks it is, since anyone may edit that at any time.
         """
-        if judged := self._judged.get(name):
-            return judged.state != "up_to_date"
         stage = self._stages[name]
+        if stage.cmd and (judged := self._judged.get(name)):
+            return judged.state != "up_to_date"
         with self._section(), untouched_folders([stage]):
             return bool(stage.changed())
 
