@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("postgres")
     owner = "postgres" if os.geteuid() == 0 else getpass.getuser()  # it refuses to run as root
     if os.geteuid() == 0:
-        for place in (folder, *folder.parents[:2]):
+        for place in takewhile(lambda path: path != Path(tempfile.gettempdir()), (folder, *folder.parents)):
             place.chmod(0o755)
         shutil.chown(folder, owner)
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -159,7 +159,11 @@ def test_nothing_of_a_run_lives_on_when_the_service_is_killed(named: tuple[Proje
     output = Output(service)
     try:
         output.after(0, "pretrain: running", 300)
-        left = psutil.Process(service.pid).children(recursive=True)
+        for _ in range(100):  # a stage is said to run before its process is there
+            left = psutil.Process(service.pid).children(recursive=True)
+            if sum("torch" in process.cmdline() for process in left) >= 3:
+                break
+            time.sleep(0.1)
         assert any("prefect.engine" in process.cmdline() for process in left)
         (warm,) = [process for process in psutil.Process(service.pid).children() if "torch" in process.cmdline()]
         with_torch = {process for process in left if "torch" in process.cmdline()}
