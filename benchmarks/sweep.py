@@ -2,7 +2,7 @@
 
     python -m benchmarks.sweep [--seeds 1 3 10] [--looks 3]
 
-24 strategies at three label budgets. What the stages would have made is made up, one small file per output, and
+24 strategies at three label budgets. What the trainings would have made is made up, one small file per output, and
 committed by DVC itself: `graft status` reads graph, lock and hashes, whatever trained the networks. CPU seconds of
 whole processes, the least of several looks. Expected: <= 4 s at 720 trials.
 """
@@ -58,6 +58,7 @@ def make_sweep(project: Path, seeds: int) -> int:
     (project / "dvc.lock").unlink()
     graft(project, "data", "demo")
     run(project, sys.executable, "-m", "tasks.stage.code")
+    run(project, sys.executable, "-m", "tasks.prepare")  # its card is read by every look
     run(project, sys.executable, "-c", MAKE_UP)
     return sum(name.startswith("finetune@") for name in lock_entries(project / "dvc.lock"))
 
