@@ -50,7 +50,7 @@ def train_tokenizer(
         of_words = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
         tokenizer.train_from_iterator(texts, of_words)
         assert tokenizer.token_to_id(_PAD) == PADDING
-        return tokenizer
+        return _reading_names_as_text(tokenizer)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
@@ -64,6 +64,12 @@ def train_tokenizer(
     )
     tokenizer.train_from_iterator(texts, trainer)
     assert tokenizer.token_to_id(_PAD) == PADDING
+    return _reading_names_as_text(tokenizer)
+
+
+def _reading_names_as_text(tokenizer: "Tokenizer") -> "Tokenizer":
+    """The tokenizer, to which a text that holds the name of a special token is text; its file does not say so."""
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
@@ -90,7 +96,7 @@ def load_tokenizer(path: Path) -> "Tokenizer":
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_file(str(path))
+        return _reading_names_as_text(Tokenizer.from_file(str(path)))
     except Exception as error:  # the library raises nothing narrower
         raise GraftError(f"{path}: not a tokenizer that can be read: {error}") from None
 
