@@ -3,32 +3,19 @@
 Run by `dvc repro prepare` or directly by `python -m tasks.prepare`, in a project's top folder. It reads data/, section
 `prepare` of params.yaml, and the hash in data.dvc (which DVC does not allow as a dependency, but which changes exactly
 when data/ does), and writes build/data/.
-
-Legend: N images, C channels, H W height and width.
 """
 
-from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from tasks.common.errors import GraftError
-from tasks.common.files import new_folder, write_json
-from tasks.common.npy import NpyReader, NpyWriter
-from tasks.common.places import CARD, DATA, PARAMS, POINTER
+from tasks.common.files import new_folder
+from tasks.common.places import DATA, PARAMS, POINTER
 from tasks.data_versions.pointer import recorded_md5
-from tasks.datasets.card import class_counts, duplicates, image_numbers
-from tasks.datasets.card_file import DataCard, PartCard, TextNumbers
-from tasks.datasets.check import Examined, Keep, Part, examine, summarise
-from tasks.datasets.pack_texts import pack_texts
-from tasks.datasets.pictures import fit
-from tasks.settings.prepare import NO_SOURCE, PrepareSettings
+from tasks.datasets.check import summarise
+from tasks.datasets.pack import pack, take_packed
+from tasks.settings.prepare import PrepareSettings
 from tasks.settings.yaml_sections import read_section
 from tasks.stage.process import run_stage
-
-PARTS = ("source", "pool", "test")
-_ROWS = 4096
 
 
 def prepare(project: Path, settings: PrepareSettings, output: Path | None = None) -> None:
@@ -39,74 +26,10 @@ def prepare(project: Path, settings: PrepareSettings, output: Path | None = None
     """
     data_md5 = recorded_md5(project / POINTER)
     with new_folder(output or project / DATA) as folder:
-        with ExitStack() as open_files:
-
-            def keeper(part: str, n: int) -> Keep:
-                shape = (n, settings.channels, settings.image_size, settings.image_size)
-                (folder / part).mkdir()
-                packed = open_files.enter_context(NpyWriter(folder / part / "images.npy", shape))
-                return lambda index, image: packed.write(index, fit(image, settings.image_size))
-
-            found = examine(project, settings, keeper=keeper)
-        if found.faults:
-            raise GraftError(summarise(found.faults), "Fix or remove these; `graft data check` lists what remains.")
-        if settings.source == NO_SOURCE:
-            found.parts["source"] = _nothing_like(found.parts["pool"])
-        _choose_rows(folder, found)
-        texts = pack_texts(folder, found.parts, settings)
-        entries = {name: _finish(folder / name, found, name, texts.get(name)) for name in PARTS}
-        write_json(folder / CARD.name, DataCard.of(data_md5, **entries).to_json())
-
-
-def _nothing_like(pool: Part) -> Part:
-    """An empty source for projects without one: no images or texts and no classes, in the pool's form."""
-    domain = replace(pool.domain, path=NO_SOURCE, layout=NO_SOURCE, classes=[], ignored=0, validation="")
-    return replace(pool.take(np.zeros(len(pool.labels), dtype=bool)), domain=domain, groups=None)
-
-
-def _choose_rows(folder: Path, found: Examined) -> None:
-    """Keep in each part's array (N, C, H, W) only its own images: without skipped ones, and with the pool divided if
-    the target has no test split."""
-    for name in reversed(PARTS):  # the test part may come from the pool's array
-        if found.parts[name].texts is not None:
-            continue
-        rows = found.parts[name].rows
-        made = (name == "source" and not len(rows)) or (name == "test" and found.has_made_test)
-        images = NpyReader(folder / ("pool" if made else name) / "images.npy")
-        if len(rows) == len(images):
-            continue
-        (folder / name).mkdir(exist_ok=True)
-        beside = folder / name / "chosen.npy"
-        with NpyWriter(beside, (len(rows), *images.shape[1:])) as part:
-            for start in range(0, len(rows), _ROWS):
-                part.write(start, images[rows[start : start + _ROWS]])
-        beside.replace(folder / name / "images.npy")
-
-
-def _finish(folder: Path, found: Examined, name: str, texts: TextNumbers | None) -> PartCard:
-    """Write a part's labels and classes next to its packed images or texts; returns its entry in the card."""
-    part = found.parts[name]
-    domain, is_there = part.domain, len(part.labels) > 0
-    np.save(folder / "labels.npy", part.labels, allow_pickle=False)
-    write_json(folder / "classes.json", domain.classes)
-    if part.groups and name != "test":
-        groups = np.unique(part.groups, return_inverse=True)[1]
-        np.save(folder / "groups.npy", groups.astype(np.int64), allow_pickle=False)
-    with_images = is_there and part.texts is None
-    return PartCard(
-        n=len(part.labels),
-        classes=class_counts(part.labels, domain.classes) if is_there else {},
-        duplicates=duplicates(part.digests) if is_there else 0,
-        kind=domain.things,
-        path=domain.path,
-        layout=domain.layout,
-        split="all" if name == "source" else "held out" if found.has_made_test else "given",
-        validation=domain.validation,
-        ignored_files=domain.ignored,
-        skipped=tuple(map(str, found.skipped.get("pool" if found.has_made_test else name, []))),
-        images=image_numbers(NpyReader(folder / "images.npy"), part.sizes) if with_images else None,
-        texts=texts,
-    )
+        if output is None and take_packed(project, settings, data_md5, folder):
+            return
+        if faults := pack(project, settings, data_md5, folder):
+            raise GraftError(summarise(faults), "Fix or remove these; `graft data check` lists what remains.")
 
 
 def main() -> None:

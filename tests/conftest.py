@@ -26,14 +26,12 @@ prepare_environment(STATE)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of several workers (`pytest -n 2 --dist loadgroup`), give one all tests of Prefect's server, which come first.
 
     So the server, and the project that is run once with it, are made once. The other tests of a file stay together too,
     for the fixtures of their module.
     """
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
     items.sort(key=lambda item: not _needs_prefect(item))
     for item in items:
         item.add_marker(pytest.mark.xdist_group("prefect" if _needs_prefect(item) else item.nodeid.partition("::")[0]))

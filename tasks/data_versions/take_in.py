@@ -13,6 +13,7 @@ from tasks.data_versions.dvc_data import Changes, changes_between, compare, is_i
 from tasks.data_versions.half_filled import filling, take_back
 from tasks.data_versions.version import DataRefused, DataVersion, OnLine, recorded, version_data
 from tasks.datasets.check import Budget, check_data, summarise
+from tasks.datasets.pack import pack_ahead
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.yaml_sections import read_section
@@ -30,16 +31,19 @@ def take_in(root: Path, on_line: OnLine | None = None) -> DataVersion:
     take_back(root)
     if (root / POINTER).exists() and is_import(root):
         return _update(root, say)
-    return version_data(root, update=True, on_line=say, check=lambda: refuse_faults(root, "data/ was left as it is."))
+    return version_data(
+        root, update=True, on_line=say, check=lambda md5: refuse_faults(root, md5, "data/ was left as it is.")
+    )
 
 
-def refuse_faults(root: Path, what_became: str) -> None:
-    """Check `data/` with the label budget of `params.yaml`.
+def refuse_faults(root: Path, md5: str, what_became: str) -> None:
+    """Check `data/`, whose hash is `md5`, with the label budget of `params.yaml`; the stage reuses what it has read.
 
     Raises:
         DataRefused: it has problems; the hint starts with `what_became`, the state of data/ now.
     """
-    if faults := data_faults(root):
+    settings = read_section(root / PARAMS, "prepare", PrepareSettings)
+    if faults := summarise(pack_ahead(root, settings, md5, label_budget(root))):
         raise DataRefused(
             ["the new data is refused:", *faults], f"{what_became} `graft data check` lists all problems."
         )
@@ -92,7 +96,7 @@ def _update(root: Path, say: OnLine) -> DataVersion:
             _fetch_news(root)
             if recorded(root) != before:
                 say("checking the new data")
-                refuse_faults(root, "The previous data was restored.")
+                refuse_faults(root, recorded(root), "The previous data was restored.")
     except BaseException:  # DVC removes the previous data before it checks whether there is new data to replace it
         version_data(root)
         raise

@@ -83,12 +83,12 @@ def data_status(root: Path) -> DataStatus:
 
 
 def version_data(
-    root: Path, update: bool = False, on_line: OnLine | None = None, check: Callable[[], None] = lambda: None
+    root: Path, update: bool = False, on_line: OnLine | None = None, check: Callable[[str], None] = lambda _md5: None
 ) -> DataVersion:
     """Put the data that data.dvc records in place, or with `update` record the data that is in place.
 
-    `on_line` receives a line before each step that takes time. `check` is called before new data is recorded, and may
-    refuse it by raising an error. If data/ changes after the check, it is checked again before it is recorded.
+    `on_line` receives a line before each step that takes time. `check` is called with the hash of new data before it is
+    recorded, and may refuse it by raising an error. If data/ changes after the check, it is checked again.
 
     Raises:
         GraftError: data/ changed and `update` is false; there is no data; the cache or the remote does not have it; the
@@ -106,7 +106,7 @@ def version_data(
     )
 
 
-def _version(root: Path, update: bool, say: OnLine, check: Callable[[], None]) -> DataVersion | None:
+def _version(root: Path, update: bool, say: OnLine, check: Callable[[str], None]) -> DataVersion | None:
     """One attempt of `version_data`; None if data/ changed meanwhile, in which case nothing is recorded."""
     status = data_status(root)
     if status.state == "missing":
@@ -121,7 +121,7 @@ def _version(root: Path, update: bool, say: OnLine, check: Callable[[], None]) -
         raise GraftError(*_explain(status))
     md5 = present_md5(root)
     say("checking the new data")
-    check()
+    check(md5)
     say("versioning data/")
     return DataVersion(md5, "updated", status.changes) if commit(root, md5) else None
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from tasks.common.errors import GraftError
 from tasks.data_versions.take_in import take_in
 from tasks.data_versions.version import DataRefused, recorded
 from tasks.data_versions.watch import DataFingerprint
+from tasks.prepare import prepare
+from tasks.settings.prepare import PrepareSettings
+from tasks.settings.yaml_sections import read_section
 from tests.house.imports import ROOT
 from tests.tasks.support.dvc_sandbox import dvc
 from tests.tasks.support.git_origin import commit_all
@@ -39,6 +43,14 @@ def root(template: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def taken_in(root: Path) -> Path:
+    """A project that has just taken in valid data."""
+    add(root / "data/target")
+    assert take_in(root).what == "updated"
+    return root
+
+
+@pytest.fixture
 def imported(template: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A project whose data comes from a folder elsewhere, and that folder."""
     root, origin = tmp_path / "project", tmp_path / "origin"
@@ -51,6 +63,11 @@ def imported(template: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def add(target: Path) -> None:
     save_pictures(target, {"train/one": pictures(9, seed=7)})
+
+
+def packed(root: Path, settings: PrepareSettings) -> dict[str, bytes]:
+    prepare(root, settings)
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.glob("build/data/**/*") if path.is_file()}
 
 
 def spoil(target: Path) -> None:
@@ -173,3 +190,34 @@ def test_news_of_an_origin_is_checked_again_if_the_check_was_broken_off(imported
     assert "001.png" in refusal(root)
     assert (root / "data.dvc").read_text() == before
     assert (root / "data/target/train/one/001.png").read_bytes() != b"no image"
+
+
+class TestDecodedOnce:
+    """The stage takes over what the check has decoded, if nothing that it depends on differs."""
+
+    def test_the_stage_decodes_nothing_again(
+        self, taken_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = read_section(taken_in / "params.yaml", "prepare", PrepareSettings)
+        again = shutil.copytree(taken_in, tmp_path / "again")
+        shutil.rmtree(again / ".graft")
+        expected = packed(again, settings)
+        with monkeypatch.context() as without_decoder:
+            without_decoder.setattr("tasks.datasets.pack.examine", None)
+            assert packed(taken_in, settings) == expected
+        assert packed(taken_in, settings) == expected, "what was kept is used once"
+
+    @pytest.mark.parametrize("other", ["settings", "data", "code"])
+    def test_it_does_if_they_are_not_those_of_the_check(self, taken_in: Path, other: str) -> None:
+        settings = read_section(taken_in / "params.yaml", "prepare", PrepareSettings)
+        kept = next(taken_in.glob(".graft/packed/*/card.json"))
+        kept.write_text("of something else")
+        if other == "settings":
+            settings = replace(settings, image_size=5)
+        elif other == "data":
+            pointer = taken_in / "data.dvc"
+            pointer.write_text(pointer.read_text().replace("md5: ", "md5: 0", 1))
+        else:
+            (taken_in / "code.yaml").write_text("stages: {prepare: 0123}")
+        assert packed(taken_in, settings)["build/data/card.json"] != b"of something else"
+        assert not (taken_in / ".graft/packed").exists()

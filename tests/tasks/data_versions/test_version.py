@@ -159,7 +159,7 @@ class TestDataThatChangesMeanwhile:
         (root / "data/new").write_text("new")
         pointer, seen = (root / "data.dvc").read_text(), []
 
-        def check() -> None:
+        def check(_md5: str) -> None:
             assert (root / "data.dvc").read_text() == pointer
             seen.append(sorted(path.name for path in (root / "data").iterdir()))
             (root / "data/later").write_text("later")
@@ -180,7 +180,7 @@ class TestDataThatChangesMeanwhile:
             (root / "data/new").write_text("newer")
 
         monkeypatch.setattr(Stage, "add_outs", add_and_change)
-        version_data(root, update=True, check=lambda: seen.append((root / "data/new").read_text()))
+        version_data(root, update=True, check=lambda _md5: seen.append((root / "data/new").read_text()))
         assert seen == ["new", "newer"]
         assert f"md5: {directory_md5(root / 'data')}\n" in (root / "data.dvc").read_text()
 
@@ -188,7 +188,7 @@ class TestDataThatChangesMeanwhile:
         (root / "data/new").write_text("new")
         pointer = (root / "data.dvc").read_text()
 
-        def check() -> None:
+        def check(_md5: str) -> None:
             if (root / "data/bad").exists():
                 raise DataRefused("data/bad is no image")
             (root / "data/bad").write_text("bad")
@@ -201,7 +201,7 @@ class TestDataThatChangesMeanwhile:
         (root / "data/new").write_text("new")
         pointer = (root / "data.dvc").read_text()
         with pytest.raises(GraftError, match="attempts to version it") as caught:
-            version_data(root, update=True, check=lambda: add_a_letter(root / "data/new"))
+            version_data(root, update=True, check=lambda _md5: add_a_letter(root / "data/new"))
         assert caught.value.ends_with == PASSING_FAULT
         assert (root / "data.dvc").read_text() == pointer
 
