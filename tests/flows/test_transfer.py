@@ -159,6 +159,7 @@ def test_a_search_is_part_of_the_graph_and_costs_every_strategy_the_same(project
     assert "What the search settled on" in (project.root / "reports/index.html").read_text()
 
 
+@pytest.mark.slow
 def test_dvc_alone_writes_the_same_lock_and_graft_then_skips_every_stage(
     finished: tuple[Project, str], tmp_path
 ) -> None:

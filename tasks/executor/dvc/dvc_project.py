@@ -37,6 +37,7 @@ from tasks.executor.dvc.dvc_errors import problems
 from tasks.executor.dvc.dvc_large_folders import untouched_folders
 from tasks.executor.dvc.dvc_lock_file import DvcFiles
 from tasks.executor.dvc.dvc_process_lock import wait_for_lock
+from tasks.executor.dvc.dvc_read_once import read_once
 from tasks.executor.dvc.dvc_rwlock import mend_claims, writers
 from tasks.executor.dvc.dvc_stage import PIPELINE_FILE, Judgement
 from tasks.executor.dvc.gitignore import GitIgnores
@@ -157,7 +158,8 @@ class Project:
         with self._section():
             written = writers(self._repo)  # within the section nobody begins to write
             found = {name: dvc_stage.in_work(stage, written) for name, stage in self._stages.items()}
-            with untouched_folders([stage for name, stage in self._stages.items() if not found[name]]):
+            looked_at = [stage for name, stage in self._stages.items() if not found[name]]
+            with untouched_folders(looked_at), read_once(looked_at):
                 judged = {name: found[name] or dvc_stage.judge(stage) for name, stage in self._stages.items()}
         self._judged = {name: how for name, how in judged.items() if not found[name]}
         return judged
