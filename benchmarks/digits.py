@@ -41,7 +41,6 @@ SETTINGS: dict[str, Any] = {
         "training": {"steps": 1500, "batch_size": 128, "learning_rate": 0.01, "augmentation": AUGMENTATION},
     },
     "finetune": {
-        "validation_per_class": 10,
         "training": {
             "steps": 600,
             "batch_size": 128,

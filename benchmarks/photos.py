@@ -124,7 +124,7 @@ def logistic_regression(problem: study.Problem, network: Network, seeds: Iterabl
     found: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     for budget in BUDGETS:
         for seed in seeds:
-            drawn = draw_labels(indexed, budget, min(budget, 10), seed).training
+            drawn = draw_labels(indexed, budget, seed).labelled
             classifier = LogisticRegression(max_iter=2000).fit(pool[drawn.images].numpy(), drawn.labels.numpy())
             found[budget].append(float(classifier.score(test.numpy(), problem.test.labels.numpy())))
     return found

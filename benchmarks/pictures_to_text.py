@@ -23,7 +23,6 @@ LABELS = ("20", "all")
 SETTINGS = (
     "prepare.text_length=64",
     "finetune.training.steps=300",
-    "finetune.validation_fraction=0.1",
 )
 
 

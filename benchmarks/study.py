@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from graft.data.sampling import draw_labels
-from graft.data.split import Domains, Split
-from graft.loop import train
+from graft.data.split import Split
 from graft.networks.network import Network, predict
 from graft.settings import Training
 from graft.strategies import strategy_class
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import load_split, save_split
+from tasks.finetune import Trainer
+from tasks.settings.finetune import FinetuneSettings
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Row:
     correct: np.ndarray
     """(N,), whether the prediction for each test image is right; empty if the strategy does not apply."""
     seconds: float
-    """CPU seconds, for adapting and training."""
+    """CPU seconds: all folds, and the training on all labels."""
     megabytes: float
     """Increase of the process's peak memory."""
     why_not: str = ""
@@ -99,17 +100,14 @@ def _trial(
     problem = _load(folder)
     strategy = strategy_class(name)(**knobs)
     budget = labels or most
-    labelled = draw_labels(problem.pool, budget, min(budget, 10), seed)
-    target = labelled.training if strategy.uses_labels else labelled.unlabelled
-    domains = Domains(target, labelled.validation, problem.source, labelled.unlabelled)
-    torch.manual_seed(seed)
+    target = draw_labels(problem.pool, budget, seed)
+    source = problem.source if strategy.uses_source_data else None
     before, start = _peak(), time.process_time()
     try:
-        network = strategy.adapt(load_network(folder / "pretrained"), domains.validation.classes)
-        train(network, strategy, domains, training, seed=seed)
+        trainer = Trainer(folder / "pretrained", target, source, FinetuneSettings(training=training), seed)
+        network = trainer.fit(trainer.choose(strategy, training)).network
     except ValueError as error:
         return Row(name, labels, seed, np.empty(0), 0.0, 0.0, str(error))
-    network = strategy.finish(network)
     seconds, megabytes = time.process_time() - start, _peak() - before
     probabilities, _ = predict(network, problem.test.images)
     correct = (probabilities.argmax(dim=1) == problem.test.labels).numpy()  # a tensor would be shared, not sent

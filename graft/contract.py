@@ -3,14 +3,14 @@
 Legend: B batch, C channels, H W height and width, D features, K classes, N images.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graft.data.split import Domains, Split
+from graft.data.split import Domains
 from graft.networks.network import Network
 
 
@@ -158,8 +158,8 @@ class Strategy:
     def begin(self, network: Network, domains: Domains) -> None:
         """Called once, on the device, before the first step: compute from the training data what the steps need.
 
-        Where `feature_views` is not 0, the domains hold features. `domains.validation` is for model selection only; do
-        not train on it.
+        Where `feature_views` is not 0, the domains hold features. Whatever has to be selected is selected within
+        `domains.target`, by a cross-validation: the labels of `domains.validation` are not for strategies to see.
         """
 
     def source_weights(self, network: Network, domains: Domains) -> Tensor | None:
@@ -184,8 +184,12 @@ class Strategy:
             raise ValueError(f"{self.name} uses no labels, so it needs a `loss` of its own")
         return step.target.cross_entropy(network(step.target.images))
 
-    def choose(self, network: Network, validation: Split) -> None:
-        """Called before every evaluation: set on the validation data what gradient descent does not learn."""
+    def choices(self, network: Network) -> dict[str, Callable[[], None]]:
+        """Further versions of the trained network that cost no training, by name: each call puts one in place.
+
+        Asked for after the last step. The folds choose between them and the network as it is.
+        """
+        return {}
 
     def label_free_score(self, network: Network, domains: Domains) -> float | None:
         """A score of the network that needs no labels, higher is better; None where labels select the weights."""

@@ -6,8 +6,9 @@ Legend: B batch, C channels, H W height and width, K classes.
 import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +19,26 @@ from graft.data.augment import augment
 from graft.data.on_disk import OnDisk
 from graft.data.sampling import Batches
 from graft.data.split import Domains, Split
+from graft.networks.batch_norm import batch_norms
 from graft.networks.network import Network, as_read, channels_last, predict
 from graft.settings import Training
 from graft.training.checkpoint import NEVER, Checkpoints, random_states, set_random_states
-from graft.training.feature_cache import cache_features
+from graft.training.feature_cache import cache_features, holds_features
 from graft.training.keeper import Keeper
 from graft.training.selection import Evaluation
+
+AS_IT_IS = ""
+"""The name of the trained network among a strategy's `choices`."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Which network of a training run is kept."""
+
+    step: int
+    """0 for a strategy that does not optimise."""
+    choice: str = AS_IT_IS
+    """One of the strategy's `choices`."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,8 @@ class Fit:
     """(N,) on the CPU: sampling weights of the source images; None if uniform."""
     oracle: dict[str, Tensor] | None = None
     """For a strategy without labels: the weights that the labels of the validation data would have selected."""
+    answers: Mapping[Kept, Tensor] = field(default_factory=dict)
+    """Probabilities (N, K) of the validation images by each network that could be kept."""
 
     @property
     def selected(self) -> Evaluation:
@@ -55,6 +72,7 @@ def train(
     on_evaluation: Callable[[Evaluation], None] = lambda _: None,
     checkpoints: Checkpoints = NEVER,
     parts: int = 1,
+    keep: Kept | None = None,
 ) -> Fit:
     """Train `network` in place, on its device, with `strategy` and within the budget `training`.
 
@@ -68,44 +86,77 @@ def train(
         parts: number of micro-batches per batch, whose gradients are accumulated, where memory is short. The mean over
             the batch does not change; quantities of the whole batch (the statistics of batch normalisation, an
             alignment of domains) are computed per part.
+        keep: train up to this step and keep this network, without an evaluation: for a run on all labels, after others
+            have chosen. By default the run evaluates, and `Training.keep` chooses.
 
     Raises:
-        ValueError: the strategy needs images that `domains` does not have.
+        ValueError: the strategy needs images that `domains` does not have, or nothing says which network is kept.
         FloatingPointError: the loss is no longer finite.
     """
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)
     seen = _visible(domains.to(device), strategy)
-    if strategy.feature_views:
+    if keep is None and seen.validation is None:
+        raise ValueError("without validation images, `keep` has to say which network is kept")
+    if strategy.feature_views and not holds_features(seen.target):
         seen = cache_features(network, seen, strategy.feature_views, training.augmentation, seed)
-    # A strategy without labels must not see any label, including those of the validation data.
-    offered = seen if strategy.uses_labels else replace(seen, validation=seen.validation.without_labels())
+    # No strategy sees the labels that choose between strategies.
+    offered = replace(seen, validation=seen.validation.without_labels() if seen.validation else None)
     strategy.begin(network, offered)
     if not strategy.optimises:
-        return Fit()
+        return Fit(answers={Kept(0): predict(network, seen.validation.images)[0]} if seen.validation else {})
     weights = strategy.source_weights(network, offered)
     run = _Run(network, strategy, training, _streams(seen, weights, training, seed))
     autocast = _autocasts(training, device)
     due = {round(training.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
+    frozen = _frozen(network, training)
     if (saved := checkpoints.load()) is not None:
         run.restore(saved)
 
-    while run.step < training.steps:
+    last = keep.step if keep else training.steps
+    while run.step < last:
         run.step += 1
         strategy.train_mode(network)
+        for layer in frozen:
+            layer.eval()
         rate = run.descend(run.gradients(run.next_batches().in_parts(parts), autocast))
-        if run.step in due:
-            strategy.choose(network, offered.validation)
-            score = strategy.label_free_score(network, offered)
-            point = _evaluate(network, seen.validation, run.step, rate, run.mean_loss(), score)
-            run.note(point)
+        if seen.validation and not keep and run.step in due:
+            point = run.evaluate(seen.validation, rate, strategy.label_free_score(network, offered))
             on_evaluation(point)
-        if checkpoints.due(run.step, training.steps):
+        if checkpoints.due(run.step, last):
             checkpoints.save(run.state())
+    if keep:
+        if keep.choice != AS_IT_IS:
+            strategy.choices(network)[keep.choice]()
+        return Fit(selected_step=keep.step, source_weights=None if weights is None else weights.cpu())
+    assert seen.validation is not None
+    answers = run.answers | _choices(network, strategy, seen.validation, training.steps)
     network.load_state_dict(run.kept.state, strict=False)
     return Fit(
-        tuple(run.curve), run.kept.best.step, None if weights is None else weights.cpu(), run.oracle.found_state()
+        tuple(run.curve),
+        run.kept.best.step,
+        None if weights is None else weights.cpu(),
+        run.oracle.found_state(),
+        answers,
     )
+
+
+def _frozen(network: Network, training: Training) -> list[nn.Module]:
+    """The layers of batch norm that keep the statistics that they came with."""
+    if training.batch_norm == "train":
+        return []
+    # Those of a new network are still zero everywhere.
+    return [layer for layer in batch_norms(network.backbone) if cast(Tensor, layer.running_mean).count_nonzero()]
+
+
+def _choices(network: Network, strategy: Strategy, validation: Split, step: int) -> dict[Kept, Tensor]:
+    """The answers of the further versions of the trained network."""
+    trained, found = deepcopy(network.own_state()), {}
+    for name, put_in_place in strategy.choices(network).items():
+        put_in_place()
+        found[Kept(step, name)] = predict(network, validation.images)[0]
+        network.load_state_dict(trained, strict=False)
+    return found
 
 
 class _Run:
@@ -117,6 +168,7 @@ class _Run:
         self._parameters = [p for group in self._optimiser.param_groups for p in group["params"]]
         self.step = 0
         self.curve: list[Evaluation] = []
+        self.answers: dict[Kept, Tensor] = {}
         self.kept, self.oracle = Keeper(_rule(strategy, training)), Keeper("oracle")
         self._total, self._since = torch.zeros((), device=self._parameters[0].device), 0
 
@@ -147,17 +199,28 @@ class _Run:
         self._total, self._since = self._total + loss, self._since + 1
         return rate
 
-    def mean_loss(self) -> float:
-        """Mean training loss since the previous evaluation."""
-        return float(self._total) / self._since
+    def evaluate(self, validation: Split, rate: float, score: float | None) -> Evaluation:
+        """Add a point to the curve, and keep the weights if they are the best.
 
-    def note(self, point: Evaluation) -> None:
-        """Add a point to the curve, and keep the weights if they are the best."""
+        Raises:
+            FloatingPointError: the loss is no longer finite.
+        """
+        probabilities, labels = predict(self._network, validation.images)[0], validation.labels.cpu()
+        train_loss = float(self._total) / self._since
+        val_loss = F.nll_loss(probabilities.clamp_min(1e-12).log(), labels).item()
+        if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
+            raise FloatingPointError(
+                f"the loss is {train_loss} at step {self.step}: lower the learning rate or clip harder"
+            )
+        accuracy = (probabilities.argmax(dim=1) == labels).double().mean().item()
+        point = Evaluation(self.step, rate, train_loss, val_loss, accuracy, score)
         self._total, self._since = torch.zeros_like(self._total), 0
         self.curve.append(point)
+        self.answers[Kept(self.step)] = probabilities
         self.kept.offer(point, self._network)
         if not self._strategy.uses_labels:
             self.oracle.offer(point, self._network)
+        return point
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, as plain values and tensors."""
@@ -169,6 +232,7 @@ class _Run:
             "streams": {name: stream.state() for name, stream in self._streams.items()},
             "random": random_states(),
             "curve": [asdict(point) for point in self.curve],
+            "answers": list(self.answers.values()),
             "kept": self.kept.to_dict(),
             "oracle": self.oracle.to_dict(),
             "loss": (self._total, self._since),
@@ -183,6 +247,7 @@ class _Run:
         for name, stream in self._streams.items():
             stream.set_state(state["streams"][name])
         self.curve = [Evaluation(**point) for point in state["curve"]]
+        self.answers = {Kept(point.step): found for point, found in zip(self.curve, state["answers"], strict=True)}
         self.kept.restore(state["kept"])
         self.oracle.restore(state["oracle"])
         total, self._since = state["loss"]
@@ -329,15 +394,3 @@ def _rule(strategy: Strategy, training: Training) -> str:
 
 def _autocasts(training: Training, device: torch.device) -> bool:
     return training.precision == "bfloat16" or (training.precision == "auto" and device.type == "cuda")
-
-
-def _evaluate(
-    network: Network, validation: Split, step: int, rate: float, train_loss: float, score: float | None
-) -> Evaluation:
-    probabilities, _ = predict(network, validation.images)
-    labels = validation.labels.cpu()
-    val_loss = F.nll_loss(probabilities.clamp_min(1e-12).log(), labels).item()
-    if not (math.isfinite(train_loss) and math.isfinite(val_loss)):
-        raise FloatingPointError(f"the loss is {train_loss} at step {step}: lower the learning rate or clip harder")
-    accuracy = (probabilities.argmax(dim=1) == labels).double().mean().item()
-    return Evaluation(step, rate, train_loss, val_loss, accuracy, score)

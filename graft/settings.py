@@ -44,6 +44,10 @@ class Augmentation:
     """Largest relative change in size: an image is scaled by a factor in [1 - scale, 1 + scale]."""
     shear: Annotated[float, Ge(0.0), Le(60.0)] = 0.0
     """Largest shear angle, in degrees."""
+    area: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
+    """Smallest share of the image that a random crop shows, resized to the whole image; 1 turns it off."""
+    colour: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
+    """Largest relative change of brightness, contrast and saturation: each by a factor in [1 - colour, 1 + colour]."""
     morphology: Fraction = 0.0
     """Probability that strokes are thickened or thinned by one pixel (grey dilation or erosion, equally likely)."""
     drop: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
@@ -67,6 +71,9 @@ class Training:
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weights each labelled image in the loss by the inverse frequency of its class, so that all classes
     count equally; the validation loss that selects the weights stays unweighted."""
+    batch_norm: Literal["train", "frozen"] = "train"
+    """frozen: batch norm keeps the statistics that the weights came with, instead of those of each batch, which say
+    little where batches are small. A new network, which has none yet, trains them in any case."""
     clip_norm: Annotated[float, Ge(0.0), Lt(math.inf)] = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
     evaluations: Count = 10

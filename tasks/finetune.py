@@ -7,7 +7,7 @@ build/trials/NAME@SOURCE-LABELS-SEED.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from graft.contract import Strategy
+from graft.cross_validation import cross_validation
 from graft.data.label_budget import read_labels
-from graft.data.sampling import LabelledTarget, draw_labels
+from graft.data.sampling import LabelledTarget, draw_labels, folds
 from graft.data.split import Domains, Split
-from graft.loop import Fit, train
+from graft.loop import Fit, Kept, train
 from graft.measures.cost import multiply_adds, parameters
 from graft.measures.metrics import score
 from graft.networks.device import choose_device
@@ -28,6 +30,8 @@ from graft.networks.network import Network, predict
 from graft.settings import Training
 from graft.strategies import look_in, strategy_class
 from graft.techniques.carry import carried, require_source
+from graft.training.feature_cache import features_of, further_views, with_views
+from graft.training.selection import Evaluation
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import load_split
 from tasks.artifacts.tokens import as_read_by, tokenizer_of
@@ -43,12 +47,15 @@ from tasks.source_models.in_use import network_of, pictures_of
 from tasks.stage.checkpoints import StageCheckpoints
 from tasks.stage.process import batch_parts, run_stage
 from tasks.trials.curves import announce, write_curve
+from tasks.trials.out_of_fold import OUT_OF_FOLD, OutOfFold
 from tasks.trials.plan import FROM, ORACLE, Entry, wrong_section
 from tasks.trials.search import main_knob, search
 
 
 def finetune(entry: Entry) -> None:
     """Adapt the source network to the target as `entry` says, and write the trial with its companions.
+
+    A cross-validation within the paid labels chooses; then the network is trained on all of them.
 
     Raises:
         GraftError: the strategy or its knobs are not valid, or there are too few labels; says which and why.
@@ -58,48 +65,51 @@ def finetune(entry: Entry) -> None:
     try:
         strategy = load_strategy(entry)
         given, pictures = network_of(entry.source), pictures_of(entry.source)
-        labelled = _draw(entry, as_read_by(given, load_split(POOL), POOL), settings)
+        # A strategy without labels is validated by those of the largest budget.
+        budget = entry.labels or read_label_budgets(PARAMS)[-1]
+        target = draw_labels(as_read_by(given, load_split(POOL), POOL), budget, entry.seed)
         source = as_read_by(given, load_split(pictures), pictures) if strategy.uses_source_data else None
         require_source(strategy, len(source or ()))
-        target = labelled.training if strategy.uses_labels else labelled.unlabelled
-        domains = Domains(target, labelled.validation, source, labelled.unlabelled)
-        trainer = _Trainer(given, domains, entry.seed, lambda source: bool(tune.trials or strategy.companions(source)))
+        trainer = Trainer(given, target, source, settings, entry.seed)
         result, searched = _search(trainer, strategy, settings.training, tune)
-        strategy, fit, network = result.strategy, result.fit, result.network
-        companions = dict(_companions(trainer, result, settings.training))
+        trained = trainer.fit(result)
+        companions = dict(_companions(trainer, result))
     except ValueError as error:
         raise GraftError(f"trial {entry.name}: {error}") from None
     except FloatingPointError as error:
         raise GraftError(f"trial {entry.name}: {error}", "See `finetune.training` in params.yaml.") from None
-    if fit.oracle is not None:
+    strategy, network = result.strategy, trained.network
+    if trained.fit.oracle is not None:
         companions[ORACLE] = deepcopy(network)
-        companions[ORACLE].load_state_dict(fit.oracle)
+        companions[ORACLE].load_state_dict(trained.fit.oracle)
     metrics = {
         "strategy": entry.strategy,
         "seed": entry.seed,
         "knobs": asdict(strategy),
         "labels_per_class": entry.labels,
         **asdict(settings),
-        "validation_per_class": mean_per_class(labelled.validation),
-        "n_train": len(labelled.training) if strategy.uses_labels else 0,
-        "n_validation": len(labelled.validation),
+        "n_train": len(target.paid) if strategy.uses_labels else 0,
+        "n_validation": len(result.answers.labels),
+        "folds_run": result.folds,
         "parameters": parameters(network),
         "multiply_adds": multiply_adds(network),
-        "trainable_parameters": result.trainable,
+        "trainable_parameters": trained.trainable,
         "keep": settings.training.keep if strategy.uses_labels else strategy.label_free_selection,
-        "selected_step": fit.selected_step,
-        "learning_rate": result.learning_rate,
+        "selected_step": result.kept.step,
+        "choice": result.kept.choice,
+        "learning_rate": result.training.learning_rate,
         "search": searched,
-        "validation": _validate(network, labelled.validation),
-        "companions": {name: _validate(other, labelled.validation) for name, other in companions.items()},
+        "validation": _scores(result.answers),
+        "companions": sorted(companions),
     }
     tokenizer = tokenizer_of(given, POOL)
     with new_folder(TRIALS / entry.name) as folder:
         save_network(folder, network, tokenizer)
-        write_curve(folder / "curve.csv", fit.curve)
+        write_curve(folder / "curve.csv", result.curve)
         write_json(folder / "metrics.json", metrics)
-        if fit.source_weights is not None:
-            np.save(folder / "source_weights.npy", fit.source_weights.float().numpy(), allow_pickle=False)
+        result.answers.save(folder / OUT_OF_FOLD)
+        if trained.fit.source_weights is not None:
+            np.save(folder / "source_weights.npy", trained.fit.source_weights.float().numpy(), allow_pickle=False)
         for name, other in companions.items():
             (folder / "companions" / name).mkdir(parents=True)
             save_network(folder / "companions" / name, other, tokenizer)
@@ -122,36 +132,37 @@ def load_strategy(entry: Entry) -> Strategy:
     return strategy
 
 
-def mean_per_class(split: Split) -> int | float:
-    """Images per class: a whole number if all classes have as many, else the mean to one decimal."""
-    whole, rest = divmod(len(split), len(split.classes))
-    return round(len(split) / len(split.classes), 1) if rest else whole
-
-
-def _draw(entry: Entry, pool: Split, settings: FinetuneSettings) -> LabelledTarget:
-    """Draw the label budget; a strategy without labels gets the validation labels of the largest budget."""
-    budget = entry.labels or read_label_budgets(PARAMS)[-1]
-    return draw_labels(pool, budget, settings.validation_for(budget), entry.seed)
-
-
 @dataclass(frozen=True)
-class Result:
-    """A trained network and how it was made."""
+class Adapted:
+    """A network, and how its training went."""
 
-    strategy: Strategy
-    learning_rate: float
     fit: Fit
     network: Network
     trainable: int
     """Number of trained weights."""
-    validation_loss: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen within the paid labels."""
+
+    strategy: Strategy
+    training: Training
+    kept: Kept
+    curve: tuple[Evaluation, ...]
+    answers: OutOfFold
+    """For images whose labels the network that gave them did not learn from."""
+    folds: int
+    """Folds that were run; 0 for a strategy that needs no labels, and where no class has two images."""
+    trained: Adapted | None = None
+    """Where one training both chooses and is kept: that of a strategy that needs no labels."""
 
     @property
     def objective(self) -> float:
         """The value that a search minimises; it uses no labels if the strategy must not see any."""
-        if self.strategy.uses_labels:
-            return self.validation_loss
-        score = self.fit.selected.label_free
+        if self.trained is None:
+            return self.answers.loss
+        score = self.trained.fit.selected.label_free
         if score is None:
             raise ValueError(
                 "a search without labels needs a `selection` that scores; valid: guarded_snd, snd, entropy, dev"
@@ -159,72 +170,158 @@ class Result:
         return -score
 
 
-class _Trainer:
+@dataclass(frozen=True)
+class _Seen:
+    """The images, or their features, that the networks of a trial see."""
+
+    target: LabelledTarget
+    source: Split | None
+    views: Sequence[Split] = ()
+    """Features of further views of the paid images."""
+
+    def without(self, held: Tensor) -> Domains:
+        """What a fold sees that holds out these places among the paid images."""
+        training, validation, unlabelled = self.target.without(held)
+        rest = torch.ones(len(self.target.paid), dtype=torch.bool).index_fill(0, held, value=False).nonzero().flatten()
+        views = [view.take(rest) for view in self.views]
+        return Domains(with_views(training, views), validation, self.source, unlabelled)
+
+    def whole(self) -> Domains:
+        """What the network sees that is kept."""
+        target = with_views(self.target.labelled, list(self.views))
+        return Domains(target, None, self.source, self.target.unlabelled)
+
+
+class Trainer:
     """Trains one network after another on the same images; none influences another.
 
     Args:
         folder: with the source network, which is read once.
-        domains: the images.
+        target: the paid labels, and the pool.
+        source: the source's images, if the strategy learns from them.
+        settings: of the trial; `training` is that of its first network.
         seed: of the new weights, the order and the augmentation.
-        several: whether there is more than one, given the source network; finished ones are then kept in case the
-            stage is killed.
     """
 
-    def __init__(self, folder: Path, domains: Domains, seed: int, several: Callable[[Network], bool]) -> None:
-        self.domains, self.seed = domains, seed
+    def __init__(
+        self, folder: Path, target: LabelledTarget, source: Split | None, settings: FinetuneSettings, seed: int
+    ) -> None:
+        self.seed = seed
+        self._target, self._source, self._settings = target, source, settings
         torch.manual_seed(seed)
-        self.source = load_network(folder)
+        self.network = load_network(folder)
         self._drawn = torch.get_rng_state()
         """Where the random numbers stand once the network is built: new weights are drawn as if it were read again."""
-        self._checkpoints = StageCheckpoints.of_this_stage(several=several(self.source))
+        self._checkpoints = StageCheckpoints.of_this_stage(several=True)
+        self._encoded: dict[Strategy, _Seen] = {}
 
-    def __call__(self, strategy: Strategy, training: Training) -> Result:
+    def choose(self, strategy: Strategy, training: Training) -> Chosen:
+        """Find out which network of a training is kept, and how good it is: by cross-validation, or for a strategy
+        that needs no labels by one training, validated by the paid ones."""
+        if not strategy.uses_labels:
+            return self._without_labels(strategy, training)
+        run = folds(self._target.labelled, self._settings.folds)
+        if strategy.feature_views == 0 and strategy.optimises:
+            run = run[: self._settings.trained_folds]
+        seen, fits = self._seen(strategy, training), []
+        for number, held in enumerate(run, start=1):
+            print(f"fold {number}/{len(run)}", flush=True)
+            fits.append(self._train(strategy, training, seen.without(held)).fit)
+        if not fits:
+            kept = Kept(training.steps if strategy.optimises else 0)
+            return Chosen(strategy, training, kept, (), OutOfFold.none(len(self._target.pool.classes)), folds=0)
+        found = cross_validation(fits, run, self._target.labelled.labels, training.keep)
+        answers = _answers(self._target.paid[found.held], found.labels, found.probabilities)
+        return Chosen(strategy, training, found.kept, found.curve, answers, len(run))
+
+    def fit(self, result: Chosen) -> Adapted:
+        """The network that `result` chose, trained on all paid labels."""
+        if result.trained:
+            return result.trained
+        print("all labels", flush=True)
+        domains = self._seen(result.strategy, result.training).whole()
+        return self._train(result.strategy, result.training, domains, result.kept)
+
+    def _without_labels(self, strategy: Strategy, training: Training) -> Chosen:
+        seen = self._seen(strategy, training)
+        paid = seen.target.labelled
+        domains = Domains(seen.target.unlabelled, paid, seen.source, seen.target.unlabelled)
+        trained = self._train(strategy, training, domains)
+        answers = _answers(self._target.paid, paid.labels, predict(trained.network, paid.images)[0])
+        kept = Kept(trained.fit.selected_step)
+        return Chosen(strategy, training, kept, trained.fit.curve, answers, folds=0, trained=trained)
+
+    def _seen(self, strategy: Strategy, training: Training) -> "_Seen":
+        """What the strategy's networks see; for a frozen backbone the features, computed once for all folds."""
+        if not strategy.feature_views:
+            return _Seen(self._target, self._source)
+        if strategy not in self._encoded:
+            network = self._adapt(strategy)
+            target = self._target if strategy.uses_unlabelled else self._target.alone()
+            self._encoded[strategy] = _Seen(
+                replace(target, pool=features_of(network, target.pool)),
+                features_of(network, self._source) if self._source else None,
+                further_views(network, target.labelled, strategy.feature_views, training.augmentation, self.seed),
+            )
+        return self._encoded[strategy]
+
+    def _adapt(self, strategy: Strategy) -> Network:
         torch.manual_seed(self.seed)
         torch.set_rng_state(self._drawn)
-        source = carried(deepcopy(self.source), self.domains.validation.reads, strategy)
-        network = strategy.adapt(source, self.domains.validation.classes).to(choose_device())
+        source = carried(deepcopy(self.network), self._target.pool.reads, strategy)
+        return strategy.adapt(source, self._target.pool.classes).to(choose_device())
+
+    def _train(self, strategy: Strategy, training: Training, domains: Domains, keep: Kept | None = None) -> Adapted:
+        network = self._adapt(strategy)
         learns = strategy.optimises or strategy.uses_labels
         trainable = sum(p.numel() for p in network.parameters() if p.requires_grad and learns)
         fit = train(
             network,
             strategy,
-            self.domains,
+            domains,
             training,
             seed=self.seed,
             on_evaluation=announce,
             checkpoints=self._checkpoints.next_training(),
             parts=batch_parts(),
+            keep=keep,
         )
-        finished = strategy.finish(network)
-        loss = _validate(finished, self.domains.validation)["nll"]
-        return Result(strategy, training.learning_rate, fit, finished, trainable, loss)
+        return Adapted(fit, strategy.finish(network), trainable)
+
+
+def _answers(places: Tensor, labels: Tensor, probabilities: Tensor) -> OutOfFold:
+    return OutOfFold(places.numpy(), labels.cpu().numpy(), probabilities.numpy())
+
+
+def _scores(answers: OutOfFold) -> dict[str, float | None]:
+    """What the answers are worth; None for each score if there are none."""
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
+    if not len(answers.labels):
+        return dict.fromkeys(names)
+    found = score(torch.from_numpy(answers.probabilities), torch.from_numpy(answers.labels))
+    return {name: getattr(found, name) for name in names}
 
 
 def _search(
-    trainer: _Trainer, strategy: Strategy, training: Training, tune: TuneSettings
-) -> tuple[Result, list[dict[str, Any]]]:
-    """Train once, or as often as section `tune` says, and keep the best network on validation."""
+    trainer: Trainer, strategy: Strategy, training: Training, tune: TuneSettings
+) -> tuple[Chosen, list[dict[str, Any]]]:
+    """Choose once, or as often as section `tune` says, and keep the best settings."""
     if not (tune.trials and (strategy.optimises or main_knob(type(strategy)))):
-        return trainer(strategy, training), []
+        return trainer.choose(strategy, training), []
 
-    def attempt(tried: Strategy, how: Training) -> tuple[float, Result]:
-        result = trainer(tried, how)
+    def attempt(tried: Strategy, how: Training) -> tuple[float, Chosen]:
+        result = trainer.choose(tried, how)
         return result.objective, result
 
     return search(strategy, training, tune, trainer.seed, attempt)
 
 
-def _validate(network: Network, validation: Split) -> dict[str, Any]:
-    scores = score(predict(network, validation.images)[0], validation.labels)
-    return {name: getattr(scores, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll")}
-
-
-def _companions(trainer: _Trainer, result: Result, training: Training) -> Iterator[tuple[str, Network]]:
-    """Networks trained with the strategy's companion settings: measured alongside it, never chosen."""
-    training = replace(training, learning_rate=result.learning_rate)
-    for name, other in result.strategy.companions(trainer.source).items():
+def _companions(trainer: Trainer, result: Chosen) -> Iterator[tuple[str, Network]]:
+    """Networks trained with the strategy's companion settings, as long as the strategy's own: measured alongside it,
+    never chosen."""
+    for name, other in result.strategy.companions(trainer.network).items():
         print(f"companion: {name}", flush=True)
-        yield name, trainer(other, training).network
+        yield name, trainer.fit(replace(result, strategy=other, kept=Kept(result.kept.step), trained=None)).network
 
 
 if __name__ == "__main__":

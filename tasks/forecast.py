@@ -1,7 +1,7 @@
 """Stage `forecast`: the gap between the domains, and how well the source's features suit the target before training.
 
 Reads build/pretrained, build/sources, build/data/{source,pool} and sections `forecast`, `sources`, `use`, `seeds`,
-`label_budgets` and the validation keys of `finetune`; writes build/forecast/forecast.json, and into build/chosen the
+`label_budgets` and `finetune.folds`; writes build/forecast/forecast.json, and into build/chosen the
 source model that the trials start from. The test split is never read here.
 """
 
@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from graft.data.label_budget import Labels, by_size
-from graft.data.on_disk import in_memory
-from graft.data.sampling import draw_labels
+from graft.data.sampling import LabelledTarget, draw_labels, folds
 from graft.data.split import Split
 from graft.measures.comparison import seed_interval
 from graft.measures.domain_gap import domain_gap
@@ -69,14 +68,15 @@ class Cell:
     """A label budget and a seed.
 
     Attributes:
-        training: places in the pool of the training images of this budget and seed.
-        held: places of their validation images, on which a probe is tested.
+        paid: (N,) places in the pool of the images that are paid for.
+        tests: places of images that a probe learns from and of those that it is tested on: the folds of a
+            cross-validation. Where no class has two images, it is tested on those that larger budgets pay for.
     """
 
     labels: Labels
     seed: int
-    training: Tensor
-    held: Tensor
+    paid: Tensor
+    tests: list[tuple[Tensor, Tensor]]
 
 
 def write_forecast(project: Path) -> None:
@@ -106,7 +106,7 @@ def forecast(project: Path, settings: ForecastSettings, further: Mapping[str, Pa
 
     def best_first(name: str) -> tuple[float, str]:
         scores = models[name].budgets[-1].source
-        return -(scores.logme if score == "logme" else scores.probe), name
+        return -(scores.logme if score == "logme" or scores.probe is None else scores.probe), name
 
     return Forecast(
         gap=None if OWN in unfit else _gap(project, pool, settings),
@@ -141,17 +141,26 @@ def _cells(project: Path, pool: Split) -> list[Cell]:
     seeds = parse(content.get("seeds"), list[Seed], where=f"{PARAMS}: seeds")
     if not (budgets and seeds):
         raise GraftError(f"{PARAMS}: label_budgets and seeds need at least one number each")
-    validation = read_section(project / PARAMS, "finetune", FinetuneSettings).validation_for
-    numbered = replace(pool, images=torch.arange(len(pool))[:, None])  # its images are their own places
+    count = read_section(project / PARAMS, "finetune", FinetuneSettings).folds
     try:
-        drawn = [(n, s, draw_labels(numbered, n, validation(n), s)) for n in budgets for s in seeds]
+        drawn = {(n, s): draw_labels(pool, n, s) for n in budgets for s in seeds}
     except ValueError as error:
         raise GraftError(f"{PARAMS}: label_budgets: {error}") from None
-    return [Cell(n, s, _places(x.training), _places(x.validation)) for n, s, x in drawn]
+    return [
+        Cell(n, s, target.paid, _tests(target, drawn[budgets[-1], s].paid, count)) for (n, s), target in drawn.items()
+    ]
 
 
-def _places(numbered: Split) -> Tensor:
-    return in_memory(numbered.images).flatten()
+def _tests(target: LabelledTarget, most: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
+    paid = target.paid
+    if found := folds(target.labelled, count):
+        return [(_without(paid, paid[held]), paid[held]) for held in found]
+    others = _without(most, paid)
+    return [(paid, others)] if len(others) else []
+
+
+def _without(places: Tensor, some: Tensor) -> Tensor:
+    return places[~torch.isin(places, some)]
 
 
 def _gap(project: Path, pool: Packed, settings: ForecastSettings) -> DomainGap | None:
@@ -188,7 +197,7 @@ def _input(project: Path, pool: Packed) -> NormalisedInput | None:
 def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: ForecastSettings) -> ModelForecast:
     """The scores of the source model in `folder` on every cell, and those of untrained bodies of the same kind."""
     network = load_network(folder)
-    places = torch.cat([places for cell in cells for places in (cell.training, cell.held)])
+    places = torch.cat([places for cell in cells for places in (cell.paid, *(held for _, held in cell.tests))])
     seen = look(network, pool, places, folder / TOKENIZER)
     untrained = []
     for number in range(settings.untrained):
@@ -218,19 +227,24 @@ def _assess(folder: Path, pool: Packed, cells: Sequence[Cell], settings: Forecas
 
 
 def _body_scores(seen: Seen, labels: Tensor, cell: Cell) -> BodyScores:
-    """The scores of the features: LogME, H-score, and the accuracy of a probe on the held-out images."""
-    features, held = seen.at(seen.features, cell.training), seen.at(seen.features, cell.held)
-    known = labels[cell.training]
+    """The scores of the features: LogME, H-score, and the accuracy of a probe in a cross-validation."""
+    features, known = seen.at(seen.features, cell.paid), labels[cell.paid]
+
+    def right(training: Tensor, held: Tensor) -> float:
+        found, tested = (seen.at(seen.features, places) for places in (training, held))
+        return len(held) * probe_accuracy(found, labels[training], tested, labels[held])
+
+    tested = sum(len(held) for _, held in cell.tests)
     return BodyScores(
         logme=_short(logme(features, known)),
         h_score=_short(h_score(features, known)),
-        probe=_short(probe_accuracy(features, known, held, labels[cell.held])),
+        probe=_short(sum(right(*test) for test in cell.tests) / tested) if tested else None,
     )
 
 
 def _source_scores(seen: Seen, labels: Tensor, cell: Cell) -> SourceScores:
     """The same, and what the answers of the source's head say, if it has one: LEEP and NCE."""
-    probabilities, known = seen.at(seen.probabilities, cell.training), labels[cell.training]
+    probabilities, known = seen.at(seen.probabilities, cell.paid), labels[cell.paid]
     has_head = probabilities.shape[1] > 0
     return SourceScores(
         **asdict(_body_scores(seen, labels, cell)),
@@ -246,14 +260,15 @@ def _over_seeds(rows: list[CellScores]) -> BudgetScores:
         ahead = [getattr(row.source, name) - getattr(row.random, name) for row in rows]
         return seed_interval(ahead, _CONFIDENCE).rounded(4)
 
-    lifts = Lifts(logme=lift("logme"), h_score=lift("h_score"), probe=lift("probe"))
+    is_tested = all(row.source.probe is not None for row in rows)
+    lifts = Lifts(logme=lift("logme"), h_score=lift("h_score"), probe=lift("probe") if is_tested else None)
     return BudgetScores(
         labels=rows[0].labels,
         source=_mean([row.source for row in rows]),
         random=_mean([row.random for row in rows]),
         lift=lifts,
         # Not from LogME's lift: that is above zero even for a body that learned shuffled labels.
-        expected=verdict(lifts.probe),
+        expected=verdict(lifts.probe) if lifts.probe else "no evidence",
     )
 
 

@@ -32,7 +32,7 @@ SMALL = {
         "training": {"steps": 300, "batch_size": 64, "learning_rate": 0.02},
     },
     "finetune": {
-        "validation_per_class": 5,
+        "trained_folds": 1,
         "training": {"steps": 100, "evaluations": 5},
     },
 }

@@ -19,9 +19,12 @@ from tasks.results.metrics_file import Summary
 from tasks.results.words import SYMBOLS, gain_in_words, labels_in_words, percent, points, short
 
 _EXPLAINED = (
-    "Means over seeds; the lift is over untrained bodies. Probe: ridge regression on the features, tested on the "
-    "validation labels. Scratch beats an untrained body, so frozen features gain less over it than their lift."
+    "Means over seeds; the lift is over untrained bodies. Probe: ridge regression on the features, tested in a "
+    "cross-validation. Scratch beats an untrained body, so frozen features gain less over it than their lift."
 )
+
+
+_NONE = "–"
 
 
 def forecast_view(forecast: Forecast, result: Summary | None) -> RenderableType:
@@ -44,7 +47,8 @@ def _expectations(forecast: Forecast) -> Table:
     table = Table.grid(padding=(0, 1))
     for row in forecast.own_budgets:
         said = Text(f"{SYMBOLS[row.expected]} {EXPECTED[row.expected]}", STYLES[row.expected])
-        lift = f"({points(row.lift.probe.mean)} points over an untrained body)"
+        probe = row.lift.probe
+        lift = f"({points(probe.mean)} points over an untrained body)" if probe else ""
         table.add_row(f"{labels_in_words(row.labels)}:", said, lift)
     return table
 
@@ -58,8 +62,8 @@ def _scores(forecast: Forecast) -> Table:
             str(row.labels),
             f"{source.logme:.2f} ({lift.logme.mean:+.2f})",
             *map(_number, (source.h_score, source.leep, source.nce)),
-            percent(source.probe),
-            gain_in_words(lift.probe),
+            _percent(source.probe),
+            gain_in_words(lift.probe) if lift.probe else _NONE,
         )
     return table
 
@@ -71,13 +75,19 @@ def _ranking(forecast: Forecast) -> Table:
         row = forecast.best_budget(name)
         source = row.source
         scores = map(_number, (source.logme, source.h_score, source.leep, source.nce))
-        table.add_row(short(name, 24), *scores, percent(source.probe), points(row.lift.probe.mean))
+        table.add_row(
+            short(name, 24), *scores, _percent(source.probe), points(row.lift.probe.mean) if row.lift.probe else _NONE
+        )
     return table
 
 
 def _number(value: float | None) -> str:
     """With two decimals; a dash for what a network without a head cannot say."""
-    return "–" if value is None else f"{value:.2f}"
+    return _NONE if value is None else f"{value:.2f}"
+
+
+def _percent(value: float | None) -> str:
+    return _NONE if value is None else percent(value)
 
 
 def _table(first: str, *others: str) -> Table:

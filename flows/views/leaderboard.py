@@ -61,7 +61,7 @@ def _note(summary: Summary, board: Leaderboard) -> str:
     budget, things = summary.budget, summary.things
     paid = (
         f"{paid_in_words(budget)}, {counted(len(budget.seeds), 'seed')}, {summary.test.n} test {things}. "
-        f"{CHOSEN} chosen on validation alone: {summary.candidate.trial}."
+        f"{CHOSEN} chosen by cross-validation alone: {summary.candidate.trial}."
     )
     ranks = (
         "A rank is a range: behind all that are really better, before all that are really worse "

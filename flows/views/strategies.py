@@ -21,6 +21,7 @@ FAMILIES = (
     "Feature level",
     "Model level",
     "Against forgetting and overfitting",
+    "Few labels and an unlabelled pool",
     "Unlabelled target",
     "Other modality",
 )

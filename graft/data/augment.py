@@ -22,11 +22,11 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         return _drop(images, how.drop, generator) if how.drop else images
     if how.morphology:
         images = _morphology(images, how.morphology, generator)
-    if how.flip or how.rotate or how.scale or how.shear:
+    if how.flip or how.rotate or how.scale or how.shear or how.area < 1:
         images = _affine(images, how, generator)
     elif how.crop:
         images = _shift(images, how.crop, generator)
-    return images
+    return _colour(images, how.colour, generator) if how.colour else images
 
 
 def _drop(tokens: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -41,7 +41,11 @@ def _uniform(size: int, limit: float, generator: torch.Generator) -> Tensor:
 
 
 def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Flip, rotate, scale, shear and shift in one bilinear sampling; pixels outside the image are black."""
+    """Crop, flip, rotate, scale, shear and shift in one bilinear sampling; pixels outside the image are black.
+
+    The crop is that of Szegedy et al. 2015, 'Going Deeper with Convolutions': a share of the area and an aspect ratio
+    between 3:4 and 4:3, at a random place.
+    """
     size, _, height, width = images.shape
     angle = _uniform(size, math.radians(how.rotate), generator)
     slant = _uniform(size, math.radians(how.shear), generator).tan()
@@ -55,8 +59,32 @@ def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     theta[:, 1, 1] = sin * slant + cos
     theta[:, 0, 2] = _uniform(size, 2 * how.crop / width, generator)
     theta[:, 1, 2] = _uniform(size, 2 * how.crop / height, generator)
+    if how.area < 1:
+        area = how.area + (1 - how.area) * torch.rand(size, generator=generator)
+        ratio = _uniform(size, math.log(4 / 3), generator).exp()
+        share = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], dim=1).clamp_max(1)  # (B, 2) of x and y
+        theta *= share[:, :, None]
+        theta[:, :, 2] += (1 - share) * (torch.rand(size, 2, generator=generator) * 2 - 1)
     grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, align_corners=False)
+
+
+def _colour(images: Tensor, limit: float, generator: torch.Generator) -> Tensor:
+    """Change brightness, contrast and, of colour images, saturation, each by its own factor."""
+    brightness, contrast, saturation = (
+        (1 + _uniform(len(images), limit, generator)).to(images.device).view(-1, 1, 1, 1) for _ in range(3)
+    )
+    images = (images * brightness).clamp(0, 1)
+    grey = _grey(images)
+    images = torch.lerp(grey.mean(dim=(2, 3), keepdim=True), images, contrast).clamp(0, 1)
+    return torch.lerp(_grey(images), images, saturation).clamp(0, 1) if images.shape[1] == 3 else images
+
+
+def _grey(images: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 1, H, W), with the weights of ITU-R 601-2."""
+    if images.shape[1] != 3:
+        return images.mean(dim=1, keepdim=True)
+    return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def _shift(images: Tensor, pixels: int, generator: torch.Generator) -> Tensor:

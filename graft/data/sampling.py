@@ -1,87 +1,132 @@
-"""Which images are labelled, and the order of the batches."""
+"""Which images are labelled, the folds of a cross-validation, and the order of the batches."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from graft.data.label_budget import ALL, Labels, budget_fault, held_out
+from graft.data.label_budget import ALL, Labels, budget_fault
 from graft.data.split import Split
 
 
 @dataclass(frozen=True)
 class LabelledTarget:
-    """The labels that a user pays for, split into training and validation; and the images that need no label."""
+    """The target's pool, and the labels that a user pays for."""
 
-    training: Split
-    validation: Split
-    unlabelled: Split
-    """The whole pool except the validation images, without labels."""
+    pool: Split
+    paid: Tensor
+    """(N,) the places in the pool of the images whose labels are paid for, class by class."""
+
+    @property
+    def labelled(self) -> Split:
+        """The images whose labels are paid for."""
+        return self.pool.take(self.paid)
+
+    @property
+    def unlabelled(self) -> Split:
+        """The whole pool, without labels."""
+        return self.pool.without_labels()
+
+    def alone(self) -> "LabelledTarget":
+        """The same with a pool of the paid images only."""
+        return LabelledTarget(self.labelled, torch.arange(len(self.paid)))
+
+    def without(self, held: Tensor) -> tuple[Split, Split, Split]:
+        """What a fold sees: the images to train on, those held out for validation, and the pool without labels and
+        without whatever belongs to those held out.
+
+        Args:
+            held: (M,) places among the paid images.
+        """
+        places = self.paid[held]
+        free = torch.ones(len(self.pool), dtype=torch.bool).index_fill(0, places, value=False)
+        if self.pool.groups is not None:
+            free &= ~torch.isin(self.pool.groups, self.pool.groups[places])
+        training = torch.ones(len(self.paid), dtype=torch.bool).index_fill(0, held, value=False)
+        others = self.pool.take(free.nonzero().flatten()).without_labels()
+        return self.pool.take(self.paid[training]), self.pool.take(places), others
 
 
-def draw_labels(pool: Split, labels: Labels, validation: float, seed: int) -> LabelledTarget:
+def draw_labels(pool: Split, labels: Labels, seed: int) -> LabelledTarget:
     """Draw a label budget from the target's training pool, the same for every strategy with the same seed.
 
-    Validation and training images are disjoint, with at most as many validation images as training images. Budgets are
-    nested: the training images of a smaller budget are a subset of those of a larger one, so that label-efficiency
-    curves compare like with like; the same holds for validation images. Where the pool has groups, no group of a
-    validation image has training or unlabelled images, and budgets with different validation images are nested only as
-    far as this rule allows.
+    Budgets are nested: the images of a smaller one are a subset of those of a larger one, so that label-efficiency
+    curves compare like with like.
 
     Args:
         pool: labelled images.
-        labels: training labels per class; `all` takes all except the validation labels.
-        validation: validation labels per class; with `all`, the share of the class's images, at least one image.
+        labels: per class; `all` takes all.
         seed: of the draw.
 
     Raises:
-        ValueError: more validation than training labels are asked for, or a class has too few images.
+        ValueError: a class has too few images.
     """
-    if labels != ALL and validation > labels:
-        raise ValueError(
-            f"validation_per_class ({validation}) exceeds labels_per_class ({labels}): "
-            "validation labels cost as much as training labels"
-        )
     counts = torch.bincount(pool.labels, minlength=len(pool.classes)).tolist()
-    if fault := budget_fault(dict(zip(pool.classes, counts, strict=True)), labels, validation):
+    if fault := budget_fault(dict(zip(pool.classes, counts, strict=True)), labels):
         raise ValueError(fault)
     generator = torch.Generator().manual_seed(seed)
-    orders = []
+    drawn = []
     for label in range(len(pool.classes)):
         members = (pool.labels == label).nonzero().flatten()
-        orders.append(members[torch.randperm(len(members), generator=generator)])
-    # Validation images come from the end of the order: growing the training budget does not move them.
-    if labels != ALL:
-        held = torch.cat([order[len(order) - int(validation) :] for order in orders])
-    elif pool.groups is None:
-        held = torch.cat([order[len(order) - held_out(len(order), validation) :] for order in orders])
-    else:
-        held = _whole_groups(pool.groups, orders, validation)
-    free = torch.ones(len(pool), dtype=torch.bool).index_fill(0, held, value=False)
-    if pool.groups is not None:
-        free &= ~torch.isin(pool.groups, pool.groups[held])
-    training = [order[free[order]] if labels == ALL else order[free[order]][:labels] for order in orders]
-    least = 1 if labels == ALL else labels
-    for name, found in zip(pool.classes, training, strict=True):
-        if len(found) < least:
-            raise ValueError(
-                f"class {name!r} has {len(found)} training images that share no group with validation images "
-                f"(seed {seed}), fewer than the {least} {'needed' if labels == ALL else 'asked for'}"
-            )
-    others = free.nonzero().flatten()
-    return LabelledTarget(pool.take(torch.cat(training)), pool.take(held), pool.take(others).without_labels())
+        order = members[torch.randperm(len(members), generator=generator)]
+        drawn.append(order if labels == ALL else order[:labels])
+    return LabelledTarget(pool, torch.cat(drawn))
+
+
+def folds(split: Split, count: int) -> list[Tensor]:
+    """The places (M,) of the images that each fold of a cross-validation holds out, every image at most once.
+
+    Stratified: the folds share out each class in the order of its images. Groups stay whole. Every class stays in every
+    training part, so a class that has only one image, or one group, is never held out.
+
+    Returns:
+        At most `count` folds, none of them empty: fewer where no class has as many images, or groups; none at all
+        where no class has two.
+    """
+    units = torch.arange(len(split)) if split.groups is None else split.groups.cpu()
+    labels = split.labels.cpu()
+    of_class = {label: set(units[labels == label].tolist()) for label in labels.unique().tolist()}
+    fixed = {unit for found in of_class.values() if len(found) == 1 for unit in found}
+    if split.groups is None:
+        return _shared_out(labels, fixed, count)
+    members: dict[int, list[int]] = {}
+    for place, unit in enumerate(units.tolist()):
+        members.setdefault(unit, []).append(place)
+    held: list[list[int]] = [[] for _ in range(count)]
+    seen = torch.zeros(count, int(labels.max()) + 1, dtype=torch.long)
+    for unit, places in sorted(members.items(), key=lambda item: (-len(item[1]), item[1][0])):
+        if unit in fixed:
+            continue
+        found = torch.bincount(labels[places], minlength=seen.shape[1])
+        fold = min(range(count), key=lambda each: (int((seen[each] * found).sum()), len(held[each]), each))
+        held[fold] += places
+        seen[fold] += found
+    kept = [torch.tensor(sorted(places)) for places in held if places]
+    return [places for places in kept if _keeps_every_class(labels, places)]
+
+
+def _shared_out(labels: Tensor, fixed: Collection[int], count: int) -> list[Tensor]:
+    """Folds of single images: dealt like cards, class after class, so that their sizes differ by one at most."""
+    dealt = [place for place in torch.argsort(labels, stable=True).tolist() if place not in fixed]
+    return [torch.tensor(sorted(dealt[fold::count])) for fold in range(min(count, len(dealt)))]
+
+
+def _keeps_every_class(labels: Tensor, held: Tensor) -> bool:
+    rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, held, value=False)
+    return len(labels[rest].unique()) == len(labels.unique())
 
 
 def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tensor:
-    """The validation images where all others are for training: whole groups, so that no image is lost.
+    """The validation images, all others being for training: whole groups, so that no image is lost.
 
     Class by class, the one with the fewest images first: groups from the end of its order, until the share of the
     class is held out; its smallest group if every group is larger than that share.
     """
     chosen: set[int] = set()
     for order in sorted(orders, key=len):
-        share, sizes = held_out(len(order), fraction), Counter(groups[order].flip(0).tolist())
+        share, sizes = _share(len(order), fraction), Counter(groups[order].flip(0).tolist())
         taken = sum(size for group, size in sizes.items() if group in chosen)
         for group, size in sizes.items():
             if group not in chosen and taken + size <= share:
@@ -96,6 +141,11 @@ def _whole_groups(groups: Tensor, orders: list[Tensor], fraction: float) -> Tens
             "use smaller groups, or more of them"
         )
     return held
+
+
+def _share(count: int, fraction: float) -> int:
+    """How many of a class's images are held out: at least one, and half at most."""
+    return min(max(1, round(count * fraction)), count // 2)
 
 
 def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:

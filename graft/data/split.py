@@ -78,8 +78,8 @@ class Domains:
 
     target: Split
     """Labelled training images of the target domain; without labels for a strategy that uses none."""
-    validation: Split
-    """Labelled validation images of the target domain."""
+    validation: Split | None = None
+    """Labelled validation images of the target domain; None where all labels are learned from."""
     source: Split | None = None
     """Labelled images of the source domain."""
     unlabelled: Split | None = None
@@ -93,7 +93,7 @@ class Domains:
         """The same domains, with `change` applied to each split."""
         return Domains(
             change(self.target),
-            change(self.validation),
+            change(self.validation) if self.validation else None,
             change(self.source) if self.source else None,
             change(self.unlabelled) if self.unlabelled else None,
         )

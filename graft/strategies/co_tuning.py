@@ -3,7 +3,7 @@
 Legend: N images, D features, K classes of the target, S classes of the source.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -29,10 +29,9 @@ class CoTuning(Strategy):
     paper: their mean over the images of class y_t (direct), or Bayes' rule on p(y_t | y_s), a logistic regression of
     the target's classes on these predictions (reverse), for which one label per class is too few. As in the paper, the
     predictions are first calibrated, with a temperature that pretraining fitted on held-out source images, and the
-    regression's strength and temperature are selected on the target's validation images. The authors use the reverse
-    approach and a weight of 2.3; their averages include validation images, which are not trained on here. It fails
-    when the source confuses the target's classes: then the source head's labels are wrong, and both heads share the
-    features.
+    regression's strength and temperature are selected by cross-validation. The authors use the reverse approach and a
+    weight of 2.3. It fails when the source confuses the target's classes: then the source head's labels are wrong, and
+    both heads share the features.
     """
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
@@ -58,8 +57,7 @@ class CoTuning(Strategy):
         if self.relationship == "direct":
             table = direct_relationship(seen, target.labels, len(target.classes))
         else:
-            judged_by = _of_source(network, domains.validation), domains.validation.labels
-            table = reverse_relationship(seen, target.labels, len(target.classes), judged_by)
+            table = reverse_relationship(replace(target, images=seen))
         network.extras["relationship"] = nn.Embedding.from_pretrained(table)
 
     def loss(self, network: Network, step: Step) -> Tensor:

@@ -30,16 +30,55 @@ def logistic_regression(
         offset: (N, K), fixed logits that are added to the layer's during the fit.
         tolerance: the fit ends when no component of the gradient is larger.
     """
-    x = features.detach()
-    share = x.new_ones(len(x)) if weights is None else weights.to(x)
-    share = share / share.sum()
+    weight, bias = logistic_regressions(
+        features,
+        labels,
+        classes,
+        decay=decay,
+        shares=(torch.ones(len(features)) if weights is None else weights)[None],
+        start=(start.weight[None], start.bias[None]) if start else None,
+        offset=None if offset is None else offset.expand(len(features), classes)[None],
+        tolerance=tolerance,
+    )
+    found = nn.Linear(features.shape[1], classes, device=features.device, dtype=features.dtype).requires_grad_(False)
+    found.weight.copy_(weight[0])
+    found.bias.copy_(bias[0])
+    return found
+
+
+def logistic_regressions(
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    *,
+    decay: float,
+    shares: Tensor,
+    start: tuple[Tensor, Tensor] | None = None,
+    offset: Tensor | None = None,
+    tolerance: float = 1e-9,
+) -> tuple[Tensor, Tensor]:
+    """Several such layers at once, on the same images with other weights: weights (F, K, D) and biases (F, K).
+
+    The sum of their losses is minimised, which minimises each; one fit takes little longer than a single one.
+
+    Args:
+        features: (N, D).
+        labels: (N,).
+        classes: K.
+        decay: as above.
+        shares: (F, N), the weight of each image for each layer; 0 leaves it out.
+        start: initial weights and biases instead of zero.
+        offset: (F, N, K), fixed logits.
+        tolerance: as above.
+    """
+    x, count = features.detach(), len(shares)
+    share = shares.to(x) / shares.to(x).sum(dim=1, keepdim=True)
     added = x.new_zeros(1) if offset is None else offset.detach().to(x)
-    found = nn.Linear(x.shape[1], classes, device=x.device, dtype=x.dtype)
-    with torch.no_grad():
-        found.weight.copy_(start.weight if start else torch.zeros_like(found.weight))
-        found.bias.copy_(start.bias if start else torch.zeros_like(found.bias))
+    weight = start[0].to(x, copy=True) if start else x.new_zeros(count, classes, x.shape[1])
+    bias = start[1].to(x, copy=True) if start else x.new_zeros(count, classes)
+    known = labels.expand(count, -1)
     optimiser = torch.optim.LBFGS(
-        found.parameters(),
+        [weight.requires_grad_(), bias.requires_grad_()],
         max_iter=200,
         tolerance_grad=tolerance,
         tolerance_change=1e-12,
@@ -48,11 +87,12 @@ def logistic_regression(
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        fit = (share * F.cross_entropy(found(x) + added, labels, reduction="none")).sum()
-        loss = fit + decay / 2 * found.weight.square().sum()
+        logits = x @ weight.transpose(1, 2) + bias[:, None] + added  # (F, N, K)
+        fit = (share * F.cross_entropy(logits.transpose(1, 2), known, reduction="none")).sum()
+        loss = fit + decay / 2 * weight.square().sum()
         loss.backward()
         return loss
 
     with torch.enable_grad():
         optimiser.step(closure)
-    return found.requires_grad_(False)
+    return weight.detach(), bias.detach()

@@ -8,12 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graft.data.on_disk import in_memory
+from graft.data.sampling import folds
 from graft.data.split import Split
 from graft.techniques.calibration import fit_temperature
-from graft.techniques.logistic import logistic_regression
+from graft.techniques.logistic import logistic_regression, logistic_regressions
 
 _DECAYS = tuple(10 ** (-power / 2) for power in range(13))
 """Regularisation strengths that the reverse approach tries: from 1 to a millionth."""
+_FOLDS = 5
 
 
 def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
@@ -25,26 +27,33 @@ def direct_relationship(probabilities: Tensor, labels: Tensor, classes: int) -> 
     return members.T @ probabilities / members.sum(dim=0).clamp_min(1)[:, None]
 
 
-def reverse_relationship(
-    probabilities: Tensor, labels: Tensor, classes: int, validation: tuple[Tensor, Tensor]
-) -> Tensor:
-    """p(y_s | y_t) as (K, S) by Bayes' rule, from probabilities (N, S) of images with labels (N,).
+def reverse_relationship(seen: Split) -> Tensor:
+    """p(y_s | y_t) as (K, S) by Bayes' rule; `seen` holds the source's probabilities (N, S) instead of images.
 
     p(y_t | y_s) is the prediction of a logistic regression of the labels on the probabilities, for a source prediction
-    with probability 1, and p(y_s) is the mean of the probabilities. `validation`, the probabilities and labels of other
-    images, selects the strength of the regression (lowest loss) and its temperature (`fit_temperature`).
+    with probability 1, and p(y_s) is the mean of the probabilities. The predictions of a cross-validation select the
+    strength of the regression (lowest loss) and its temperature (`fit_temperature`); without any, where no class has
+    two images, the strongest is used as it is.
     """
-    x, held_out = probabilities.double(), validation[0].double()
-    tried: list[tuple[float, nn.Linear]] = []
-    for decay in _DECAYS:
-        judge = logistic_regression(x, labels, classes, decay=decay, start=tried[-1][1] if tried else None)
-        tried.append((F.cross_entropy(judge(held_out), validation[1]).item(), judge))
-    _, judge = min(tried, key=lambda one: one[0])
-    temperature = fit_temperature(judge(held_out), validation[1]) or 1.0
+    x, labels, classes = in_memory(seen.images).double(), seen.labels, len(seen.classes)
+    held, decay, temperature = folds(seen, _FOLDS), _DECAYS[0], 1.0
+    if held:
+        shares = torch.ones(len(held), len(x), dtype=torch.bool, device=x.device)
+        for share, places in zip(shares, held, strict=True):
+            share[places] = False
+        fitted, lowest = None, torch.inf
+        for tried in _DECAYS:
+            fitted = logistic_regressions(x, labels, classes, decay=tried, shares=shares, start=fitted)
+            logits = (x @ fitted[0].transpose(1, 2) + fitted[1][:, None])[~shares]
+            answers = labels.expand(len(held), -1)[~shares]
+            loss = F.cross_entropy(logits, answers).item()
+            if loss < lowest:
+                lowest, decay, temperature = loss, tried, fit_temperature(logits, answers) or 1.0
+    judge = logistic_regression(x, labels, classes, decay=decay)
     sure = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
     joint = (judge(sure) / temperature).softmax(dim=1) * x.mean(dim=0)[:, None]  # (S, K)
     found: Tensor = (joint / joint.sum(dim=0)).T
-    return found.to(probabilities.dtype)
+    return found.to(in_memory(seen.images).dtype)
 
 
 @torch.no_grad()

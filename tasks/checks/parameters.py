@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from graft.data.label_budget import ALL, Labels, budget_fault, by_size, nesting_fault
+from graft.data.label_budget import Labels, budget_fault, by_size
 from graft.strategies import look_in, misnamed_files, strategy_class, strategy_names
 from tasks.common.errors import GraftError
 from tasks.common.places import CARD, OWN_STRATEGIES, PARAMS
@@ -21,7 +21,7 @@ from tasks.settings.pretrain import PretrainSettings
 from tasks.settings.sources import read_source, read_use, source_names
 from tasks.settings.strategy_files import needs_labels
 from tasks.settings.tune import TuneSettings
-from tasks.settings.yaml_sections import parse, read_section, suggest
+from tasks.settings.yaml_sections import parse, suggest
 from tasks.stage.process import run_stage
 from tasks.trials.plan import PLAN_SECTIONS, read_plan, wrong_section
 
@@ -106,12 +106,10 @@ def check_label_budget(root: Path) -> None:
     """
     if not (root / CARD).exists():
         return
-    plan, spent = read_plan(root / PARAMS), read_section(root / PARAMS, "finetune", FinetuneSettings)
+    plan = read_plan(root / PARAMS)
     counts = json.loads((root / CARD).read_text(encoding="utf-8"))["domains"]["pool"]["classes"]
     asked: set[Labels] = {plan.budget, plan.most_labels} - {0}
-    faults = [budget_fault(counts, labels, spent.validation_for(labels)) for labels in sorted(asked, key=by_size)]
-    if ALL in asked and not any(faults):
-        faults.append(nesting_fault(counts, plan.most_labels, spent.validation_fraction))
+    faults = [budget_fault(counts, labels) for labels in sorted(asked, key=by_size)]
     if problems := [f"{PARAMS}: label_budgets: {fault}" for fault in faults if fault]:
         raise GraftError(problems)
 

@@ -14,7 +14,6 @@ from tasks.data_versions.half_filled import filling, take_back
 from tasks.data_versions.version import DataRefused, DataVersion, OnLine, recorded, version_data
 from tasks.datasets.check import Budget, check_data, summarise
 from tasks.datasets.pack import pack_ahead
-from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.yaml_sections import read_section
 from tasks.trials.plan import read_plan
@@ -65,10 +64,8 @@ def label_budget(root: Path) -> Budget:
     Raises:
         GraftError: params.yaml cannot be used.
     """
-    spent = read_section(root / PARAMS, "finetune", FinetuneSettings)
     plan = read_plan(root / PARAMS)
-    of_all = spent.validation_fraction if ALL in plan.budgets else None
-    return Budget(plan.most_labels, min(spent.validation_per_class, plan.most_labels), of_all)
+    return Budget(plan.most_labels, ALL in plan.budgets)
 
 
 def _fetch_news(root: Path) -> None:

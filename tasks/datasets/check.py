@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from graft.data.label_budget import nesting_fault
 from tasks.common.errors import GraftError
 from tasks.common.places import RAW_DATA
 from tasks.datasets.class_map import read_class_map, rename_classes
@@ -42,9 +41,8 @@ class Budget(NamedTuple):
 
     labels_per_class: int
     """The largest number of `label_budgets`; 0 if they hold only `all`."""
-    validation_per_class: int
-    of_all: float | None = None
-    """The share that `all` holds out for validation; None if `label_budgets` does not hold `all`."""
+    of_all: bool = False
+    """Whether `label_budgets` holds `all`."""
 
 
 @dataclass(frozen=True)
@@ -360,26 +358,13 @@ def _budget_faults(parts: dict[str, Part], budget: Budget | None) -> Iterator[Fa
     if budget is None or "pool" not in parts:
         return
     pool, where = parts["pool"], f"{parts['pool'].domain.path} (pool)"
-    learn, choose, of_all = budget
     counts = np.bincount(pool.labels, minlength=len(pool.domain.classes))
-    enough = {}
     for label in np.flatnonzero(counts > 0):
         name, count = pool.domain.classes[label], int(counts[label])
-        if count < learn + choose:
-            yield Fault(
-                "budget",
-                where,
-                f"class {name!r} has {count} labels, but needs {learn + choose}: {learn} for the largest of"
-                f" label_budgets and {choose} for finetune.validation_per_class; lower one of them"
-                + ("" if of_all else ", or use the label budget `all`, which takes what is there"),
-            )
-        elif count < 2 and of_all:
-            yield Fault(
-                "budget",
-                where,
-                f"class {name!r} has one label; the label budget `all` needs two: one for training, one for validation",
-            )
-        else:
-            enough[name] = count
-    if of_all and (fault := nesting_fault(enough, learn, of_all)):
-        yield Fault("budget", where, f"label_budgets: {fault}")
+        has = f"class {name!r} has {count} label{'' if count == 1 else 's'}"
+        if count < budget.labels_per_class:
+            or_all = "" if budget.of_all else ", or use `all`, which takes what is there"
+            fewer = f"fewer than the {budget.labels_per_class} of the largest of label_budgets; lower it{or_all}"
+            yield Fault("budget", where, f"{has}, {fewer}")
+        elif count < 2 and budget.of_all:
+            yield Fault("budget", where, f"{has}; `all` needs two, so that the folds can test on one")

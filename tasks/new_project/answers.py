@@ -11,7 +11,7 @@ Path_ = tuple[str | int, ...]
 Edit = tuple[Path_, Any]
 """A key of a YAML file, and its new value."""
 
-STRATEGIES = ("scratch", "linear_probe", "fine_tune", "gradual_unfreeze", "mixed_training")
+STRATEGIES = ("scratch", "linear_probe", "self_training", "lp_ft", "fine_tune", "mixed_training")
 TEXT, TRANSFORMER = "text_", "transformer_"
 SMALL = ("convnet_", TEXT, TRANSFORMER)
 """Prefixes of the names of Graft's own small networks; all others, and given weights, are for photos."""
@@ -63,21 +63,25 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 def _training(answers: Answers) -> Iterator[Edit]:
     """Training settings by kind of network. The augmentation suits any images (the demo's is for digits); texts have
-    none. Large networks get a smaller budget, transformers a smaller learning rate, and both get two threads for the
+    none. Large networks get a smaller budget, crops as photos are trained with, and keep the statistics of their batch
+    norm, which batches of sixteen would spoil; transformers get a smaller learning rate. Both get two threads for the
     stages that run alone.
     """
     if answers.backbone.startswith(TEXT):
         for section in ("pretrain", "finetune"):
             yield (section, "training", "augmentation"), {}
         return
+    is_for_photos = is_large(answers.backbone, answers.weights)
     augmentation: dict[str, Any] = {"crop": max(1, answers.image_size // 16), "scale": 0.1}
+    if is_for_photos:
+        augmentation = {"area": 0.35}
     if answers.flip:
         augmentation["flip"] = 0.5
     for section in ("pretrain", "finetune"):
         yield (section, "training", "augmentation"), augmentation
-    if is_large(answers.backbone, answers.weights):
-        yield from _budget("pretrain", steps=200, batch_size=16, learning_rate=0.001)
-        yield from _budget("finetune", steps=40, batch_size=16, learning_rate=0.001)
+    if is_for_photos:
+        yield from _budget("pretrain", steps=200, batch_size=16, learning_rate=0.001, batch_norm="frozen")
+        yield from _budget("finetune", steps=40, batch_size=16, learning_rate=0.001, batch_norm="frozen")
     elif answers.backbone.startswith(TRANSFORMER):
         yield from _budget("pretrain", batch_size=64, learning_rate=0.002)
         yield from _budget("finetune", batch_size=16, learning_rate=0.001)
@@ -86,7 +90,7 @@ def _training(answers: Answers) -> Iterator[Edit]:
     yield from (((section, "threads"), 2) for section in ("pretrain", "forecast", "evaluate"))
 
 
-def _budget(section: str, **values: float) -> Iterator[Edit]:
+def _budget(section: str, **values: float | str) -> Iterator[Edit]:
     yield from (((section, "training", name), value) for name, value in values.items())
 
 

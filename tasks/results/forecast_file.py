@@ -20,8 +20,8 @@ class BodyScores:
 
     logme: float
     h_score: float
-    probe: float
-    """Accuracy of a probe on the validation labels."""
+    probe: float | None
+    """Accuracy of a probe on images that it did not learn from; None if one label per class is all that is paid for."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Lifts:
 
     logme: Interval
     h_score: Interval
-    probe: Interval
+    probe: Interval | None
+    """None where the probes are not tested."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ class CellScores:
     random: BodyScores
 
     @property
-    def lift(self) -> float:
+    def lift(self) -> float | None:
         """How far its probe is ahead."""
-        return self.source.probe - self.random.probe
+        ours, theirs = self.source.probe, self.random.probe
+        return None if ours is None or theirs is None else ours - theirs
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class NormalisedInput:
 class Forecast:
     """What is known before a trial runs."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     gap: DomainGap | None
     """None with too little of a domain."""

@@ -38,15 +38,18 @@ def score_forecast(forecast: Forecast, gains: Gains) -> ForecastScore:
     Only the lift of the probe is scored: LogME and its like compare models on the same images, and over label budgets
     they grow while gains shrink.
     """
-    cells = [cell for cell in forecast.own_cells if (cell.labels, cell.seed) in gains]
-    realised = [gains[cell.labels, cell.seed] for cell in cells]
+    cells = [(cell.labels, cell.seed, cell.lift) for cell in forecast.own_cells]
+    known = [
+        (gains[labels, seed], lift) for labels, seed, lift in cells if (labels, seed) in gains and lift is not None
+    ]
+    realised = [gain for gain, _ in known]
     # A sign or a tie must not hang on the last bit.
-    lifts = [round(cell.lift, 6) for cell in cells]
+    lifts = [round(lift, 6) for _, lift in known]
     return ForecastScore(
-        n=len(cells),
+        n=len(known),
         gained=sum(gain > 0 for gain in realised),
         right_sign=sum(_sign(lift) == _sign(gain) for lift, gain in zip(lifts, realised, strict=True)),
-        optimism=round(fmean(lifts) - fmean(realised), 4) if cells else None,
+        optimism=round(fmean(lifts) - fmean(realised), 4) if known else None,
         rank=rank_correlation(lifts, realised),
     )
 

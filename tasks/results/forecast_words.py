@@ -63,7 +63,8 @@ def warning(forecast: Forecast) -> str:
     """What speaks against transfer, in words; nothing where nothing does."""
     rows = forecast.own_budgets
     hurt = [row.labels for row in rows if row.expected == "negative"]
-    modest = [row.labels for row in rows if row.lift.probe.mean < MODEST and row.labels not in hurt]
+    lifts = {row.labels: row.lift.probe.mean for row in rows if row.lift.probe}
+    modest = [labels for labels, lift in lifts.items() if lift < MODEST and labels not in hurt]
     said = []
     if forecast.gap is not None and gap_size(forecast.gap) == "large":
         ahead = "" if hurt or modest else ", but the source's features are well ahead of untrained ones all the same"

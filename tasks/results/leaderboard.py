@@ -29,7 +29,7 @@ class LeaderboardRow:
 
     strategy: str
     is_chosen: bool
-    """Whether validation chose it."""
+    """Whether cross-validation chose it."""
     rank: str
     """'2', '1–3' where the data leave it open, or a dash with one seed."""
     labels_per_class: Labels

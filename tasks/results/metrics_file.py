@@ -53,8 +53,10 @@ class StrategyRow:
     calibration_error: SeedScore
     per_class_recall: Mapping[str, float | None]
     """Mean over seeds; None for a class without a test image."""
-    validation: float
-    """Mean over seeds of the lead metric on validation."""
+    validation: float | None
+    """Mean over seeds of the lead metric on paid labels that were held out; None where none could be."""
+    folds: int
+    """Folds of the cross-validation that were run; 0 for a strategy that needs no labels."""
     gain_over_scratch: Interval
     gain_over_source_only: Interval | None
     """None where `source_only` was not asked for."""
@@ -86,15 +88,15 @@ class LeadMetric:
 
 @dataclass(frozen=True)
 class ChosenTrial:
-    """The candidate: the trial that validation chose."""
+    """The candidate: the trial that cross-validation chose."""
 
     trial: str
     strategy: str
     labels_per_class: Labels
     seed: int
     chosen_by: str
-    validation: float
-    """Its lead metric on validation."""
+    validation: float | None
+    """The lead metric of its folds; None where nothing could be held out."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ class PaidLabels:
     """The largest label budget: what a strategy pays for a seed."""
 
     labels_per_class: Labels
-    validation_per_class: int | float
-    """A number of labels; with the budget `all` a mean over classes."""
-    n_train: int
-    n_validation: int
+    n_paid: int
+    """All labels of a seed: they choose, in a cross-validation, and all are learned from."""
+    folds: int
+    """Parts of the cross-validation."""
     seeds: tuple[int, ...]
 
 
@@ -163,7 +165,7 @@ Rows = Mapping[str, StrategyRow]
 class Summary:
     """The result of a run."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     metric: LeadMetric
     candidate: ChosenTrial
@@ -205,7 +207,7 @@ class Summary:
 
     def as_number(self, labels: Labels) -> float:
         """A label budget as a number; `all`, which is the largest, as its mean over classes."""
-        return self.budget.n_train / len(self.test.classes) if labels == ALL else labels
+        return self.budget.n_paid / len(self.test.classes) if labels == ALL else labels
 
     def ranked(self) -> list[tuple[str, StrategyRow]]:
         """Strategies with what they reached on test, the best mean first. An order to read, not a choice."""

@@ -77,15 +77,14 @@ def summarise(
             strategy=candidate.strategy,
             labels_per_class=candidate.entry.labels,
             seed=candidate.seed,
-            chosen_by=f"mean validation {metric_in_words(metric)}",
-            validation=round(candidate.metrics["validation"][metric], DIGITS),
+            chosen_by=f"{metric_in_words(metric)} out of fold",
+            validation=_mean([candidate.metrics["validation"][metric]]),
         ),
         test=EvaluatedOn(len(test), "texts" if test.vocabulary else "images", tuple(test.classes)),
         budget=PaidLabels(
             labels_per_class=plan.budget,
-            validation_per_class=candidate.metrics["validation_per_class"],
-            n_train=_mean_count(plan, by_entry, "n_train"),
-            n_validation=_mean_count(plan, by_entry, "n_validation"),
+            n_paid=by_entry[Entry(BASELINE, plan.budget, plan.seeds[0])].trial.metrics["n_train"],
+            folds=candidate.metrics["folds"],
             seeds=tuple(plan.seeds),
         ),
         strategies=rows[plan.budget],
@@ -93,12 +92,6 @@ def summarise(
         smaller_budgets={budget: rows[budget] for budget in plan.budgets[:-1]},
         companions=_companions(measured, test, metric, settings),
     )
-
-
-def _mean_count(plan: Plan, by_entry: Mapping[Entry, Measured], name: str) -> int:
-    """Images of the largest budget, mean over seeds: with `all`, groups can leave a seed more than another."""
-    trials = [by_entry[Entry(BASELINE, plan.budget, seed)].trial for seed in plan.seeds]
-    return round(fmean(trial.metrics[name] for trial in trials))
 
 
 def _rows(
@@ -131,7 +124,8 @@ def _rows(
             per_class_recall={
                 label: _mean(each.per_class_recall[k] for each in scores) for k, label in enumerate(test.classes)
             },
-            validation=round(fmean(f.trial.metrics["validation"][metric] for f in group), DIGITS),
+            validation=_mean(f.trial.metrics["validation"][metric] for f in group),
+            folds=group[0].trial.metrics["folds_run"],
             gain_over_scratch=gain,
             gain_over_source_only=over_source_only.get(name),
             verdict="baseline" if name == BASELINE else found,

@@ -14,7 +14,7 @@ SYMBOLS = {"positive": "▲", "no evidence": "●", "negative": "▼", "baseline
 """Next to the word, so that a verdict does not depend on seeing its colour."""
 
 _RULES = {
-    "best_validation": "lowest validation loss",
+    "best_validation": "lowest loss of the folds",
     "last": "last step",
     "guarded_snd": "SND + information, no labels",
     "snd": "SND, no labels",
@@ -94,21 +94,20 @@ def heading(metric: str) -> str:
 
 
 def headline(summary: Summary) -> str:
-    """One sentence: does what validation chose transfer, and by how much?"""
+    """One sentence: does what cross-validation chose transfer, and by how much?"""
     name, row = summary.candidate.strategy, summary.chosen
     gain = row.gain_over_scratch
     by = f"{points(gain.mean)} points of {metric_in_words(summary.lead)} over {BASELINE} {interval(gain)}".rstrip()
     labels = labels_in_words(summary.budget.labels_per_class)
-    chosen_by = labels_in_words(summary.budget.validation_per_class)
-    without = f"with no labels but the {chosen_by} that chose it, against {labels}"
+    without = f"with no labels but those that chose it, against {labels}"
     budget = f"with {labels}" if row.labels_per_class else without
     if row.verdict == "baseline":
-        return f"Nothing is transferred: {budget}, validation chose {BASELINE}, which learns from the target alone."
+        return f"Nothing is transferred: {budget}, the folds chose {BASELINE}, which learns from the target alone."
     if row.verdict == "positive":
         return f"{name} transfers: {by} {budget}."
     if row.verdict == "negative":
-        return f"Transfer hurts: {name}, which validation chose, is {by} {budget}."
-    return f"No evidence that transfer helps: {name}, which validation chose, is {by} {budget}."
+        return f"Transfer hurts: {name}, which the folds chose, is {by} {budget}."
+    return f"No evidence that transfer helps: {name}, which the folds chose, is {by} {budget}."
 
 
 def other_verdicts(summary: Summary) -> str:
@@ -158,11 +157,10 @@ def labels_in_words(labels_per_class: Labels | float) -> str:
 
 
 def paid_in_words(budget: PaidLabels) -> str:
-    """'10 labels per class to train on and 10 to validate', or how many `all` labels were."""
-    learned, chosen = labels_in_words(budget.labels_per_class), f"{budget.validation_per_class}"
+    """'10 labels per class, 70 in all', or how many `all` labels are."""
     if budget.labels_per_class == ALL:
-        learned, chosen = f"All labels: {budget.n_train:,}", f"{budget.n_validation:,}"
-    return f"{learned} to train on and {chosen} to validate"
+        return f"All {budget.n_paid:,} labels"
+    return f"{labels_in_words(budget.labels_per_class)}, {budget.n_paid:,} in all"
 
 
 def leads_in_words(summary: Summary) -> str:

@@ -51,9 +51,8 @@ def flow_content(result: RunResult) -> RunContent:
     budget = summary.budget
     params = {
         "labels_per_class": budget.labels_per_class,
-        "validation_per_class": budget.validation_per_class,
-        "n_train": budget.n_train,
-        "n_validation": budget.n_validation,
+        "n_paid": budget.n_paid,
+        "folds": budget.folds,
         "seeds": list(budget.seeds),
         "strategies": list(summary.strategies),
         "n_test": summary.test.n,
@@ -93,7 +92,8 @@ def trial_content(result: RunResult, trial: RecordedTrial) -> RunContent:
     params = dict(_flat(trial.metrics["training"]))  # with the learning rate that a search found
     params |= {name: value for name, value in trial.metrics.items() if name not in nested}
     params |= {f"knob.{name}": value for name, value in trial.metrics["knobs"].items()}
-    finals = {f"validation/{name}": value for name, value in trial.metrics["validation"].items()}
+    held_out = trial.metrics["validation"]
+    finals = {f"validation/{name}": value for name, value in held_out.items() if value is not None}
     tags = {
         CURRENT: "yes",
         "strategy": trial.strategy,

@@ -79,7 +79,7 @@ class RunResult:
 
     @property
     def candidate(self) -> RecordedTrial:
-        """The trial that validation chose."""
+        """The trial that cross-validation chose."""
         return next(trial for trial in self.trials if trial.name == self.summary.candidate.trial)
 
 

@@ -3,13 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any, Literal
 
 from graft.settings import Metric
 from graft.training.selection import Evaluation
 from tasks.common.errors import GraftError
+from tasks.trials.choose import Contender, choose_strategy
 from tasks.trials.curves import read_curve
+from tasks.trials.out_of_fold import OUT_OF_FOLD, OutOfFold
 from tasks.trials.plan import Entry, Plan
 
 SeedMetric = Literal["accuracy", "balanced_accuracy", "macro_f1", "nll", "calibration_error"]
@@ -43,6 +44,15 @@ class Trial:
         return self.entry.seed
 
     @property
+    def answers(self) -> OutOfFold:
+        """What its networks answer for paid images that they did not learn from.
+
+        Raises:
+            GraftError: the file cannot be read.
+        """
+        return OutOfFold.load(self.folder / OUT_OF_FOLD)
+
+    @property
     def companions(self) -> dict[str, Path]:
         """Folders of the networks that were trained alongside it for comparison, by name."""
         return {name: self.folder / "companions" / name for name in self.metrics["companions"]}
@@ -74,43 +84,40 @@ def load_trials(folder: Path, plan: Plan) -> list[Trial]:
 def choose_candidate(trials: list[Trial], plan: Plan, metric: Metric) -> Trial:
     """The trial that a user would ship, from those at the largest budget and those that need no labels.
 
-    Only validation decides, never the test split.
+    Only labels that are paid for decide, out of fold, never the test split: `choose_strategy` chooses the strategy. Of
+    its trials it is that of the first seed: they differ by luck alone, and to choose the luckiest would overfit.
 
-    First the strategy: best mean over its seeds of `metric` on validation, then lower mean validation loss, then name.
-    Then its seed: best on validation, then lower validation loss, then the lowest seed.
+    Raises:
+        GraftError: the answers of a trial cannot be read.
     """
-
-    def validation(trial: Trial) -> tuple[float, float]:
-        found = trial.metrics["validation"]
-        return -found[metric], found["nll"]
-
     trials = [trial for trial in trials if trial.entry.labels in (0, plan.budget)]
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.strategy, []).append(trial)
+    contenders = [
+        Contender(name, {trial.seed: trial.answers for trial in group}, _cost(group[0]))
+        for name, group in groups.items()
+    ]
+    chosen = choose_strategy(contenders, metric)
+    return next(trial for trial in groups[chosen] if trial.seed == plan.seeds[0])
 
-    def rank(strategy: str) -> tuple[float, float, str]:
-        pairs = [validation(trial) for trial in trials if trial.strategy == strategy]
-        return fmean(pair[0] for pair in pairs), fmean(pair[1] for pair in pairs), strategy
 
-    best = min({trial.strategy for trial in trials}, key=rank)
-    return min((trial for trial in trials if trial.strategy == best), key=lambda t: (*validation(t), t.seed))
+def _cost(trial: Trial) -> tuple[float, ...]:
+    """In use, then in training."""
+    found = trial.metrics
+    return found["multiply_adds"], found["selected_step"] * found["training"]["batch_size"], found["parameters"]
 
 
 def _check_same_budget(trials: list[Trial], plan: Plan) -> None:
     problems = []
     for budget in plan.budgets:
         compared = [trial for trial in trials if trial.entry.labels in (0, budget)]
-        keys = ("training", "validation_per_class") if budget == plan.budget else ("training",)
         first = next(trial for trial in compared if trial.entry.labels == budget)
-        # With `all`, groups can leave one seed more for validation than another.
-        of_seed = {trial.seed: trial for trial in reversed(compared) if trial.entry.labels == budget}
-        others = {
-            "training": [first] * len(compared),
-            "validation_per_class": [of_seed[trial.seed] for trial in compared],
-        }
         problems += [
-            f"{trial.folder}: {key} is {trial.metrics.get(key)!r}, but {other.metrics.get(key)!r} in {other.name}"
-            for key in keys
-            for trial, other in zip(compared, others[key], strict=True)
-            if trial.metrics.get(key) != other.metrics.get(key)
+            f"{trial.folder}: {key} is {trial.metrics.get(key)!r}, but {first.metrics.get(key)!r} in {first.name}"
+            for key in ("training", "folds", "trained_folds")
+            for trial in compared
+            if trial.metrics.get(key) != first.metrics.get(key)
         ]
     if problems:
         raise GraftError(problems, "Only trials with equal budgets can be compared. Make them again with: dvc repro")

@@ -17,7 +17,7 @@ BASELINE = "scratch"
 """The strategy that every gain is measured against."""
 
 ORACLE = "oracle"
-"""The companion of a strategy that must not see labels: its weights are selected by the validation labels."""
+"""The companion of a strategy that must not see labels: its weights are selected by the paid labels."""
 
 PLAN_SECTIONS: dict[str, Any] = {
     "seeds": list[Seed],

@@ -38,7 +38,7 @@ SMALL = {
     "strategies": {"scratch": {}, "fine_tune": {}},
     "label_free": {"source_only": {}},
     "pretrain": {"backbone": "convnet_tiny", "training": {"steps": 60, "batch_size": 64, "learning_rate": 0.02}},
-    "finetune": {"validation_per_class": 5, "training": {"steps": 30, "evaluations": 3}},
+    "finetune": {"trained_folds": 1, "training": {"steps": 30, "evaluations": 3}},
 }
 
 

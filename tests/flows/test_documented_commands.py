@@ -64,7 +64,7 @@ SMALL: dict[str, Any] = {
     "strategies": {"scratch": {}, "fine_tune": {}},
     "label_free": {},
     "pretrain": {"training": {"steps": 3, "batch_size": 8}},
-    "finetune": {"validation_per_class": 2, "training": {"steps": 2}},
+    "finetune": {"trained_folds": 1, "training": {"steps": 2}},
 }
 
 

@@ -18,7 +18,6 @@ SMALL = [
     *("--yes", "--no-git", "--image-size", "8", "--channels", "1", "--no-flip", "--backbone", "convnet_tiny"),
     *("--labels", "2", "--seeds", "0", "--schedule", "none"),
     *("--set", "pretrain.training={steps: 3, batch_size: 8}", "--set", "finetune.training={steps: 2}"),
-    *("--set", "finetune.validation_per_class=2"),
 ]
 OWN = '''\
 """Shared architecture: everything is tuned, as a strategy of one's own."""

@@ -84,10 +84,7 @@ def test_a_label_budget_that_is_too_large_stops_a_run_before_it_starts(project: 
     project.edit(label_budgets=[2000])
     result = project.graft("run", env={"PREFECT_API_URL": prefect_api})
     assert result.returncode == 2, result.stdout
-    assert (
-        "2005 labels per class are asked for (2000 for training + 5 for validation), but the smallest class has fewer"
-        in result.stderr
-    )
+    assert "2000 labels per class are asked for, and class" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -92,7 +92,7 @@ def test_its_trial_is_compared_with_the_others_as_params_yaml_asks(
     tiny = make_project(tmp_path / "tiny", steps={"scratch": 1}, seeds=[0])
     asked = yaml.safe_load((tiny / "params.yaml").read_text())
     asked["strategies"] |= yaml.safe_load(ENTRY)
-    asked["finetune"]["training"] = {"steps": 60}
+    asked["finetune"] = {"training": {"steps": 60}}
     (tiny / "params.yaml").write_text(yaml.safe_dump(asked))
     monkeypatch.chdir(tiny)
     finetune(Entry("norm_tune", 4, 0))

@@ -19,8 +19,9 @@ from tasks.artifacts.splits import save_split
 from tasks.common.errors import GraftError
 from tasks.evaluate import evaluate
 from tasks.settings.evaluate import EvaluateSettings
+from tasks.trials.out_of_fold import OUT_OF_FOLD, OutOfFold
 from tests.house.imports import ROOT, closure
-from tests.tasks.support.evaluation_fixture import edit_trial, make_project
+from tests.tasks.support.evaluation_fixture import answer, edit_trial, make_project
 
 OUTPUTS = ("build/evaluation/predictions.npz", "reports/metrics.json", "reports/index.html")
 SETTINGS = EvaluateSettings(resamples=1000)
@@ -111,32 +112,28 @@ def test_a_row_says_whether_its_verdict_holds_among_all_and_what_it_is_over_sour
     assert (rows["scratch"]["gain_over_source_only"]["low"] > 0) == (over["scratch"] == "positive")
 
 
-def test_the_candidate_is_the_best_on_validation(evaluated: Path) -> None:
+def test_the_candidate_is_the_best_out_of_fold(evaluated: Path) -> None:
     report = metrics(evaluated)
     assert report["candidate"]["strategy"] == "fine_tune"
     assert report["budget"] == {
         "labels_per_class": 4,
-        "validation_per_class": 2,
-        "n_train": 12,
-        "n_validation": 6,
+        "n_paid": 12,
+        "folds": 5,
         "seeds": [0, 1, 2],
     }
     assert report["test"] == {"n": 50, "kind": "images", "classes": ["ant", "bee", "cat"]}
 
 
 def test_the_test_split_never_chooses(project: Path) -> None:
-    # On test scratch is far worse than fine_tune, and its seed 1 is no better than the others.
+    """On test scratch is far worse than fine_tune. Its first seed is the candidate, though another did better."""
     for trial in (project / "build/trials").iterdir():
-        accuracy = {"scratch-4-0": 0.9, "scratch-4-1": 0.95, "scratch-4-2": 0.95}.get(trial.name, 0.9)
-        nll = 0.1 if trial.name == "scratch-4-2" else 0.2
-        edit_trial(trial, validation={"accuracy": accuracy, "macro_f1": 0.9, "nll": nll})
+        right = {"scratch-4-0": 0.9, "scratch-4-1": 0.95, "scratch-4-2": 0.95}.get(trial.name, 0.7)
+        answer(trial, right)
+        edit_trial(trial, validation={"accuracy": right, "macro_f1": 0.9, "nll": 0.2})
     evaluate(SETTINGS)
     candidate = metrics(project)["candidate"]
-    assert (candidate["trial"], candidate["validation_accuracy"]) == (
-        "scratch-4-2",
-        0.95,
-    )  # lower loss of two equal ones
-    assert "validation chose scratch" in (project / "reports/index.html").read_text()
+    assert (candidate["trial"], candidate["validation_accuracy"]) == ("scratch-4-0", 0.9)
+    assert "the folds chose scratch" in (project / "reports/index.html").read_text()
 
 
 def test_again_gives_the_same_bytes(evaluated: Path, project: Path) -> None:
@@ -271,18 +268,20 @@ def test_a_metric_that_is_asked_for_leads(uneven: Path) -> None:
     for row in rows.values():
         difference = row["macro_f1"]["mean"] - rows["scratch"]["macro_f1"]["mean"]
         assert row["gain_over_scratch"]["mean"] == pytest.approx(difference, abs=2e-4)
-    assert report["candidate"]["chosen_by"] == "mean validation macro-F1"
+    assert report["candidate"]["chosen_by"] == "macro-F1 out of fold"
     assert "as evaluate.metric in params.yaml asks" in (uneven / "reports/index.html").read_text()
 
 
 def test_the_candidate_is_chosen_by_the_metric_that_leads(uneven: Path) -> None:
+    labels = np.array([0] * 30 + [1] * 5 + [2] * 5)
     for trial in (uneven / "build/trials").iterdir():
-        scratch = trial.name.startswith("scratch")
-        found = {"accuracy": 0.7 if scratch else 0.9, "balanced_accuracy": 0.8 if scratch else 0.6}
-        edit_trial(trial, validation={**found, "macro_f1": 0.5, "nll": 0.2})
+        wrong = labels == 0 if trial.name.startswith("scratch") else labels > 0
+        wrong &= np.arange(40) % 2 == 0
+        wrong |= trial.name.startswith("source_only")
+        said = np.eye(3, dtype=np.float32)[np.where(wrong, (labels + 1) % 3, labels)]
+        OutOfFold(np.arange(40), labels, said).save(trial / OUT_OF_FOLD)
     evaluate(SETTINGS)
-    candidate = metrics(uneven)["candidate"]
-    assert (candidate["strategy"], candidate["validation_balanced_accuracy"]) == ("scratch", 0.8)
+    assert metrics(uneven)["candidate"]["strategy"] == "scratch"
     evaluate(replace(SETTINGS, metric="accuracy"))
     assert metrics(uneven)["candidate"]["strategy"] == "fine_tune"
 
@@ -294,11 +293,10 @@ def test_all_labels_are_the_largest_budget_and_stand_at_their_mean_number(tmp_pa
     report = metrics(folder)
     assert report["candidate"]["trial"].startswith("fine_tune-all-")
     assert (report["budget"]["labels_per_class"], list(report["smaller_budgets"])) == ("all", ["4"])
-    assert (report["budget"]["n_train"], report["budget"]["n_validation"]) == (34, 6)
+    assert report["budget"]["n_paid"] == 40
     page = (folder / "reports/index.html").read_text()
     assert "with all labels" in page
-    assert "All: 11.3 labels per class on average" in page
-    assert "<strong>Paid in labels:</strong> 34 to train on and\n6 to validate, together\n40 labelled" in page
-    assert "holds 15&nbsp;% of each class out for validation" in page
+    assert "All: 13.3 labels per class on average" in page
+    assert "<strong>Paid in labels:</strong> 40 labelled" in page
     svg = (folder / "build/evaluation/figures/label_efficiency.svg").read_text()
     assert re.findall(r">(4|all)</text>", svg) == ["4", "all"]

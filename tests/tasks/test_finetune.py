@@ -13,12 +13,17 @@ import torch
 import yaml
 
 from graft.data.sampling import draw_labels
+from graft.data.split import Domains
+from graft.loop import Kept, train
 from graft.networks.batch_norm import estimate_statistics
-from graft.networks.network import Description, Network
+from graft.networks.network import Description, Network, predict
+from graft.settings import Training
+from graft.strategies.fine_tune import FineTune
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import load_split
 from tasks.common.errors import GraftError
 from tasks.finetune import finetune
+from tasks.trials.out_of_fold import OUT_OF_FOLD, OutOfFold
 from tasks.trials.plan import Entry
 from tests.house.imports import ROOT
 from tests.tasks.support.evaluation_fixture import SIZE, make_project
@@ -40,7 +45,7 @@ def project(tmp_path: Path, monkeypatch) -> Path:
 
 def ask(folder: Path, **sections: Any) -> None:
     path = folder / "params.yaml"
-    content = yaml.safe_load(path.read_text()) | {"finetune": {"validation_per_class": 3, "training": TRAINING}}
+    content = yaml.safe_load(path.read_text()) | {"finetune": {"training": TRAINING}}
     path.write_text(yaml.safe_dump(content | sections))
 
 
@@ -50,15 +55,51 @@ def trial(folder: Path, entry: Entry) -> tuple[Path, dict[str, Any]]:
     return path, json.loads((path / "metrics.json").read_text())
 
 
-def test_a_trial_states_its_budget_and_validation_never_costs_more_than_training(project: Path) -> None:
-    path, metrics = trial(project, Entry("fine_tune", 2, 0))
-    assert path.name == "fine_tune-2-0"
-    assert (metrics["labels_per_class"], metrics["validation_per_class"]) == (2, 2)
-    assert (metrics["n_train"], metrics["n_validation"]) == (6, 6)
+def test_a_trial_learns_from_every_paid_label_and_states_its_folds(project: Path) -> None:
+    path, metrics = trial(project, Entry("fine_tune", 4, 0))
+    assert path.name == "fine_tune-4-0"
+    assert metrics["labels_per_class"] == 4
+    # Two of five folds of 12 images hold out three each.
+    assert (metrics["n_train"], metrics["folds"], metrics["folds_run"], metrics["n_validation"]) == (12, 5, 2, 6)
     assert metrics["search"] == []
-    assert metrics["companions"] == {}
+    assert metrics["companions"] == []
     assert load_network(path).description.classes == ("ant", "bee", "cat")
-    assert trial(project, Entry("fine_tune", 4, 0))[1]["validation_per_class"] == 3
+
+
+def test_the_network_is_trained_on_all_paid_labels_by_what_the_folds_chose(project: Path) -> None:
+    path, metrics = trial(project, Entry("fine_tune", 4, 0))
+    target = draw_labels(load_split(project / "build/data/pool"), 4, seed=0)
+    torch.manual_seed(0)
+    expected = FineTune().adapt(load_network(project / "build/pretrained"), ("ant", "bee", "cat"))
+    kept = Kept(metrics["selected_step"])
+    train(expected, FineTune(), Domains(target.labelled), Training(**TRAINING), seed=0, keep=kept)
+    for name, value in load_network(path).state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name], msg=name)
+
+
+def test_its_answers_are_out_of_fold(project: Path) -> None:
+    """For every image that is held out, and scored as the trial says."""
+    ask(project, strategies={"scratch": {}, "linear_probe": {}})
+    path, metrics = trial(project, Entry("linear_probe", 4, 0))
+    answers = OutOfFold.load(path / OUT_OF_FOLD)
+    pool = load_split(project / "build/data/pool")
+    paid = draw_labels(pool, 4, seed=0).paid
+    assert answers.places[np.argsort(answers.places)].tolist() == sorted(paid.tolist())
+    assert metrics["folds_run"] == 5, "frozen features make a fold cheap"
+    assert answers.labels.tolist() == pool.labels[answers.places].tolist()
+    assert metrics["validation"]["accuracy"] == pytest.approx(answers.right.mean())
+    assert metrics["validation"]["nll"] == pytest.approx(answers.loss, rel=1e-5)
+    learned = predict(load_network(path), pool.images[answers.places])[0]
+    assert not np.allclose(learned.numpy(), answers.probabilities), "the network that is kept has learned from them"
+
+
+def test_with_one_label_per_class_nothing_is_held_out(project: Path) -> None:
+    ask(project, label_budgets=[1])
+    path, metrics = trial(project, Entry("fine_tune", 1, 0))
+    assert (metrics["n_train"], metrics["n_validation"], metrics["folds_run"]) == (3, 0, 0)
+    assert set(metrics["validation"].values()) == {None}
+    assert metrics["selected_step"] == TRAINING["steps"]
+    assert len(OutOfFold.load(path / OUT_OF_FOLD).labels) == 0
 
 
 def test_a_trial_reads_the_parameters_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,20 +108,15 @@ def test_a_trial_reads_the_parameters_once(project: Path, monkeypatch: pytest.Mo
     assert len(reads) == 1
 
 
-def test_all_labels_are_learned_from_but_the_share_to_choose_by(project: Path) -> None:
-    ask(
-        project,
-        label_budgets=["all", 2],
-        finetune={"validation_per_class": 3, "validation_fraction": 0.25, "training": TRAINING},
-    )
+def test_all_labels_are_learned_from(project: Path) -> None:
+    ask(project, label_budgets=["all", 2])
     path, metrics = trial(project, Entry("fine_tune", "all", 0))
     assert path.name == "fine_tune-all-0"
     assert metrics["labels_per_class"] == "all"
-    # 14, 13 and 13 images: a quarter of each class, rounded.
-    assert (metrics["n_train"], metrics["n_validation"], metrics["validation_per_class"]) == (30, 10, 3.3)
+    assert (metrics["n_train"], metrics["n_validation"]) == (40, 16)
     assert set(metrics["validation"]) == {"accuracy", "balanced_accuracy", "macro_f1", "nll"}
     _, blind = trial(project, Entry("mcc", 0, 0))
-    assert blind["validation_per_class"] == 3.3, "it is compared with the largest budget"
+    assert blind["n_validation"] == 40, "it is compared with the largest budget"
 
 
 def test_the_command_takes_the_word(project: Path) -> None:
@@ -100,19 +136,16 @@ def test_the_command_takes_the_word(project: Path) -> None:
 def test_a_trial_without_labels_keeps_its_oracle_apart(project: Path) -> None:
     path, metrics = trial(project, Entry("mcc", 0, 1))
     assert path.name == "mcc-0-1"
-    assert (metrics["labels_per_class"], metrics["n_train"], metrics["validation_per_class"]) == (0, 0, 3)
-    assert set(metrics["companions"]) == {"oracle"}
-    assert metrics["companions"]["oracle"]["accuracy"] >= metrics["validation"]["accuracy"]
+    assert (metrics["labels_per_class"], metrics["n_train"], metrics["n_validation"]) == (0, 0, 12)
+    assert metrics["companions"] == ["oracle"]
     assert load_network(path / "companions/oracle").description == load_network(path).description
 
 
-def test_a_trial_without_labels_learns_from_the_whole_pool_but_validation(project: Path) -> None:
+def test_a_trial_without_labels_learns_from_the_whole_pool(project: Path) -> None:
     ask(project, label_free={"source_only": {}, "adabn": {}})
     path, _ = trial(project, Entry("adabn", 0, 0))
-    drawn = draw_labels(load_split(project / "build/data/pool"), 4, 3, seed=0)
-    assert len(drawn.unlabelled) == 40 - 3 * 3
     expected = load_network(project / "build/pretrained")
-    estimate_statistics(expected, drawn.unlabelled.images)
+    estimate_statistics(expected, load_split(project / "build/data/pool").images)
     for name, value in expected.backbone.state_dict().items():
         torch.testing.assert_close(load_network(path).backbone.state_dict()[name], value, msg=name)
 
@@ -167,7 +200,7 @@ def test_the_same_trial_has_the_same_bytes(project: Path) -> None:
     [
         (Entry("mcc", 4, 0), "strategies.mcc: needs no labels; move it to `label_free`"),
         (Entry("fine_tune", 0, 0), "label_free.fine_tune: learns from labels; move it to `strategies`"),
-        (Entry("fine_tune", 40, 0), "trial fine_tune-40-0: 43 labels per class are asked for"),
+        (Entry("fine_tune", 40, 0), "trial fine_tune-40-0: 40 labels per class are asked for"),
         (Entry("finetune", 4, 0), "unknown strategy 'finetune'; did you mean 'fine_tune'"),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from graft.data.sampling import draw_labels
+from graft.data.sampling import draw_labels, folds
 from graft.measures.findings import DomainGap, Interval
 from graft.measures.transferability import leep, logme, probe_accuracy
 from graft.networks.network import Description, predict
@@ -60,13 +60,34 @@ class TestStage:
         cells = found.models["pretrained"].cells
         assert [(cell.labels, cell.seed) for cell in cells] == [(n, s) for n in (2, 5) for s in range(3)]
         for cell in cells:
-            drawn = draw_labels(pool, cell.labels, min(4, cell.labels), cell.seed)
-            training, held = drawn.training, drawn.validation  # for validation costs no more than to learn from
-            probabilities, features = predict(network, training.images)
-            probe = probe_accuracy(features, training.labels, predict(network, held.images)[1], held.labels)
-            assert cell.source.probe == pytest.approx(probe, abs=1e-4)
-            assert cell.source.logme == pytest.approx(logme(features, training.labels), rel=1e-3)
-            assert cell.source.leep == pytest.approx(leep(probabilities, training.labels), rel=1e-3)
+            paid = draw_labels(pool, cell.labels, cell.seed).labelled
+            probabilities, features = predict(network, paid.images)
+            right = 0.0
+            for held in folds(paid, 5):
+                rest = torch.ones(len(paid), dtype=torch.bool).index_fill(0, held, value=False)
+                found = features[rest], paid.labels[rest], features[held], paid.labels[held]
+                right += len(held) * probe_accuracy(*found)
+            assert cell.source.probe == pytest.approx(right / len(paid), abs=1e-4)
+            assert cell.source.logme == pytest.approx(logme(features, paid.labels), rel=1e-3)
+            assert cell.source.leep == pytest.approx(leep(probabilities, paid.labels), rel=1e-3)
+
+    def test_a_probe_of_one_label_per_class_is_tested_on_what_larger_budgets_pay_for(self, project: Path) -> None:
+        change(project, label_budgets=[1, 5])
+        cell = forecast(project, replace(SETTINGS, untrained=1)).own_cells[0]
+        network, pool = load_network(project / "build/pretrained"), load_split(project / "build/data/pool")
+        one, five = (draw_labels(pool, labels, 0).paid for labels in (1, 5))
+        held = pool.take(five[~torch.isin(five, one)])
+        known, tested = (predict(network, split.images)[1] for split in (pool.take(one), held))
+        assert cell.source.probe == pytest.approx(
+            probe_accuracy(known, pool.labels[one], tested, held.labels), abs=1e-4
+        )
+
+    def test_where_one_label_per_class_is_all_no_probe_is_tested(self, project: Path) -> None:
+        change(project, label_budgets=[1])
+        found = forecast(project, replace(SETTINGS, untrained=1))
+        (budget,) = found.own_budgets
+        assert (budget.source.probe, budget.lift.probe, budget.expected) == (None, None, "no evidence")
+        assert forecast_words.warning(found) is not None
 
     def test_means_lifts_and_expectations_follow_from_the_cells(self, found) -> None:
         model = found.models["pretrained"]
@@ -135,7 +156,7 @@ class TestStage:
             assert part in str(caught.value)
 
     def test_all_labels_are_a_budget_too(self, project: Path) -> None:
-        change(project, label_budgets=["all", 2], finetune={"validation_per_class": 4, "validation_fraction": 0.5})
+        change(project, label_budgets=["all", 2])
         found = forecast(project, replace(SETTINGS, untrained=1))
         assert [row.labels for row in found.own_budgets] == [2, "all"]
         assert found.ranked_by == "logme"
@@ -144,7 +165,7 @@ class TestStage:
 
     def test_a_budget_that_cannot_be_had_is_refused(self, project: Path) -> None:
         change(project, label_budgets=[1, 40])
-        with pytest.raises(GraftError, match=r"label_budgets: 44 labels per class are asked for.*ant \(30\)"):
+        with pytest.raises(GraftError, match=r"label_budgets: 40 labels per class are asked for, and class ant has 30"):
             forecast(project, SETTINGS)
 
 
@@ -264,7 +285,7 @@ def gained() -> Summary:
     return summary(
         rows(5, [0.9, 0.9], [0.87, 0.88]),
         smaller={1: rows(1, [0.6, 0.7], [0.8, 0.8])},
-        budget=PaidLabels(5, 5, 20, 20, (0, 1)),
+        budget=PaidLabels(5, 20, 5, (0, 1)),
     )
 
 

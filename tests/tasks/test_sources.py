@@ -109,7 +109,7 @@ def test_a_strategy_begins_with_every_further_source_and_each_is_a_trial_of_its_
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change(project, seeds=[0], label_budgets=[2], strategies={"scratch": {}, "fine_tune": {}}, label_free={})
-    change(project, every_source=["fine_tune"], finetune={"validation_per_class": 2, "training": {"steps": 2}})
+    change(project, every_source=["fine_tune"], finetune={"training": {"steps": 2}})
     monkeypatch.chdir(project)
     entries = [entry for entry in read_plan(Path("params.yaml")).entries() if entry.source]
     assert [entry.name for entry in entries] == [f"fine_tune@{name}-2-0" for name in ("again", "idle", "other")]

@@ -47,7 +47,7 @@ PARAMS = {
     "label_free": {"source_only": {}},
     "prepare": {"text_vocabulary": 300, "text_length": 16},
     "pretrain": {"backbone": "text_bag", "training": TRAINING},
-    "finetune": {"validation_per_class": 4, "training": TRAINING},
+    "finetune": {"training": TRAINING},
     "forecast": {"images": 40, "permutations": 99, "untrained": 1},
     "evaluate": {"resamples": 1000},
 }

@@ -41,7 +41,7 @@ PARAMS = {
     "prepare": {"source": "none", "image_size": 8},
     "pretrain": {"weights": "weights/given", "learn": "nothing"},
     "forecast": {"untrained": 1},
-    "finetune": {"validation_per_class": 2, "training": {"steps": 10, "batch_size": 12, "evaluations": 2}},
+    "finetune": {"training": {"steps": 10, "batch_size": 12, "evaluations": 2}},
     "tune": {"trials": 0},
     "evaluate": {"resamples": 1000},
     "sources": {},

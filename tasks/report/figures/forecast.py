@@ -75,8 +75,9 @@ def forecast_plot(forecast: Forecast, gains: Gains, strategy: str) -> Markup | N
     """The gain of a strategy by the forecast lift, a dot a label budget and seed; None without gains."""
     by_labels: dict[Labels, list[tuple[float, float]]] = {}
     for cell in forecast.own_cells:
-        if (gain := gains.get((cell.labels, cell.seed))) is not None:
-            by_labels.setdefault(cell.labels, []).append((100 * cell.lift, 100 * gain))
+        gain, lift = gains.get((cell.labels, cell.seed)), cell.lift
+        if gain is not None and lift is not None:
+            by_labels.setdefault(cell.labels, []).append((100 * lift, 100 * gain))
     if not by_labels:
         return None
     with style():

@@ -90,8 +90,8 @@ def test_real_differences_are_named(page: str) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, r"metrics\.json: has version 99 of its schema, this version of Graft reads version 1"),
-        ({"schema": None}, r"metrics\.json: names no version of its schema, this version of Graft reads version 1"),
+        ({"schema": 99}, r"metrics\.json: has version 99 of its schema, this version of Graft reads version 2"),
+        ({"schema": None}, r"metrics\.json: names no version of its schema, this version of Graft reads version 2"),
         ({"candidate": {}}, r"metrics\.json: a damaged result: .*validation_accuracy"),
         ({"budget": {}}, r"metrics\.json: a damaged result: budget\.labels_per_class: Field required"),
     ],
@@ -145,7 +145,7 @@ def test_another_metric_leads_and_accuracy_stands_beside_it(result: Summary, tmp
 
 
 def test_all_labels_are_the_last_column_and_counted(result: Summary, tmp_path: Path) -> None:
-    budget = replace(result.budget, labels_per_class="all", n_train=1234, n_validation=309)
+    budget = replace(result.budget, labels_per_class="all", n_paid=1234)
     result = replace(
         result,
         strategies=with_labels(dict(result.strategies), "all"),
@@ -153,7 +153,7 @@ def test_all_labels_are_the_last_column_and_counted(result: Summary, tmp_path: P
         test=replace(result.test, classes=("a", "b", "c", "d")),
     )
     words = " ".join(shown(result, tmp_path).split())
-    assert "All labels: 1,234 to train on and 309 to validate, 3 seeds" in words
+    assert "All 1,234 labels, 3 seeds" in words
     assert "by labels per class (all: 308.5 on average)" in words
     assert "strategy none 1 all" in words
     assert "adaptive_sampling with 1 label per class is as good as scratch with all." in words
@@ -166,13 +166,13 @@ def test_one_budget_has_no_second_table(result: Summary, tmp_path: Path) -> None
 def test_one_seed_and_one_label_are_not_many(result: Summary, tmp_path: Path) -> None:
     budget = replace(result.budget, seeds=(0,), labels_per_class=1)
     words = " ".join(shown(replace(result, budget=budget, smaller_budgets={}), tmp_path).split())
-    assert "1 label per class to train on and 5 to validate, 1 seed, 600 test images" in words
+    assert "1 label per class, 40 in all, 1 seed, 600 test images" in words
 
 
 def test_it_states_what_was_paid_and_what_was_chosen(page: str) -> None:
     words = " ".join(page.split())
-    assert "10 labels per class to train on and 5 to validate, 3 seeds, 600 test images" in words
-    assert "chosen on validation alone: adaptive_sampling-10-1" in words
+    assert "10 labels per class, 40 in all, 3 seeds, 600 test images" in words
+    assert "chosen by cross-validation alone: adaptive_sampling-10-1" in words
     assert "° used no labels of the target." in words
     assert "never ranked or promoted" in words
 

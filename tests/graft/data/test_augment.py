@@ -80,3 +80,45 @@ def test_pictures_vary_alike_for_a_seed_and_differently_for_another(images: torc
     first, again, other = vary(images, 3, **how), vary(images, 3, **how), vary(images, 4, **how)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+def test_a_crop_shows_a_part_of_the_image_at_the_size_of_the_whole() -> None:
+    """The image names its own places, so a crop says where it was taken: everywhere, of the areas and aspects asked."""
+    size = 64
+    across = (torch.arange(size) + 0.5) / size
+    places = torch.stack([across.expand(size, size), across[:, None].expand(size, size)])
+    found = vary(places.expand(300, 2, size, size), area=0.35)
+    widths = (found[:, 0, :, -1] - found[:, 0, :, 0]).mean(dim=1) * size / (size - 1)
+    heights = (found[:, 1, -1, :] - found[:, 1, 0, :]).mean(dim=1) * size / (size - 1)
+    assert found.min() > 0, "no crop reaches beyond the image, where it is black"
+    areas, ratios = widths * heights, widths / heights
+    assert (areas.min() - 0.02, areas.max()) > (0.3, 0.35)
+    assert areas.max() <= 1.01
+    inside = (widths < 0.99) & (heights < 0.99)  # a crop as wide as the image is cut to it
+    assert ratios[inside].min() > 0.74
+    assert ratios[inside].max() < 1.35
+    centres = found.mean(dim=(2, 3))
+    assert centres.min() < 0.35
+    assert centres.max() > 0.65
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colour_changes_are_those_of_torchvision(monkeypatch: pytest.MonkeyPatch, channels: int) -> None:
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    images = torch.rand(5, channels, 8, 8, generator=torch.Generator().manual_seed(2))
+    factors = iter([0.7, 1.2, 0.6])
+    monkeypatch.setattr(
+        "graft.data.augment._uniform", lambda size, _limit, _gen: torch.full((size,), next(factors) - 1)
+    )
+    expected = functional.adjust_contrast(functional.adjust_brightness(images, 0.7), 1.2)
+    if channels == 3:
+        expected = functional.adjust_saturation(expected, 0.6)
+    torch.testing.assert_close(vary(images, colour=0.4), expected, atol=2e-3, rtol=0)
+
+
+def test_colours_differ_from_image_to_image_and_stay_in_range(images: torch.Tensor) -> None:
+    same = images[:1].expand(20, -1, -1, -1)
+    found = vary(same, colour=0.5)
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found.flatten(1).mean(dim=1).std() > 0.01

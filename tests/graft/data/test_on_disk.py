@@ -85,13 +85,13 @@ def test_a_run_that_ended_goes_on_the_same_wherever_its_pictures_are(domains: Do
 def test_what_is_drawn_stays_on_the_disk_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, size = bars(60), bars(1).images.nbytes
     monkeypatch.setattr(on_disk, "MOST_IN_MEMORY", 10 * size)
-    drawn, plain = draw_labels(stored(pool), 3, 2, seed=0), draw_labels(pool, 3, 2, seed=0)
-    assert isinstance(drawn.training.images, Tensor)
+    drawn, plain = draw_labels(stored(pool), 3, seed=0), draw_labels(pool, 3, seed=0)
+    assert isinstance(drawn.labelled.images, Tensor)
     assert isinstance(drawn.unlabelled.images, OnDisk)
     kept, held = hold_out(stored(pool), 0.1, seed=0)
     assert isinstance(kept.images, OnDisk)
     assert isinstance(held.images, Tensor)
-    for lazy, whole in ((drawn.training, plain.training), (drawn.unlabelled, plain.unlabelled)):
+    for lazy, whole in ((drawn.labelled, plain.labelled), (drawn.unlabelled, plain.unlabelled)):
         assert torch.equal(in_memory(lazy.images), in_memory(whole.images))
         assert torch.equal(lazy.labels, whole.labels)
     assert torch.equal(in_memory(kept.images), in_memory(hold_out(pool, 0.1, seed=0)[0].images))

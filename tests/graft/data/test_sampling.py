@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graft.data.label_budget import budget_fault, by_size, held_out, nesting_fault, read_labels
-from graft.data.sampling import Batches, draw_labels, hold_out
+from graft.data.label_budget import by_size, read_labels
+from graft.data.sampling import Batches, LabelledTarget, draw_labels, folds, hold_out
 from graft.data.split import Split
 
 
@@ -22,74 +22,62 @@ def indices(split: Split) -> set[int]:
     return set(split.images.flatten().tolist())
 
 
-def test_the_budget_is_drawn_for_each_class_and_validation_apart_from_it(pool: Split) -> None:
-    drawn = draw_labels(pool, 10, 5, seed=1)
-    assert torch.bincount(drawn.training.labels).tolist() == [10, 10, 10]
-    assert torch.bincount(drawn.validation.labels).tolist() == [5, 5, 5]
-    assert not indices(drawn.training) & indices(drawn.validation)
-
-
-def test_a_seed_fixes_the_draw(pool: Split) -> None:
-    assert indices(draw_labels(pool, 10, 5, 1).training) == indices(draw_labels(pool, 10, 5, 1).training)
-    assert indices(draw_labels(pool, 10, 5, 1).training) != indices(draw_labels(pool, 10, 5, 2).training)
-
-
-def test_a_smaller_budget_is_part_of_a_larger_one_and_validation_stays(pool: Split) -> None:
-    small, large = draw_labels(pool, 5, 5, 1), draw_labels(pool, 20, 5, 1)
-    assert indices(small.training) < indices(large.training)
-    assert indices(small.validation) == indices(large.validation)
-
-
-def test_the_other_pictures_come_without_labels_and_without_those_of_validation(pool: Split) -> None:
-    drawn = draw_labels(pool, 10, 5, seed=1)
-    assert indices(drawn.unlabelled) == set(range(120)) - indices(drawn.validation)
+def test_the_budget_is_drawn_for_each_class(pool: Split) -> None:
+    drawn = draw_labels(pool, 10, seed=1)
+    assert torch.bincount(drawn.labelled.labels).tolist() == [10, 10, 10]
+    assert indices(drawn.unlabelled) == set(range(120))
     assert set(drawn.unlabelled.labels.tolist()) == {-1}
 
 
-def test_what_belongs_together_is_on_one_side(pool: Split) -> None:
+def test_a_seed_fixes_the_draw(pool: Split) -> None:
+    assert draw_labels(pool, 10, 1).paid.tolist() == draw_labels(pool, 10, 1).paid.tolist()
+    assert indices(draw_labels(pool, 10, 1).labelled) != indices(draw_labels(pool, 10, 2).labelled)
+
+
+def test_a_smaller_budget_is_part_of_a_larger_one(pool: Split) -> None:
+    few, more, every = (indices(draw_labels(pool, labels, 1).labelled) for labels in (5, 20, "all"))
+    assert few < more < every == set(range(120))
+
+
+def test_a_fold_sees_nothing_of_what_it_holds_out(pool: Split) -> None:
+    drawn = draw_labels(pool, 10, seed=1)
+    for held in folds(drawn.labelled, 5):
+        training, validation, unlabelled = drawn.without(held)
+        assert indices(training) | indices(validation) == indices(drawn.labelled)
+        assert not indices(validation) & (indices(training) | indices(unlabelled))
+        assert indices(unlabelled) == set(range(120)) - indices(validation)
+        assert set(unlabelled.labels.tolist()) == {-1}
+
+
+def test_a_fold_sees_no_image_of_a_group_that_it_holds_out(pool: Split) -> None:
     grouped = replace(pool, groups=torch.arange(120) // 6)
-    for seed in range(20):
-        drawn = draw_labels(grouped, 10, 3, seed)
-        assert torch.bincount(drawn.training.labels).tolist() == [10, 10, 10]
-        held = {index // 6 for index in indices(drawn.validation)}
-        assert not held & {index // 6 for index in indices(drawn.training) | indices(drawn.unlabelled)}
-        assert indices(draw_labels(grouped, 5, 3, seed).training) < indices(drawn.training)
+    drawn = draw_labels(grouped, 10, seed=3)
+    for held in folds(drawn.labelled, 5):
+        training, validation, unlabelled = drawn.without(held)
+        groups = {index // 6 for index in indices(validation)}
+        assert not groups & {index // 6 for index in indices(training) | indices(unlabelled)}
 
 
-def test_groups_of_their_own_change_nothing(pool: Split) -> None:
-    alone = draw_labels(replace(pool, groups=torch.arange(120)), 10, 5, seed=1)
-    assert torch.equal(alone.training.images, draw_labels(pool, 10, 5, seed=1).training.images)
-
-
-def test_groups_that_leave_too_few_to_learn_from_are_named(pool: Split) -> None:
-    with pytest.raises(ValueError, match=r"class 'a' has 0 training images that share no group"):
-        draw_labels(replace(pool, groups=torch.zeros(120, dtype=torch.long)), 10, 5, seed=1)
-
-
-def test_more_validation_than_training_labels_are_refused(pool: Split) -> None:
-    with pytest.raises(ValueError, match=r"validation_per_class \(6\) exceeds labels_per_class \(5\)"):
-        draw_labels(pool, 5, 6, 0)
+def test_the_labels_that_are_not_paid_for_are_never_read(pool: Split) -> None:
+    """Everything but the paid labels may be wrong: what a trial sees is the same."""
+    drawn = draw_labels(pool, 10, seed=1)
+    wrong = pool.labels.roll(1)
+    wrong[drawn.paid] = pool.labels[drawn.paid]
+    blind = LabelledTarget(replace(pool, labels=wrong), drawn.paid)
+    for held in folds(drawn.labelled, 5):
+        for ours, theirs in zip(drawn.without(held), blind.without(held), strict=True):
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.labels, theirs.labels)
+    assert torch.equal(drawn.labelled.labels, blind.labelled.labels)
 
 
 def test_a_budget_that_is_too_large_names_the_smallest_class_and_what_is_possible(pool: Split) -> None:
     short = pool.take((pool.labels != 1).nonzero().flatten())
-    message = (
-        r"^15 labels per class are asked for \(10 for training \+ 5 for validation\), .*: b \(0\); no label budget"
-    )
-    with pytest.raises(ValueError, match=message):
-        draw_labels(short, 10, 5, 0)
-
-
-@pytest.mark.parametrize(("labels", "cap"), [(40, 5), (40, 30), (41, 41), (500, 20), (21, 100)])
-def test_the_largest_budget_that_is_named_is_possible_and_the_next_one_is_not(
-    pool: Split, labels: int, cap: int
-) -> None:
-    with pytest.raises(ValueError, match="the largest label budget possible is") as caught:
-        draw_labels(pool, labels, min(cap, labels), 0)
-    largest = int(str(caught.value).rpartition(" ")[2])
-    draw_labels(pool, largest, min(cap, largest), 0)
-    with pytest.raises(ValueError, match="are asked for"):
-        draw_labels(pool, largest + 1, min(cap, largest + 1), 0)
+    with pytest.raises(ValueError, match=r"^10 labels per class are asked for, and class b has 0; no label budget"):
+        draw_labels(short, 10, 0)
+    with pytest.raises(ValueError, match=r"class a has 40; `all` uses every image; .* possible is 40$"):
+        draw_labels(pool, 41, 0)
+    draw_labels(pool, 40, 0)
 
 
 def uneven(counts: list[int], groups: list[int] | None = None) -> Split:
@@ -99,86 +87,57 @@ def uneven(counts: list[int], groups: list[int] | None = None) -> Split:
     return Split(images, labels, tuple("abcdef"[: len(counts)]), None if groups is None else torch.tensor(groups))
 
 
-def test_all_takes_every_picture_but_the_share_of_each_class_to_choose_by() -> None:
-    drawn = draw_labels(uneven([100, 30, 2]), "all", 0.2, seed=1)
-    assert torch.bincount(drawn.validation.labels).tolist() == [20, 6, 1]
-    assert torch.bincount(drawn.training.labels).tolist() == [80, 24, 1]
-    assert indices(drawn.training) | indices(drawn.validation) == set(range(132))
-    assert indices(drawn.unlabelled) == indices(drawn.training)
-    assert indices(draw_labels(uneven([100, 30, 2]), "all", 0.2, seed=2).validation) != indices(drawn.validation)
-
-
-@given(
-    counts=st.lists(st.integers(1, 40), min_size=2, max_size=4),
-    labels=st.integers(1, 30),
-    validation=st.integers(1, 30),
-    fraction=st.floats(0.01, 0.5),
-    seed=st.integers(0, 99),
-)
-def test_a_number_is_part_of_all_unless_the_fault_is_told(
-    counts: list[int], labels: int, validation: int, fraction: float, seed: int
-) -> None:
-    pool, validation = uneven(counts), min(validation, labels)
-    of_class = dict(zip(pool.classes, counts, strict=True))
-    if budget_fault(of_class, "all", fraction) or budget_fault(of_class, labels, validation):
-        return
-    few, every = draw_labels(pool, labels, validation, seed), draw_labels(pool, "all", fraction, seed)
-    assert len(every.validation) <= len(every.training)
-    nested = indices(few.training) <= indices(every.training)
-    assert nested == (nesting_fault(of_class, labels, fraction) is None)
-    smaller, larger = sorted([indices(few.validation), indices(every.validation)], key=len)
-    held = [held_out(count, fraction) for count in counts]
-    if len({count <= validation for count in held}) == 1:  # fewer of every class, or more
-        assert smaller <= larger
-
-
-@given(
-    sizes=st.lists(st.tuples(st.integers(1, 8), st.integers(0, 2)), min_size=9, max_size=40),
-    fraction=st.floats(0.05, 0.5),
-    seed=st.integers(0, 99),
-)
-def test_all_holds_whole_groups_out_and_loses_none(sizes: list[tuple[int, int]], fraction: float, seed: int) -> None:
-    sizes = [*((1, label) for label in range(3)), *((2, label) for label in range(3)), *sizes]
-    labels = torch.tensor([label for size, label in sizes for _ in range(size)])
-    groups = torch.tensor([group for group, (size, _) in enumerate(sizes) for _ in range(size)])
-    pool = Split(torch.arange(len(labels), dtype=torch.int32).view(-1, 1, 1, 1), labels, ("a", "b", "c"), groups)
-    drawn = draw_labels(pool, "all", fraction, seed)
-    assert drawn.training.groups is not None
-    assert drawn.validation.groups is not None
-    assert not set(drawn.training.groups.tolist()) & set(drawn.validation.groups.tolist())
-    assert indices(drawn.training) | indices(drawn.validation) == set(range(len(labels)))
-    for label in range(3):
-        held, count = int((drawn.validation.labels == label).sum()), int((labels == label).sum())
-        assert 1 <= held <= max(1, held_out(count, fraction))
-
-
-def test_a_group_that_is_in_several_classes_stays_whole() -> None:
-    groups = [place // 5 for place in range(100)] * 2  # each has images of both classes
-    drawn = draw_labels(uneven([100, 100], groups), "all", 0.2, seed=0)
-    assert drawn.training.groups is not None
-    assert drawn.validation.groups is not None
-    assert not set(drawn.training.groups.tolist()) & set(drawn.validation.groups.tolist())
-    assert torch.bincount(drawn.validation.labels).tolist() == [20, 20]
-
-
-def test_groups_of_which_none_can_be_held_out_are_named() -> None:
-    with pytest.raises(ValueError, match=r"hold 14 of 20 images, more than remain for training"):
-        draw_labels(uneven([12, 8], [0] * 12 + [1] * 4 + [2] * 2 + [0] * 2), "all", 0.2, seed=0)
-    with pytest.raises(ValueError, match=r"class 'b' has 0 training images that share no group"):
-        draw_labels(uneven([30, 8], [*range(30), *[99] * 8]), "all", 0.2, seed=0)
-
-
 def test_all_needs_two_pictures_of_every_class() -> None:
     with pytest.raises(ValueError, match=r"`all` needs two images per class.*: b has 1"):
-        draw_labels(uneven([5, 1]), "all", 0.2, seed=0)
+        draw_labels(uneven([5, 1]), "all", seed=0)
+    assert len(draw_labels(uneven([5, 2]), "all", seed=0).paid) == 7
 
 
-def test_a_number_that_is_no_part_of_all_says_what_would_be() -> None:
-    assert nesting_fault({"a": 50, "b": 11}, 10, 0.2) == (
-        "10 labels per class are not a subset of `all`, which trains on 9 images of b and holds out 2 for validation; "
-        "ask for at most 9, or lower finetune.validation_fraction"
-    )
-    assert nesting_fault({"a": 50, "b": 11}, 9, 0.2) is None
+@given(counts=st.lists(st.integers(1, 40), min_size=2, max_size=4), count=st.integers(2, 12))
+def test_folds_share_out_each_class_and_leave_some_of_it_to_learn_from(counts: list[int], count: int) -> None:
+    split = uneven(counts)
+    held = folds(split, count)
+    places = torch.cat(held).tolist() if held else []
+    once = {place for place, label in enumerate(split.labels.tolist()) if counts[label] > 1}
+    assert len(places) == len(set(places)), "no image is held out twice"
+    assert set(places) == once, "all are held out, but for those that are alone in their class"
+    assert len(held) == min(count, len(once))
+    for fold in held:
+        found = torch.bincount(split.labels[fold], minlength=len(counts)).tolist()
+        for label, total in enumerate(counts):
+            assert found[label] <= -(-total // count) if total > 1 else found[label] == 0
+            assert total - found[label] >= 1
+    assert not held or max(map(len, held)) - min(map(len, held)) <= 1
+
+
+@given(sizes=st.lists(st.tuples(st.integers(1, 8), st.integers(0, 2)), max_size=40), count=st.integers(2, 8))
+def test_folds_hold_whole_groups_out(sizes: list[tuple[int, int]], count: int) -> None:
+    sizes = [*((size, label) for label in range(3) for size in (1, 2)), *sizes]
+    labels = torch.tensor([label for size, label in sizes for _ in range(size)])
+    groups = torch.tensor([group for group, (size, _) in enumerate(sizes) for _ in range(size)])
+    split = Split(torch.arange(len(labels), dtype=torch.int32).view(-1, 1, 1, 1), labels, ("a", "b", "c"), groups)
+    held = folds(split, count)
+    assert len(held) >= 2
+    of_folds = [set(groups[places].tolist()) for places in held]
+    assert sum(map(len, of_folds)) == len(set.union(*of_folds)), "no group is in two folds"
+    for places, found in zip(held, of_folds, strict=True):
+        assert set(torch.isin(groups, torch.tensor(sorted(found))).nonzero().flatten().tolist()) == set(places.tolist())
+        rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, places, value=False)
+        assert set(labels[rest].tolist()) == {0, 1, 2}
+
+
+def test_groups_that_hold_several_classes_are_shared_out_evenly() -> None:
+    groups = [place // 5 for place in range(100)] * 2  # each has images of both classes
+    split = uneven([100, 100], groups)
+    assert [torch.bincount(split.labels[held]).tolist() for held in folds(split, 5)] == [[20, 20]] * 5
+
+
+def test_a_class_within_one_group_is_never_held_out() -> None:
+    split = uneven([30, 8], [*range(30), *[99] * 8])
+    held = torch.cat(folds(split, 5))
+    assert set(split.labels[held].tolist()) == {0}
+    assert len(held) == 30
+    assert not folds(uneven([4, 3], [0] * 4 + [1] * 3), 5)
 
 
 def test_all_comes_after_every_number_and_is_read_as_a_word() -> None:

@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torch import nn
 
+from graft.data.sampling import folds
 from graft.data.split import Split
 from graft.networks.network import Network
 from graft.strategies.co_tuning import CoTuning
@@ -37,22 +38,28 @@ def test_co_tuning_relates_classes_in_reverse_by_bayes_rule() -> None:
     generator = np.random.default_rng(0)
     labels = np.arange(30) % 3
     raw = generator.uniform(0, 1, (30, 4))
-    raw[np.arange(30), labels] += 2
+    raw[np.arange(30), labels] += 0.5
     probabilities = raw / raw.sum(axis=1, keepdims=True)
-    held_out = generator.dirichlet(np.ones(4), 12)
-    other = np.arange(12) % 3
-    models = [
-        LogisticRegression(C=1 / (30 * decay), tol=1e-10, max_iter=10_000).fit(probabilities, labels)
-        for decay in 10.0 ** -np.arange(0, 6.5, 0.5)
-    ]
-    model = min(models, key=lambda one: log_loss(other, one.predict_proba(held_out)))
-    temperature = minimize_scalar(
-        lambda t: log_loss(other, softmax(model.decision_function(held_out) / t, axis=1)), (1, 2)
-    ).x
+    seen = Split(torch.from_numpy(probabilities), torch.from_numpy(labels), ("a", "b", "c"))
+    held = [places.numpy() for places in folds(seen, 5)]
+
+    def fitted(decay: float, rows: np.ndarray) -> LogisticRegression:
+        model = LogisticRegression(C=1 / (len(rows) * decay), tol=1e-10, max_iter=10_000)
+        return model.fit(probabilities[rows], labels[rows])
+
+    def out_of_fold(decay: float) -> np.ndarray:
+        logits = np.empty((30, 3))
+        for places in held:
+            logits[places] = fitted(decay, np.setdiff1d(np.arange(30), places)).decision_function(probabilities[places])
+        return logits
+
+    decays = 10.0 ** -np.arange(0, 6.5, 0.5)
+    best = min(decays, key=lambda decay: log_loss(labels, softmax(out_of_fold(decay), axis=1)))
+    temperature = minimize_scalar(lambda t: log_loss(labels, softmax(out_of_fold(best) / t, axis=1)), (1, 2)).x
+    model = fitted(best, np.arange(30))
     joint = softmax(model.decision_function(np.eye(4)) / temperature, axis=1) * probabilities.mean(axis=0)[:, None]
     expected = (joint / joint.sum(axis=0)).T
-    validation = torch.from_numpy(held_out), torch.from_numpy(other)
-    found = reverse_relationship(torch.from_numpy(probabilities), torch.from_numpy(labels), 3, validation)
+    found = reverse_relationship(seen)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-3)
 
 

@@ -37,9 +37,10 @@ BESIDE: dict[str, dict[str, Any]] = {
 """Settings without which a knob has no effect here."""
 
 ELSEWHERE = {
-    "linear_probe.related": "validation prefers the plain probe here (see test_probe.py)",
+    "linear_probe.related": "cross-validation prefers the plain probe here (see test_probe.py)",
     "cross_modal.mode": "source and target are of one modality here (see test_cross_modal.py)",
     "cross_modal.align_share": "source and target are of one modality here (see test_cross_modal.py)",
+    "self_training.shares": "the pool's classes are equally frequent here (see test_self_training.py)",
     "layer_transfer.kinds": "the tiny network's backbone has only convolutions (see test_layers.py)",
 }
 """Knobs whose effect does not show on such a small problem."""
@@ -56,12 +57,15 @@ class Outcome:
     scores: list[float | None]
     """Label-free scores of the evaluations."""
     companions: list[str]
+    choices: list[str]
+    """What the folds choose between."""
 
     def differs(self, other: "Outcome") -> bool:
         return (
             not torch.allclose(self.logits, other.logits, rtol=0, atol=1e-5)
             or self.scores != other.scores
             or self.companions != other.companions
+            or self.choices != other.choices
         )
 
 
@@ -83,7 +87,12 @@ def outcome(strategy: Strategy) -> Outcome:
     target = bars(36, seed=7, noise=120) if strategy.uses_labels else pool
     fit = train(network, strategy, Domains(target, bars(18, seed=3), bars(120), pool), BRIEF, seed=1)
     logits = strategy.finish(network).eval()(bars(12, seed=9, noise=120).images).detach()
-    return Outcome(logits, [point.label_free for point in fit.curve], list(strategy.companions(pretrained())))
+    return Outcome(
+        logits,
+        [point.label_free for point in fit.curve],
+        list(strategy.companions(pretrained())),
+        [kept.choice for kept in fit.answers],
+    )
 
 
 def other_values(kind: Any, value: Any) -> list[Any]:

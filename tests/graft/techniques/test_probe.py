@@ -4,12 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
+from graft.data.sampling import folds
 from graft.data.split import Domains, Split
 from graft.loop import train
 from graft.networks.network import predict
@@ -18,7 +18,7 @@ from graft.strategies.fine_tune import FineTune
 from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.random_frozen import RandomFrozen
 from graft.strategies.scratch import Scratch
-from graft.techniques.probe import STRENGTHS, fit_probe
+from graft.techniques.probe import FOLDS, STRENGTHS, fit_probe
 from graft.techniques.relationship import related_head
 from tests.graft.pictures import CLASSES, bars, tiny_network
 
@@ -42,19 +42,36 @@ def test_a_probe_is_at_scikit_learns_optimum(strength: float) -> None:
     scale = np.sqrt(np.square(x - mean).sum(axis=1).mean())  # the root mean square norm of a feature vector
     best = LogisticRegression(C=1 / (strength * 60), max_iter=10_000, tol=1e-10)
     best.fit((x - mean) / scale, training.labels.numpy())
-    ours = fit_probe(training, other, strengths=(strength,))
+    ours = fit_probe(training, strengths=(strength,))
     expected = torch.from_numpy(best.predict_log_proba((held - mean) / scale))
     torch.testing.assert_close(ours(other.images).log_softmax(dim=1).double(), expected, atol=1e-3, rtol=1e-3)
 
 
-def test_the_probe_with_the_lowest_validation_loss_is_kept() -> None:
-    training, validation = clouds(30), clouds(60, seed=5)
-    alone = [fit_probe(training, validation, strengths=(strength,)) for strength in STRENGTHS]
-    losses = [F.cross_entropy(probe(validation.images), validation.labels).item() for probe in alone]
-    best = int(np.argmin(losses))
-    assert 0 < best < len(STRENGTHS) - 1, "neither end of the path is best here, so that choosing matters"
-    kept = fit_probe(training, validation)
-    torch.testing.assert_close(kept(validation.images), alone[best](validation.images), rtol=1e-3, atol=1e-3)
+def test_the_strength_with_the_lowest_loss_out_of_fold_is_kept() -> None:
+    training, other = clouds(45), clouds(60, seed=5)
+    x, labels = training.images.double().numpy(), training.labels.numpy()
+    mean = x.mean(axis=0)
+    scaled = (x - mean) / np.sqrt(np.square(x - mean).sum(axis=1).mean())
+    held = folds(training, FOLDS)
+
+    def loss(strength: float) -> float:
+        total = 0.0
+        for places in held:
+            rest = np.setdiff1d(np.arange(45), places)
+            model = LogisticRegression(C=1 / (strength * len(rest)), max_iter=10_000, tol=1e-10)
+            said = model.fit(scaled[rest], labels[rest]).predict_log_proba(scaled[places])
+            total -= said[np.arange(len(places)), labels[places]].sum()
+        return total / 45
+
+    best = min(STRENGTHS, key=loss)
+    assert STRENGTHS[0] > best > STRENGTHS[-1], "neither end of the path is best here, so that choosing matters"
+    alone = fit_probe(training, strengths=(best,))
+    torch.testing.assert_close(fit_probe(training)(other.images), alone(other.images), rtol=1e-3, atol=1e-3)
+
+
+def test_with_one_image_per_class_there_is_nothing_to_choose_by() -> None:
+    assert not folds(clouds(3), FOLDS)
+    assert fit_probe(clouds(3))(clouds(300, seed=6).images).isfinite().all()
 
 
 def test_a_probe_near_the_sources_head_minimises_what_it_says() -> None:
@@ -62,7 +79,7 @@ def test_a_probe_near_the_sources_head_minimises_what_it_says() -> None:
     torch.manual_seed(1)
     source = nn.Linear(40, 5)
     nn.init.normal_(source.weight, std=0.02)
-    probe, known = fit_probe(training, training, source, strengths=(strength,)), related_head(source, training)
+    probe, known = fit_probe(training, source, strengths=(strength,)), related_head(source, training)
     x = training.images.double().numpy()
     length = np.sqrt(np.square(x - x.mean(axis=0)).sum(axis=1).mean())
 
@@ -77,19 +94,18 @@ def test_a_probe_near_the_sources_head_minimises_what_it_says() -> None:
     assert objective(found) == pytest.approx(best.fun, rel=1e-4)
 
 
-def test_validation_chooses_whether_the_probe_is_kept_near_the_sources_head() -> None:
-    """A head with the same classes under other names helps at one label per class; a random head does no harm."""
-    few, validation, test = clouds(3), clouds(3, seed=5), clouds(300, seed=6)
-    plain = fit_probe(few, validation)
-    knows = fit_probe(clouds(300, seed=7), clouds(60, seed=8))
+def test_the_folds_choose_whether_the_probe_is_kept_near_the_sources_head() -> None:
+    """A head with the same classes under other names helps where labels are few; a random head does no harm."""
+    few, test = clouds(6), clouds(300, seed=6)
+    plain, knows = fit_probe(few), fit_probe(clouds(300, seed=7))
     torch.manual_seed(0)
     noise = nn.Linear(40, 3)
 
     def accuracy(probe: nn.Linear) -> float:
         return (probe(test.images).argmax(dim=1) == test.labels).double().mean().item()
 
-    assert accuracy(fit_probe(few, validation, knows)) > accuracy(plain) + 0.1
-    torch.testing.assert_close(fit_probe(few, validation, noise).weight, plain.weight)
+    assert accuracy(fit_probe(few, knows)) > accuracy(plain) + 0.1
+    torch.testing.assert_close(fit_probe(few, noise).weight, plain.weight)
 
 
 def test_linear_probe_starts_from_what_the_sources_head_knows_unless_it_must_not() -> None:
@@ -132,7 +148,7 @@ def test_a_feature_that_hardly_varies_in_training_is_not_blown_up_on_other_pictu
     features = clouds(30).images
     features[:, 0], features[:, 1] = 7.0, 3.0
     features[0, 1] += 1e-6
-    probe = fit_probe(Split(features, clouds(30).labels, CLASSES), clouds(30, seed=1))
+    probe = fit_probe(Split(features, clouds(30).labels, CLASSES))
     other = features.clone()
     other[:, :2] += 0.1
     assert (probe(other) - probe(features)).abs().max() < 1

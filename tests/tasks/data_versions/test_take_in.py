@@ -29,7 +29,7 @@ from tests.tasks.support.raw_data import good_project, pictures, save_pictures
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = good_project(tmp_path_factory.mktemp("intake"))
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
-    content |= {"label_budgets": [2], "finetune": content["finetune"] | {"validation_per_class": 2}}
+    content |= {"label_budgets": [4]}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     (root / "data.dvc").unlink()
     dvc(root, "init", "-q", "--no-scm")

@@ -111,7 +111,8 @@ def test_large_networks_get_a_budget_for_photos(tmp_path: Path) -> None:
     create(tmp_path, Answers("photos", backbone="torchvision:resnet18", image_size=224), git=False)
     training = yaml.safe_load((tmp_path / "params.yaml").read_text())["finetune"]["training"]
     assert training["batch_size"] == 16
-    assert training["augmentation"] == {"crop": 14, "scale": 0.1, "flip": 0.5}
+    assert training["augmentation"] == {"area": 0.35, "flip": 0.5}
+    assert training["batch_norm"] == "frozen"
 
 
 def test_small_transformers_get_a_budget_for_small_pictures_and_learn_in_smaller_steps(tmp_path: Path) -> None:

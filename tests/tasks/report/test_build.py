@@ -255,7 +255,7 @@ def test_what_the_page_shows_of_the_parameters_makes_it_again() -> None:
 
 def test_the_largest_budget_is_what_was_paid(page: Path) -> None:
     text = " ".join(page.read_text().split())
-    assert "12 to train on and 6 to validate, together 18 labelled target images a seed" in text
+    assert "Paid in labels:</strong> 12 labelled target images a seed" in text
     assert "Smaller budgets are parts of the largest and cost no more." in text
 
 

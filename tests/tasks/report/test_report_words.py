@@ -84,32 +84,32 @@ def by_labels(**accuracies: tuple[float, ...]) -> Summary:
         ),
         (
             compared("no evidence", 0.0117, -0.0002, 0.0236),
-            "No evidence that transfer helps: fine_tune, which validation chose, "
+            "No evidence that transfer helps: fine_tune, which the folds chose, "
             "is +1.2 points of accuracy over scratch [−0.02, +2.4] with 10 labels per class.",
         ),
         (
             compared("negative", -0.03, -0.05, -0.01),
-            "Transfer hurts: fine_tune, which validation chose, "
+            "Transfer hurts: fine_tune, which the folds chose, "
             "is −3.0 points of accuracy over scratch [−5.0, −1.0] with 10 labels per class.",
         ),
         (
             compared("no evidence", 0.05, None, None),
-            "No evidence that transfer helps: fine_tune, which validation chose, "
+            "No evidence that transfer helps: fine_tune, which the folds chose, "
             "is +5.0 points of accuracy over scratch with 10 labels per class.",
         ),
         (
             compared("positive", 0.03, 0.01, 0.05, chosen="scratch"),
-            "Nothing is transferred: with 10 labels per class, validation chose scratch, "
+            "Nothing is transferred: with 10 labels per class, the folds chose scratch, "
             "which learns from the target alone.",
         ),
         (
             summary(
                 {"mcc": row(0.93, labels=0, gain=(0.03, 0.01, 0.05)), "scratch": row(0.9, "baseline")},
                 chosen="mcc",
-                budget=PaidLabels(10, 10, 20, 20, (0, 1, 2)),
+                budget=PaidLabels(10, 20, 5, (0, 1, 2)),
             ),
             "mcc transfers: +3.0 points of accuracy over scratch [+1.0, +5.0] "
-            "with no labels but the 10 labels per class that chose it, against 10 labels per class.",
+            "with no labels but those that chose it, against 10 labels per class.",
         ),
     ],
 )
@@ -214,7 +214,7 @@ class TestLabelEfficiency:
             name: replace(found, labels_per_class=found.labels_per_class and "all")
             for name, found in few.strategies.items()
         }
-        budget = replace(few.budget, labels_per_class="all", validation_per_class=7.5, n_train=75)
+        budget = replace(few.budget, labels_per_class="all", n_paid=75)
         found = replace(few, strategies=strategies, budget=budget)
         assert matches_in_words(found)[0] == "As good as scratch with all labels: fine_tune with 5."
         assert list(score_by_labels(found)["fine_tune"]) == [1, 5, "all"]

@@ -43,7 +43,7 @@ def project(tmp_path: Path) -> Path:
     training = {"steps": 300, "batch_size": 8, "evaluations": 10, "augmentation": {"crop": 1}}
     content |= {
         "strategies": {"scratch": {}, "fine_tune": {}},
-        "finetune": {"validation_per_class": 3, "training": training},
+        "finetune": {"training": training},
         "tune": {"trials": 2},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(content))

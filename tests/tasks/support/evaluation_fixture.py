@@ -12,6 +12,7 @@ import yaml
 from torch.nn.functional import cross_entropy
 
 from graft.data.label_budget import ALL, Labels, by_size
+from graft.data.sampling import draw_labels
 from graft.data.split import Split
 from graft.measures.metrics import score
 from graft.networks.network import Description, Network, predict
@@ -25,6 +26,7 @@ from tasks.datasets.card import class_counts, image_numbers
 from tasks.datasets.card_file import DataCard, PartCard
 from tasks.forecast import write_forecast
 from tasks.trials.curves import write_curve
+from tasks.trials.out_of_fold import OUT_OF_FOLD, OutOfFold
 from tasks.trials.plan import Entry
 
 SIZE = 8
@@ -51,7 +53,6 @@ def make_project(
                 "label_budgets": list(budgets),
                 "strategies": {name: {} for name in steps if name not in LABEL_FREE},
                 "label_free": {name: {} for name in steps if name in LABEL_FREE},
-                "finetune": {"validation_per_class": 2},
                 "forecast": {"images": 10, "permutations": 99, "untrained": 1},
                 "evaluate": {"confidence": 0.95, "resamples": 1000, "seed": 0},
             }
@@ -97,10 +98,12 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
         optimiser.zero_grad()
         cross_entropy(network(pool.images), pool.labels).backward()
         optimiser.step()
-    found = score(predict(network, pool.images)[0], pool.labels)
-    held = 2 * len(pool.classes)
-    learned = len(pool) - held if entry.labels == ALL else entry.labels * len(pool.classes)
+    # As if it had not learned from them.
+    paid = draw_labels(pool, entry.labels or 4, entry.seed).paid.sort().values
+    said = predict(network, pool.images[paid])[0]
+    found = score(said, pool.labels[paid])
     save_network(folder, network)
+    OutOfFold(paid.numpy(), pool.labels[paid].numpy(), said.numpy()).save(folder / OUT_OF_FOLD)
     curve = [Evaluation(step, 0.01, 1.0 / step, 1.1 / step, min(1.0, step / 60)) for step in range(2, steps + 1, 2)]
     write_curve(folder / "curve.csv", curve)
     rates = (0.003, 0.01) if entry.strategy == "fine_tune" else (0.003,)
@@ -111,10 +114,11 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
             "strategy": entry.strategy,
             "seed": entry.seed,
             "labels_per_class": entry.labels,
-            "validation_per_class": 2,
-            "validation_fraction": 0.15,
-            "n_train": learned,
-            "n_validation": held,
+            "folds": 5,
+            "trained_folds": 2,
+            "folds_run": 2 if entry.labels else 0,
+            "n_train": len(paid) if entry.labels else 0,
+            "n_validation": len(paid),
             "parameters": 100,
             "multiply_adds": 2000,
             "trainable_parameters": 100 if steps else 0,
@@ -123,7 +127,8 @@ def write_trial(folder: Path, pool: Split, entry: Entry, steps: int) -> None:
             "selected_step": steps,
             "keep": "last",
             "validation": {name: getattr(found, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll")},
-            "companions": {},
+            "companions": [],
+            "choice": "",
             "learning_rate": tried[-1]["learning_rate"],
             "search": tried if entry.strategy == "fine_tune" else [],
         },
@@ -137,7 +142,14 @@ def add_companion(trial: Path, name: str, like: Path) -> None:
     for file in ("model.safetensors", "model.json"):
         shutil.copy(like / file, folder)
     companions = json.loads((trial / "metrics.json").read_text())["companions"]
-    edit_trial(trial, companions={**companions, name: {"accuracy": 0.5}})
+    edit_trial(trial, companions=[*companions, name])
+
+
+def answer(trial: Path, right: float) -> None:
+    """OutOfFold out of fold of which this share is right, the same images for every trial."""
+    labels = np.arange(40) % 3
+    said = np.eye(3, dtype=np.float32)[np.where(np.arange(40) < 40 * right, labels, (labels + 1) % 3)]
+    OutOfFold(np.arange(40), labels, said).save(trial / OUT_OF_FOLD)
 
 
 def blocks(n: int, classes: int, channels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

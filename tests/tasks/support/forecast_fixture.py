@@ -33,7 +33,7 @@ SIZE = 8
 
 def make_project(folder: Path) -> Path:
     """Write params.yaml, build/data/{source,pool} and build/pretrained into `folder`."""
-    params = {"seeds": [0, 1, 2], "label_budgets": [5, 2], "finetune": {"validation_per_class": 4}}
+    params = {"seeds": [0, 1, 2], "label_budgets": [5, 2]}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for seed, (name, n, bright) in enumerate((("source", 160, 1.0), ("pool", 120, 0.6))):
         (folder / "build/data" / name).mkdir(parents=True)

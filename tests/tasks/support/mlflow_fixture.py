@@ -135,9 +135,11 @@ def trial_metrics(strategy: str, seed: int) -> dict[str, Any]:
         "strategy": strategy,
         "seed": seed,
         "labels_per_class": 10,
-        "validation_per_class": 5,
         "n_train": 30,
         "n_validation": 15,
+        "folds": 5,
+        "trained_folds": 2,
+        "folds_run": 2,
         "parameters": 5000,
         "trainable_parameters": 4900,
         "knobs": {"backbone_rate": 0.1},
@@ -145,7 +147,8 @@ def trial_metrics(strategy: str, seed: int) -> dict[str, Any]:
         "selected_step": 30,
         "keep": "best_validation",
         "validation": {"accuracy": 0.9, "macro_f1": 0.9, "nll": 0.3},
-        "companions": {},
+        "companions": [],
+        "choice": "",
         "learning_rate": 0.02,
         "search": [
             {"learning_rate": 0.01, "backbone_rate": 1.0, "objective": 0.4},
@@ -216,9 +219,9 @@ def report(accuracies: dict[str, list[float]], verdict: str, candidate: str) -> 
     return summary(
         strategies,
         metric=LeadMetric("accuracy", "auto", 15, 15),
-        candidate=ChosenTrial(candidate, strategy, 10, int(seed), "mean validation accuracy", 0.9),
+        candidate=ChosenTrial(candidate, strategy, 10, int(seed), "accuracy out of fold", 0.9),
         test=EvaluatedOn(45, "images", tuple(CLASSES)),
-        budget=PaidLabels(10, 5, 30, 15, SEEDS),
+        budget=PaidLabels(10, 30, 5, SEEDS),
     )
 
 

@@ -1,0 +1,169 @@
+"""Few labels and an unlabelled pool: a probe on frozen features that also learns from its own balanced answers."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from graft.contract import Strategy
+from graft.data.on_disk import in_memory
+from graft.data.source_labels import SourceLabels
+from graft.data.split import Domains, Split
+from graft.networks.heads import fresh_head
+from graft.networks.network import Network
+from graft.settings import Count, Searched
+from graft.techniques.logistic import logistic_regression
+from graft.techniques.probe import best_strength
+
+_BALANCING = 50
+"""Steps of Sinkhorn's balancing; more change nothing."""
+
+
+@dataclass(frozen=True)
+class SelfTraining(Strategy):
+    """Fit a linear head on frozen features to the labels, then in rounds also to its own answers for the pool.
+
+    Minimises the weighted mean of CE(W f(x) + b, y) over labelled images, with weight 1, and over chosen unlabelled
+    ones, with `weight`, + strength / 2 |W|². The y of an unlabelled image is the previous round's answer, balanced so
+    that each class gets its share of the pool (Zou et al. 2018, 'Unsupervised Domain Adaptation for Semantic
+    Segmentation via Class-Balanced Self-Training'; balanced as by Asano et al. 2020, 'Self-labelling via simultaneous
+    clustering and representation learning'). Round r of R learns from the r / R surest of each class; `strength` is
+    that of a probe on the labels alone. Source images of the target's classes help too, with `source_weight`. It fails
+    where the features do not cluster by class, as the answers then repeat their mistakes, and with equal shares where
+    classes are not equally frequent.
+    """
+
+    optimises: ClassVar[bool] = False
+
+    rounds: Count = 3
+    """How often the head is fitted again."""
+    weight: Annotated[float, Gt(0.0), Le(1.0), Searched(0.05, 1.0)] = 0.3
+    """Weight of an unlabelled image, relative to a labelled one."""
+    shares: Literal["equal", "estimated"] = "equal"
+    """The share of each class in the pool: equal, or estimated from the answers (Saerens et al. 2002, 'Adjusting the
+    Outputs of a Classifier to New a Priori Probabilities')."""
+    source_weight: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
+    """Weight of a source image, relative to a labelled one; 0 leaves the source's images out."""
+
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Always: the whole pool."""
+        return True
+
+    @property
+    def uses_source_data(self) -> bool:
+        """If `source_weight` is above zero."""
+        return self.source_weight > 0
+
+    @property
+    def feature_views(self) -> int:
+        """One: the images as they are."""
+        return 1
+
+    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
+        """The source network with a frozen backbone and a fresh head."""
+        source.requires_grad_(False)
+        fresh_head(source, classes)
+        return source
+
+    @torch.no_grad()
+    def begin(self, network: Network, domains: Domains) -> None:
+        """Fit the head in rounds; it becomes the network's."""
+        assert domains.unlabelled is not None
+        labelled = self._with_source(domains)
+        pool = in_memory(domains.unlabelled.images)
+        space = _Space(torch.cat([in_memory(labelled.images), pool]))
+        known, unknown = space.coordinates[: len(labelled)], space.coordinates[len(labelled) :]
+        strength, classes = best_strength(domains.target), len(domains.target.classes)
+        head = logistic_regression(known, labelled.labels, classes, decay=strength, weights=self._weights(domains))
+        for number in range(1, self.rounds + 1):
+            answers = balanced(head(unknown).softmax(dim=1), self._shares(head(unknown).softmax(dim=1)))
+            chosen = surest(answers, number / self.rounds)
+            head = logistic_regression(
+                torch.cat([known, unknown[chosen]]),
+                torch.cat([labelled.labels, answers[chosen].argmax(dim=1)]),
+                classes,
+                decay=strength,
+                weights=torch.cat([self._weights(domains), known.new_full((len(chosen),), self.weight)]),
+                start=head,
+            )
+        network.head.load_state_dict(space.on_features(head).state_dict())
+
+    def _with_source(self, domains: Domains) -> Split:
+        """The labelled images, and those of the source that have one of their classes."""
+        if domains.source is None:
+            return domains.target
+        labels = SourceLabels(domains.source.classes, domains.target.classes)(domains.source.labels)
+        shared = labels >= 0
+        return replace(
+            domains.target,
+            images=torch.cat([in_memory(domains.target.images), in_memory(domains.source.images)[shared]]),
+            labels=torch.cat([domains.target.labels, labels[shared]]),
+            groups=None,
+        )
+
+    def _weights(self, domains: Domains) -> Tensor:
+        count = len(self._with_source(domains)) - len(domains.target)
+        device = domains.target.labels.device
+        return torch.cat([torch.ones(len(domains.target)), torch.full((count,), self.source_weight)]).to(device)
+
+    def _shares(self, probabilities: Tensor) -> Tensor:
+        """(K,), which sum to 1."""
+        equal = probabilities.new_full((probabilities.shape[1],), 1 / probabilities.shape[1])
+        return equal if self.shares == "equal" else estimated_shares(probabilities, equal)
+
+
+class _Space:
+    """Features (N, D) centred, scaled by one common factor and rotated into the space that they span."""
+
+    def __init__(self, features: Tensor) -> None:
+        wide = features.double()
+        self._mean, self._length = (
+            wide.mean(dim=0),
+            wide.std(dim=0, correction=0).square().sum().sqrt().clamp_min(1e-12),
+        )
+        scaled = (wide - self._mean) / self._length
+        self._axes = torch.linalg.svd(scaled, full_matrices=False)[2]
+        self.coordinates = (scaled @ self._axes.T).float()
+
+    def on_features(self, head: nn.Linear) -> nn.Linear:
+        """The layer on features that equals `head` on coordinates."""
+        weight = head.weight.double() @ self._axes / self._length
+        found = nn.Linear(weight.shape[1], len(weight), device=weight.device)
+        found.weight.copy_(weight)
+        found.bias.copy_(head.bias - weight @ self._mean)
+        return found
+
+
+def balanced(probabilities: Tensor, shares: Tensor) -> Tensor:
+    """Answers (N, K) nearest to probabilities (N, K) in which class k has the share `shares[k]` of all images: rows sum
+    to 1 and columns to N shares (Sinkhorn & Knopp 1967)."""
+    found = probabilities.double().clamp_min(1e-12)
+    for _ in range(_BALANCING):
+        found = found * (shares.double() * len(found) / found.sum(dim=0))
+        found = found / found.sum(dim=1, keepdim=True)
+    return found.to(probabilities.dtype)
+
+
+def surest(answers: Tensor, share: float) -> Tensor:
+    """The places of this share of the images that each class is the answer for, the surest first; (M,), ascending."""
+    best, label = answers.max(dim=1)
+    chosen = []
+    for k in range(answers.shape[1]):
+        members = (label == k).nonzero().flatten()
+        count = math.ceil(len(members) * share - 1e-9)
+        chosen.append(members[best[members].argsort(descending=True, stable=True)[:count]])
+    return torch.cat(chosen).sort().values
+
+
+def estimated_shares(probabilities: Tensor, prior: Tensor, steps: int = 100) -> Tensor:
+    """The shares (K,) of the classes by expectation maximisation, from probabilities (N, K) of a model that was fitted
+    to classes with the shares `prior` (K,)."""
+    shares = prior.double()
+    for _ in range(steps):
+        weighed = probabilities.double() * (shares / prior.double())
+        shares = (weighed / weighed.sum(dim=1, keepdim=True)).mean(dim=0)
+    return shares.to(probabilities.dtype)
