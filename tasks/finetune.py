@@ -199,7 +199,7 @@ class Trainer:
         folder: with the source network, which is read once.
         target: the paid labels, and the pool.
         source: the source's images, if the strategy learns from them.
-        settings: of the trial; `training` is that of its first network.
+        settings: of the folds.
         seed: of the new weights, the order and the augmentation.
     """
 
@@ -214,15 +214,16 @@ class Trainer:
         """Where the random numbers stand once the network is built: new weights are drawn as if it were read again."""
         self._checkpoints = StageCheckpoints.of_this_stage(several=True)
         self._encoded: dict[Strategy, _Seen] = {}
+        self.folds = folds(target.labelled, settings.folds)
+        """Places among the paid images that each fold holds out; none where no class has two."""
 
     def choose(self, strategy: Strategy, training: Training) -> Chosen:
         """Find out which network of a training is kept, and how good it is: by cross-validation, or for a strategy
         that needs no labels by one training, validated by the paid ones."""
         if not strategy.uses_labels:
             return self._without_labels(strategy, training)
-        run = folds(self._target.labelled, self._settings.folds)
-        if strategy.feature_views == 0 and strategy.optimises:
-            run = run[: self._settings.trained_folds]
+        trains_backbone = strategy.optimises and not strategy.feature_views
+        run = self.folds[: self._settings.trained_folds] if trains_backbone else self.folds
         seen, fits = self._seen(strategy, training), []
         for number, held in enumerate(run, start=1):
             print(f"fold {number}/{len(run)}", flush=True)
@@ -307,6 +308,9 @@ def _search(
 ) -> tuple[Chosen, list[dict[str, Any]]]:
     """Choose once, or as often as section `tune` says, and keep the best settings."""
     if not (tune.trials and (strategy.optimises or main_knob(type(strategy)))):
+        return trainer.choose(strategy, training), []
+    if strategy.uses_labels and not trainer.folds:
+        print("no search: one label per class leaves nothing to hold out", flush=True)
         return trainer.choose(strategy, training), []
 
     def attempt(tried: Strategy, how: Training) -> tuple[float, Chosen]:

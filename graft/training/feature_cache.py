@@ -55,10 +55,10 @@ def with_views(plain: Split, varied: list[Split]) -> Split:
 
 @torch.no_grad()
 def features_of(network: Network, split: Split, vary: Callable[[Tensor], Tensor] = lambda part: part) -> Split:
-    """The split with features instead of images, computed in evaluation mode."""
+    """The split with features instead of images, computed in evaluation mode on the network's device."""
     network.eval()
-    found = []
+    device, found = next(network.parameters()).device, []
     for part in split.images.split(at_a_time(split.images)):  # independent of the device, so that augmentation is too
         read = channels_last(vary(as_read(part)))
-        found += [network.features(some).float() for some in read.split(at_a_time(read, read.device))]
+        found += [network.features(some.to(device)).float() for some in read.split(at_a_time(read, device))]
     return replace(split, images=torch.cat(found))

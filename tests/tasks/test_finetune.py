@@ -162,6 +162,13 @@ def test_a_search_is_recorded_and_its_best_is_kept(project: Path) -> None:
     assert metrics["knobs"]["backbone_rate"] == metrics["search"][best]["backbone_rate"]
 
 
+def test_a_search_needs_something_to_hold_out(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ask(project, tune={"trials": 3}, label_budgets=[1])
+    _, metrics = trial(project, Entry("fine_tune", 1, 0))
+    assert metrics["search"] == []
+    assert "no search: one label per class leaves nothing to hold out" in capsys.readouterr().out
+
+
 def test_a_search_without_labels_never_asks_for_one(project: Path) -> None:
     ask(project, tune={"trials": 2}, label_free={"mcc": {"selection": "entropy"}})
     path, metrics = trial(project, Entry("mcc", 0, 0))
