@@ -83,7 +83,7 @@ def test_runs_come_by_themselves_and_never_two_at_once(named: tuple[Project, str
         asked_for = run_from_the_page(prefect_api, name)
     finally:
         service.send_signal(signal.SIGTERM)
-        said, _ = service.communicate(timeout=60)
+        said, _ = service.communicate(timeout=300)
     assert service.returncode == 0, said
     assert f"Serving transfer/{name}" in said
     assert done[0]["parameters"]["root"] == str(project.root)
@@ -118,7 +118,7 @@ def test_without_a_server_it_brings_its_own_whose_runs_are_there_after_a_restart
             assert found[0]["id"] == first[0]["id"]
         finally:
             service.send_signal(signal.SIGTERM)
-            service.wait(60)
+            service.wait(300)
         assert service.returncode == 0, output.text
 
     (project.root / ".venv/bin").mkdir(parents=True)
@@ -148,7 +148,7 @@ def test_a_run_that_the_end_of_the_service_broke_off_goes_on_with_the_next(
         assert finished[0]["expected_start_time"] >= broken["expected_start_time"]
     finally:
         service.send_signal(signal.SIGTERM)
-        service.communicate(timeout=60)
+        service.communicate(timeout=300)
 
 
 @pytest.mark.slow
