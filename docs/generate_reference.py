@@ -234,7 +234,7 @@ def _strategy(name: str) -> str:
 
 def _keys(kind: Any, path: str = "") -> Iterator[Row]:
     """A row for each field of a dataclass, nested ones with their path."""
-    said, hints = said_of_fields(inspect.getsource(kind)), get_type_hints(kind, include_extras=True)
+    said, hints = said_of_fields(kind), get_type_hints(kind, include_extras=True)
     for each in fields(kind):
         key, hint = ".".join(filter(None, [path, each.name])), hints[each.name]
         inner = get_args(hint)[0] if get_origin(hint) is list else hint

@@ -16,17 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.faults.small import (
-    command,
-    copy,
-    doubled_runs,
-    is_clean,
-    orphans,
-    prefect,
-    result,
-    small_project,
-    start,
-)
+from benchmarks.faults import small
 
 
 def main() -> None:
@@ -36,12 +26,12 @@ def main() -> None:
     parser.add_argument("--if-busy", choices=("wait", "skip", "fail"), default="wait")
     given = parser.parse_args()
     console, faults = Console(width=110), []
-    with tempfile.TemporaryDirectory() as name, prefect(Path(name, "prefect")) as api:
-        pristine = small_project(Path(name, "pristine"))
-        undisturbed = copy(pristine, Path(name, "undisturbed"))
-        command(undisturbed, "run", api=api).check_returncode()
-        project = copy(pristine, Path(name, "project"))
-        runs = [start(project, "run", "--if-busy", given.if_busy, api=api) for _ in range(given.runs)]
+    with tempfile.TemporaryDirectory() as name, small.prefect(Path(name, "prefect")) as api:
+        pristine = small.small_project(Path(name, "pristine"))
+        undisturbed = small.copy(pristine, Path(name, "undisturbed"))
+        small.command(undisturbed, "run", api=api).check_returncode()
+        project = small.copy(pristine, Path(name, "project"))
+        runs = [small.start(project, "run", "--if-busy", given.if_busy, api=api) for _ in range(given.runs)]
         ended = [(run.communicate()[0], run.returncode) for run in runs]
         ran = Counter(stage for said, _ in ended for stage in re.findall(r"✓ (\S+): done", said))
         kinds = Counter(_kind(said, code) for said, code in ended)
@@ -49,10 +39,11 @@ def main() -> None:
         faults += [f"{stage} ran {ran[stage]} times" for stage in doubled]
         faults += [said for said, code in ended if _kind(said, code) == "broke"]
         faults += [] if kinds["worked"] == 1 else [f"{kinds['worked']} runs worked"]
-        faults += ["not the result of an undisturbed run"] if result(project) != result(undisturbed) else []
-        faults += [] if is_clean(project) else ["dvc status finds something to do"]
-        faults += [f"an orphan was left: {line}" for line in orphans(project)]
-        faults += [f"two runs in MLflow of {key}" for key in doubled_runs(project)]
+        is_same = small.result(project) == small.result(undisturbed)
+        faults += [] if is_same else ["not the result of an undisturbed run"]
+        faults += [] if small.is_clean(project) else ["dvc status finds something to do"]
+        faults += [f"an orphan was left: {line}" for line in small.orphans(project)]
+        faults += [f"two runs in MLflow of {key}" for key in small.doubled_runs(project)]
     console.print(", ".join(f"{times} {kind}" for kind, times in sorted(kinds.items())), highlight=False)
     for fault in faults:
         console.print(fault, highlight=False)

@@ -23,17 +23,7 @@ import psutil
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.faults.small import (
-    command,
-    copy,
-    doubled_runs,
-    is_clean,
-    orphans,
-    prefect,
-    result,
-    small_project,
-    start,
-)
+from benchmarks.faults import small
 
 
 def main() -> None:
@@ -48,18 +38,18 @@ def main() -> None:
     for _ in range(given.first):
         _moment(draw)
     number = signal.Signals[f"SIG{given.signal}"]
-    with tempfile.TemporaryDirectory() as name, prefect(Path(name, "prefect")) as api:
-        pristine = small_project(Path(name, "pristine"))
-        undisturbed = copy(pristine, Path(name, "undisturbed"))
+    with tempfile.TemporaryDirectory() as name, small.prefect(Path(name, "prefect")) as api:
+        pristine = small.small_project(Path(name, "pristine"))
+        undisturbed = small.copy(pristine, Path(name, "undisturbed"))
         begin = time.monotonic()
-        command(undisturbed, "run", api=api).check_returncode()
-        length, expected = time.monotonic() - begin, result(undisturbed)
+        small.command(undisturbed, "run", api=api).check_returncode()
+        length, expected = time.monotonic() - begin, small.result(undisturbed)
         console.print(f"An undisturbed run: {length:.0f} s, {len(expected)} files.")
         found: Counter[str] = Counter()
         places = range(given.first, given.first + given.kills)
         try:
             for place in track(places, "kills", console=console, disable=not console.is_terminal):
-                project = copy(pristine, Path(name, "project"))
+                project = small.copy(pristine, Path(name, "project"))
                 hit = _disturb(project, api, number, draw, length)
                 faults = [*_left(project), *_after(project, api, expected)]
                 found[f"hit {hit}"] += 1
@@ -76,7 +66,7 @@ def main() -> None:
 
 def _disturb(project: Path, api: str, number: signal.Signals, draw: random.Random, length: float) -> str:
     """Start a run and send the signal to one of its processes; returns which one."""
-    run = start(project, "run", api=api)
+    run = small.start(project, "run", api=api)
     moment, choice = _moment(draw)
     try:
         run.communicate(timeout=moment * length)
@@ -110,19 +100,19 @@ def _kind(process: psutil.Process, command_pid: int) -> str:
 
 
 def _left(project: Path) -> list[str]:
-    return [f"an orphan was left: {line}" for line in orphans(project)]
+    return [f"an orphan was left: {line}" for line in small.orphans(project)]
 
 
 def _after(project: Path, api: str, expected: dict[str, str]) -> list[str]:
     """Problems after the next run."""
-    again = command(project, "run", api=api)
+    again = small.command(project, "run", api=api)
     if again.returncode:
         return [f"the next run ended with {again.returncode}: {(again.stdout or '')[-4000:]}"]
-    found = result(project)
+    found = small.result(project)
     faults = [f"{path} is not that of an undisturbed run" for path in expected if found.get(path) != expected[path]]
     faults += [f"{path} should not exist" for path in found.keys() - expected.keys()]
-    faults += [] if is_clean(project) else ["dvc status finds something to do"]
-    return faults + [f"two runs in MLflow of {key}" for key in doubled_runs(project)]
+    faults += [] if small.is_clean(project) else ["dvc status finds something to do"]
+    return faults + [f"two runs in MLflow of {key}" for key in small.doubled_runs(project)]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The result in the terminal: tables of strategies, read from `reports/metrics.json`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from graft.data.label_budget import ALL, by_size
+from graft.measures.findings import Interval
 from tasks.results.efficiency import candidates_match, score_by_labels
 from tasks.results.leaderboard import CHOSEN, Leaderboard, LeaderboardRow, leaderboard
 from tasks.results.metrics_file import Summary, read_summary
@@ -20,6 +22,7 @@ from tasks.results.words import (
     paid_in_words,
     percent,
     score_in_words,
+    spread,
 )
 
 Justify = Literal["left", "right"]
@@ -106,11 +109,26 @@ def _by_labels(summary: Summary, board: Leaderboard) -> Table:
     mean = f" (all: {summary.as_number(ALL):.1f} on average)" if ALL in columns else ""
     title = f"{heading(summary.lead)} % by labels per class{mean}"
     table = _table(title, {"strategy": "left", **headings})
-    for row in board.rows:
-        found = [scores[row.strategy].get(labels) for labels in columns]
-        show = score_in_words if len(columns) <= MOST_WITH_SPREAD else lambda score: percent(score.mean)
-        table.add_row(_name(row), *(show(score) if score else "" for score in found))
+    found = [[scores[row.strategy].get(labels) for row in board.rows] for labels in columns]
+    show = _aligned if len(columns) <= MOST_WITH_SPREAD else _means
+    for row, *cells in zip(board.rows, *map(show, found), strict=True):
+        table.add_row(_name(row), *cells)
     return table
+
+
+def _aligned(scores: Sequence[Interval | None]) -> list[str]:
+    """A column of scores with ± below ±."""
+    halves = [spread(score) if score else "" for score in scores]
+    width = max(map(len, halves))
+    return [
+        f"{mean} {half[:1]}{half[1:].rjust(width - 1)}" if half else mean
+        for mean, half in zip(_means(scores), halves, strict=True)
+    ]
+
+
+def _means(scores: Sequence[Interval | None]) -> list[str]:
+    """A column of scores without their intervals."""
+    return [percent(score.mean) if score else "" for score in scores]
 
 
 def _table(title: str, columns: dict[str, Justify]) -> Table:

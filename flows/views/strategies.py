@@ -3,7 +3,7 @@
 import ast
 import inspect
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -63,7 +63,7 @@ def explain(name: str) -> RenderableType:
     except ValueError as error:
         raise GraftError(str(error)) from None
     table = Table.grid(padding=(0, 2))
-    said = said_of_fields(inspect.getsource(kind))
+    said = said_of_fields(kind)
     for knob in fields(kind):
         table.add_row(Text(knob.name, "bold"), Text(f"= {knob.default!r}"), Text(said.get(knob.name, "")))
     heading = Text.assemble((name, "bold green"), (f"   {family(name)}", "dim"))
@@ -89,13 +89,16 @@ def searched(kind: type[Any]) -> Iterator[Text]:
     yield Text(f"A search (tune) varies {varied}.")
 
 
-def said_of_fields(source: str) -> dict[str, str]:
-    """The string that follows each field in a class body."""
-    definition = ast.parse(source).body[0]
-    assert isinstance(definition, ast.ClassDef)
+def said_of_fields(kind: type[Any]) -> dict[str, str]:
+    """The string that follows each field in the body of a dataclass, or of the base that declares it."""
     said = {}
-    for node, after in zip(definition.body, definition.body[1:], strict=False):
-        match node, after:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                said[name] = " ".join(text.split())
+    for each in reversed(kind.__mro__):
+        if not is_dataclass(each):
+            continue
+        definition = ast.parse(inspect.getsource(each)).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for node, after in zip(definition.body, definition.body[1:], strict=False):
+            match node, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    said[name] = " ".join(text.split())
     return said

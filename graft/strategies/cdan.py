@@ -1,14 +1,13 @@
 """Unlabelled target: features and predictions together do not reveal the domain."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt
 
 from graft.settings import Searched
 from graft.techniques.alignment.base import Alignment
 from graft.techniques.alignment.cdan import CdanAlignment
-from graft.techniques.label_free import Rule
 from graft.techniques.unlabelled import Unlabelled
 
 
@@ -26,15 +25,8 @@ class Cdan(Unlabelled):
     """Weight of the discriminator's loss, relative to the source's cross-entropy."""
     entropy_conditioning: bool = True
     """Whether confident predictions count more than uncertain ones (CDAN+E)."""
-    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
     discriminator_rate: Annotated[float, Gt(0.0)] = 1.0
     """Learning rate of the discriminator, relative to the network's."""
-    selection: Rule = "guarded_snd"
-    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
-    batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
-    normalised with those of the mixture."""
 
     @property
     def alignment_rate(self) -> float:

@@ -1,14 +1,13 @@
 """Unlabelled target: the domains' features share their covariance."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge
 
 from graft.settings import Searched
 from graft.techniques.alignment.base import Alignment
 from graft.techniques.alignment.coral import CoralAlignment
-from graft.techniques.label_free import Rule
 from graft.techniques.unlabelled import Unlabelled
 
 
@@ -24,13 +23,6 @@ class Coral(Unlabelled):
 
     weight: Annotated[float, Ge(0.0), Searched(10.0, 1000.0)] = 100.0
     """Weight of the distance, relative to the source's cross-entropy; large, because it averages D² small numbers."""
-    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
-    selection: Rule = "guarded_snd"
-    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
-    batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
-    normalised with those of the mixture."""
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
         """Distance between the covariances of the features."""

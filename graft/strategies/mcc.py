@@ -1,14 +1,13 @@
 """Unlabelled target: target predictions are not spread over several classes."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge, Gt
 
 from graft.settings import Searched
 from graft.techniques.alignment.base import Alignment
 from graft.techniques.alignment.mcc import MccAlignment
-from graft.techniques.label_free import Rule
 from graft.techniques.unlabelled import Unlabelled
 
 
@@ -26,13 +25,6 @@ class Mcc(Unlabelled):
     """Weight of the class confusion, relative to the source's cross-entropy."""
     temperature: Annotated[float, Gt(0.0)] = 2.5
     """Divides the logits: higher values show more of the confusion between less likely classes."""
-    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
-    selection: Rule = "guarded_snd"
-    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
-    batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
-    normalised with those of the mixture."""
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
         """Class confusion on the target."""

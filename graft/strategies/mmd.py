@@ -1,14 +1,13 @@
 """Unlabelled target: the features of both domains have the same mean in a kernel space."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from annotated_types import Ge
 
 from graft.settings import Searched
 from graft.techniques.alignment.base import Alignment
 from graft.techniques.alignment.mmd import MmdAlignment
-from graft.techniques.label_free import Rule
 from graft.techniques.unlabelled import Unlabelled
 
 
@@ -24,13 +23,6 @@ class Mmd(Unlabelled):
 
     weight: Annotated[float, Ge(0.0), Searched(0.1, 10.0)] = 1.0
     """Weight of the squared MMD, relative to the source's cross-entropy."""
-    # Like those of its neighbours, but stated here: a default that changes reruns the trials of this strategy alone.
-    selection: Rule = "guarded_snd"
-    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
-    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
-    batch_norm: Literal["apart", "together"] = "apart"
-    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
-    normalised with those of the mixture."""
 
     def alignment(self, feature_size: int, classes: int) -> Alignment:
         """Multi-kernel MMD of the features."""

@@ -29,9 +29,11 @@ class Unlabelled(Strategy):
     weight: float = 1.0
     """Weight of the alignment loss."""
     selection: Rule = "guarded_snd"
-    """The label-free rule that selects the weights."""
+    """How the weights are selected without labels (`graft.techniques.label_free`): by soft neighbourhood density, with
+    a guard against collapse or without (snd), by entropy or DEV, or the last ones."""
     batch_norm: Literal["apart", "together"] = "apart"
-    """Whether the domains pass in separate batches or in one."""
+    """Apart: each domain is normalised with its own statistics, and the network keeps the target's. Together: both are
+    normalised with those of the mixture."""
 
     @property
     def uses_source_data(self) -> bool:
