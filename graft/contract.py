@@ -26,20 +26,38 @@ class Batch:
     label_smoothing: float = 0.0
     weights: Tensor | None = None
     """(B,), the weight of each image; their mean over the domain is 1. None: all equal."""
+    mixed_with: "Batch | None" = None
+    """The labels and weights of the images that these are mixed with (`graft.data.mix`)."""
+    mixed_share: float = 0.0
+    """Their share, at most 1/2."""
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (B, K), with the label smoothing and class weights of the training settings."""
+        """Mean cross-entropy of logits (B, K), with the label smoothing, the class weights and the mixing of the
+        training settings."""
         if self.weights is None:
-            return F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
-        losses = F.cross_entropy(logits, self.labels, reduction="none", label_smoothing=self.label_smoothing)
-        # Not divided by the sum of the weights, so that the parts of a batch add up to the whole.
-        return (self.weights * losses).mean()
+            loss = F.cross_entropy(logits, self.labels, label_smoothing=self.label_smoothing)
+        else:
+            losses = F.cross_entropy(logits, self.labels, reduction="none", label_smoothing=self.label_smoothing)
+            # Not divided by the sum of the weights, so that the parts of a batch add up to the whole.
+            loss = (self.weights * losses).mean()
+        if self.mixed_with is None:
+            return loss
+        return (1 - self.mixed_share) * loss + self.mixed_share * self.mixed_with.cross_entropy(logits)
 
     def in_parts(self, parts: int) -> list["Batch"]:
         """Split the batch into this many parts, whose sizes differ by one at most."""
-        pairs = zip(self.images.tensor_split(parts), self.labels.tensor_split(parts), strict=True)
-        weights = [None] * parts if self.weights is None else self.weights.tensor_split(parts)
-        return [Batch(*pair, self.label_smoothing, part) for pair, part in zip(pairs, weights, strict=True)]
+        nothing = [None] * parts
+        split = zip(
+            self.images.tensor_split(parts),
+            self.labels.tensor_split(parts),
+            nothing if self.weights is None else self.weights.tensor_split(parts),
+            nothing if self.mixed_with is None else self.mixed_with.in_parts(parts),
+            strict=True,
+        )
+        return [
+            Batch(images, labels, self.label_smoothing, weights, mixed_with, self.mixed_share)
+            for images, labels, weights, mixed_with in split
+        ]
 
 
 @dataclass(frozen=True)
@@ -104,6 +122,10 @@ class Strategy:
     """False for a strategy that needs no target labels: it gets the target's pool without labels."""
     optimises: ClassVar[bool] = True
     """False for a strategy without gradient steps; only `begin` changes its network."""
+    source_is_optional: ClassVar[bool] = False
+    """True for a strategy that works without source data too, and uses it (`uses_source_data`) where there is some."""
+    steps_see_source: ClassVar[bool] = True
+    """False for a strategy that uses source images in `begin` alone."""
     crosses_modalities: ClassVar[bool] = False
     """True for a strategy that can use source data of another modality, which the target's network cannot read
     (`graft.techniques.carry`)."""
@@ -115,7 +137,8 @@ class Strategy:
 
     @property
     def uses_source_data(self) -> bool:
-        """Whether every step also sees a batch of source images."""
+        """Whether it learns from source images: every step also sees a batch of them, unless `steps_see_source` is
+        False."""
         return False
 
     @property

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from graft.contract import Batch, Step, Strategy
 from graft.data.augment import augment
+from graft.data.mix import mix
 from graft.data.on_disk import OnDisk
 from graft.data.sampling import Batches
 from graft.data.split import Domains, Split
@@ -27,6 +28,8 @@ from graft.training.feature_cache import cache_features, holds_features
 from graft.training.keeper import Keeper
 from graft.training.selection import Evaluation
 
+_SMALL_BATCH = 32
+"""Batches of fewer images say too little of the statistics of batch norm (`Training.batch_norm`)."""
 AS_IT_IS = ""
 """The name of the trained network among a strategy's `choices`."""
 
@@ -106,7 +109,8 @@ def train(
     if not strategy.optimises:
         return Fit(answers={Kept(0): predict(network, seen.validation.images)[0]} if seen.validation else {})
     weights = strategy.source_weights(network, offered)
-    run = _Run(network, strategy, training, _streams(seen, weights, training, seed))
+    drawn = seen if strategy.steps_see_source else replace(seen, source=None)
+    run = _Run(network, strategy, training, _streams(drawn, weights, training, seed))
     autocast = _autocasts(training, device)
     due = {round(training.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
     frozen = _frozen(network, training)
@@ -143,7 +147,7 @@ def train(
 
 def _frozen(network: Network, training: Training) -> list[nn.Module]:
     """The layers of batch norm that keep the statistics that they came with."""
-    if training.batch_norm == "train":
+    if training.batch_norm == "train" or (training.batch_norm == "auto" and training.batch_size >= _SMALL_BATCH):
         return []
     # Those of a new network are still zero everywhere.
     return [layer for layer in batch_norms(network.backbone) if cast(Tensor, layer.running_mean).count_nonzero()]
@@ -259,7 +263,10 @@ def _visible(domains: Domains, strategy: Strategy) -> Domains:
     """The domains that the strategy may see; refuses if one that it needs is missing."""
     missing = [
         name
-        for name, wanted in (("source", strategy.uses_source_data), ("unlabelled", strategy.uses_unlabelled))
+        for name, wanted in (
+            ("source", strategy.uses_source_data and not strategy.source_is_optional),
+            ("unlabelled", strategy.uses_unlabelled),
+        )
         if wanted and getattr(domains, name) is None
     ]
     if missing:
@@ -274,8 +281,7 @@ def _visible(domains: Domains, strategy: Strategy) -> Domains:
 
 def _streams(domains: Domains, weights: Tensor | None, training: Training, seed: int) -> "dict[str, _Stream]":
     """The batches of each domain; their order and variations depend on the seed alone."""
-    balanced = training.class_weights == "balanced" and bool((domains.target.labels >= 0).all())
-    found = {"target": _stream(domains.target, training, seed, balanced=balanced)}
+    found = {"target": _stream(domains.target, training, seed, is_target=True)}
     if domains.source:
         found["source"] = _stream(domains.source, training, seed + 1, weights)
     if domains.unlabelled:
@@ -284,33 +290,46 @@ def _streams(domains: Domains, weights: Tensor | None, training: Training, seed:
 
 
 def _stream(
-    split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
+    split: Split, training: Training, seed: int, weights: Tensor | None = None, *, is_target: bool = False
 ) -> "_Stream":
     kind = _ReadAhead if isinstance(split.images, OnDisk) else _Stream
-    return kind(split, training, seed, weights, balanced=balanced)
+    return kind(split, training, seed, weights, is_target=is_target)
 
 
 class _Stream:
     """Endless augmented batches; cached features are used as they are."""
 
     def __init__(
-        self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
+        self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, is_target: bool = False
     ) -> None:
         self._generator = torch.Generator().manual_seed(seed)
         self._images, self._labels, self._training = split.images, split.labels, training
-        self._balance = class_weights(split) if balanced else None
+        self._is_labelled_target = is_target and bool((split.labels >= 0).all())
+        self._balance = (
+            class_weights(split) if self._is_labelled_target and training.class_weights == "balanced" else None
+        )
         if isinstance(self._images, Tensor):
             self._images = channels_last(self._images)
         drawn = None if weights is None else weights.cpu()
         self._order = Batches(len(split), training.batch_size, self._generator, drawn)
 
     def __next__(self) -> Batch:
-        chosen, batch = self._next_pictures()
-        if not batch.is_floating_point():  # cached features are floats
-            batch = augment(as_read(batch), self._training.augmentation, self._generator)
-        chosen = chosen.to(self._labels.device)
+        chosen, images = self._next_pictures()
+        chosen, how = chosen.to(self._labels.device), self._training.augmentation
+        if images.is_floating_point():  # cached features
+            return self._batch(images, chosen)
+        images = augment(as_read(images), how, self._generator)
+        found = mix(images, how, self._generator) if self._is_labelled_target else None
+        if found is None:
+            return self._batch(images, chosen)
+        mixed, order, share = found
+        others = self._batch(mixed, chosen[order.to(chosen.device)])
+        return replace(self._batch(mixed, chosen), mixed_with=others, mixed_share=share)
+
+    def _batch(self, images: Tensor, chosen: Tensor) -> Batch:
+        """The images with the labels and weights of those chosen, (B,) places."""
         counts = None if self._balance is None else self._balance[chosen]
-        return Batch(batch, self._labels[chosen], self._training.label_smoothing, counts)
+        return Batch(images, self._labels[chosen], self._training.label_smoothing, counts)
 
     def _next_pictures(self) -> tuple[Tensor, Tensor]:
         """Indices of the next images, and the images as they are stored."""
@@ -330,9 +349,9 @@ class _ReadAhead(_Stream):
     """The same batches for images on disk: reads the next batch while training on the current one."""
 
     def __init__(
-        self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, balanced: bool = False
+        self, split: Split, training: Training, seed: int, weights: Tensor | None = None, *, is_target: bool = False
     ) -> None:
-        super().__init__(split, training, seed, weights, balanced=balanced)
+        super().__init__(split, training, seed, weights, is_target=is_target)
         self._reader = ThreadPoolExecutor(max_workers=1)
         self._waiting: tuple[Tensor, Future[Tensor]] | None = None
         self._before: dict[str, Tensor] | None = None

@@ -48,6 +48,16 @@ class Augmentation:
     """Smallest share of the image that a random crop shows, resized to the whole image; 1 turns it off."""
     colour: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     """Largest relative change of brightness, contrast and saturation: each by a factor in [1 - colour, 1 + colour]."""
+    policy: Fraction = 0.0
+    """Strength of a random policy: of each image, two of rotation, shear, shifts, brightness, contrast and saturation
+    change, by up to 30°, 17°, 30 % of its size, and a factor of 1 ± 0.9, times this (after Cubuk et al. 2020,
+    'RandAugment')."""
+    mixup: Annotated[float, Ge(0.0), Lt(math.inf)] = 0.0
+    """A batch of labelled images is averaged with itself in another order, and so are its losses, with shares from
+    Beta(a, a) where this is a (Zhang et al. 2018, 'mixup'); 0 turns it off. Not for texts."""
+    cutmix: Annotated[float, Ge(0.0), Lt(math.inf)] = 0.0
+    """Like `mixup`, but a rectangle of each image is replaced, as large as the share (Yun et al. 2019, 'CutMix'). With
+    both, each batch takes one of them."""
     morphology: Fraction = 0.0
     """Probability that strokes are thickened or thinned by one pixel (grey dilation or erosion, equally likely)."""
     drop: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
@@ -71,9 +81,10 @@ class Training:
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: weights each labelled image in the loss by the inverse frequency of its class, so that all classes
     count equally; the validation loss that selects the weights stays unweighted."""
-    batch_norm: Literal["train", "frozen"] = "train"
+    batch_norm: Literal["auto", "train", "frozen"] = "auto"
     """frozen: batch norm keeps the statistics that the weights came with, instead of those of each batch, which say
-    little where batches are small. A new network, which has none yet, trains them in any case."""
+    little where batches are small. A new network, which has none yet, trains them in any case. auto: frozen if a batch
+    has fewer than 32 images."""
     clip_norm: Annotated[float, Ge(0.0), Lt(math.inf)] = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
     evaluations: Count = 10

@@ -12,6 +12,9 @@ from torch import Tensor
 from graft.data.inputs import PADDING
 from graft.settings import Augmentation
 
+_OPERATIONS = ("rotate", "shear", "right", "down", "brightness", "contrast", "saturation")
+"""Of the random policy."""
+
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
     """Augment images (B, C, H, W), float in [0, 1], or texts (B, L), integers, each independently.
@@ -22,11 +25,12 @@ def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
         return _drop(images, how.drop, generator) if how.drop else images
     if how.morphology:
         images = _morphology(images, how.morphology, generator)
-    if how.flip or how.rotate or how.scale or how.shear or how.area < 1:
-        images = _affine(images, how, generator)
+    policy = _policy(len(images), how.policy, generator)
+    if how.flip or how.rotate or how.scale or how.shear or how.area < 1 or how.policy:
+        images = _affine(images, how, policy, generator)
     elif how.crop:
         images = _shift(images, how.crop, generator)
-    return _colour(images, how.colour, generator) if how.colour else images
+    return _colour(images, how.colour, policy, generator) if how.colour or how.policy else images
 
 
 def _drop(tokens: Tensor, probability: float, generator: torch.Generator) -> Tensor:
@@ -40,15 +44,24 @@ def _uniform(size: int, limit: float, generator: torch.Generator) -> Tensor:
     return (torch.rand(size, generator=generator) * 2 - 1) * limit
 
 
-def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def _policy(size: int, strength: float, generator: torch.Generator) -> dict[str, Tensor]:
+    """By how much the policy changes each image, (B,) in [-strength, strength] per operation; 0 for all but two."""
+    if not strength:
+        return dict.fromkeys(_OPERATIONS, torch.zeros(size))
+    chosen = torch.rand(size, len(_OPERATIONS), generator=generator).argsort(dim=1).argsort(dim=1) < 2
+    found = chosen * (torch.rand(size, len(_OPERATIONS), generator=generator) * 2 - 1) * strength
+    return dict(zip(_OPERATIONS, found.unbind(dim=1), strict=True))
+
+
+def _affine(images: Tensor, how: Augmentation, policy: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """Crop, flip, rotate, scale, shear and shift in one bilinear sampling; pixels outside the image are black.
 
     The crop is that of Szegedy et al. 2015, 'Going Deeper with Convolutions': a share of the area and an aspect ratio
     between 3:4 and 4:3, at a random place.
     """
     size, _, height, width = images.shape
-    angle = _uniform(size, math.radians(how.rotate), generator)
-    slant = _uniform(size, math.radians(how.shear), generator).tan()
+    angle = _uniform(size, math.radians(how.rotate), generator) + policy["rotate"] * math.radians(30)
+    slant = (_uniform(size, math.radians(how.shear), generator) + policy["shear"] * math.radians(17)).tan()
     scale = 1 / (1 + _uniform(size, how.scale, generator))
     mirror = 1 - 2 * (torch.rand(size, generator=generator) < how.flip).float()
     cos, sin = angle.cos() * scale, angle.sin() * scale
@@ -57,8 +70,9 @@ def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     theta[:, 0, 1] = cos * slant - sin
     theta[:, 1, 0] = sin * mirror
     theta[:, 1, 1] = sin * slant + cos
-    theta[:, 0, 2] = _uniform(size, 2 * how.crop / width, generator)
-    theta[:, 1, 2] = _uniform(size, 2 * how.crop / height, generator)
+    # An image is 2 wide and 2 high here.
+    theta[:, 0, 2] = _uniform(size, 2 * how.crop / width, generator) + policy["right"] * 2 * 0.3
+    theta[:, 1, 2] = _uniform(size, 2 * how.crop / height, generator) + policy["down"] * 2 * 0.3
     if how.area < 1:
         area = how.area + (1 - how.area) * torch.rand(size, generator=generator)
         ratio = _uniform(size, math.log(4 / 3), generator).exp()
@@ -69,10 +83,11 @@ def _affine(images: Tensor, how: Augmentation, generator: torch.Generator) -> Te
     return F.grid_sample(images, grid, align_corners=False)
 
 
-def _colour(images: Tensor, limit: float, generator: torch.Generator) -> Tensor:
+def _colour(images: Tensor, limit: float, policy: dict[str, Tensor], generator: torch.Generator) -> Tensor:
     """Change brightness, contrast and, of colour images, saturation, each by its own factor."""
     brightness, contrast, saturation = (
-        (1 + _uniform(len(images), limit, generator)).to(images.device).view(-1, 1, 1, 1) for _ in range(3)
+        ((1 + _uniform(len(images), limit, generator)) * (1 + 0.9 * policy[name])).to(images.device).view(-1, 1, 1, 1)
+        for name in ("brightness", "contrast", "saturation")
     )
     images = (images * brightness).clamp(0, 1)
     grey = _grey(images)

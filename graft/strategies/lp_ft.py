@@ -4,7 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 from annotated_types import Gt, Le
@@ -41,6 +41,16 @@ class LpFt(Strategy):
     """Learning rate of each stage as a multiple of that of the stage above it (nearer the head); 1: all equal."""
     wise: bool = True
     """Whether the folds may choose an average with the start."""
+    source: bool = True
+    """Fit the probe to source images of the target's classes too, if there are any (as `joint_probe` does)."""
+
+    source_is_optional: ClassVar[bool] = True
+    steps_see_source: ClassVar[bool] = False
+
+    @property
+    def uses_source_data(self) -> bool:
+        """The knob `source`."""
+        return self.source
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a head for the target's classes."""

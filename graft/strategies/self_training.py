@@ -1,22 +1,22 @@
 """Few labels and an unlabelled pool: a probe on frozen features that also learns from its own balanced answers."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from graft.contract import Strategy
 from graft.data.on_disk import in_memory
-from graft.data.source_labels import SourceLabels
-from graft.data.split import Domains, Split
+from graft.data.split import Domains
 from graft.networks.heads import fresh_head
 from graft.networks.network import Network
 from graft.settings import Count, Searched
 from graft.techniques.logistic import logistic_regression
-from graft.techniques.probe import best_strength
+from graft.techniques.probe import best_choice, of_shared_classes
+from graft.techniques.span import Span
 
 _BALANCING = 50
 """Steps of Sinkhorn's balancing; more change nothing."""
@@ -45,8 +45,11 @@ class SelfTraining(Strategy):
     shares: Literal["equal", "estimated"] = "equal"
     """The share of each class in the pool: equal, or estimated from the answers (Saerens et al. 2002, 'Adjusting the
     Outputs of a Classifier to New a Priori Probabilities')."""
-    source_weight: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
-    """Weight of a source image, relative to a labelled one; 0 leaves the source's images out."""
+    source: bool = True
+    """Also learn from source images of the target's classes, if there are any, with the share that cross-validation
+    prefers for a probe."""
+
+    source_is_optional: ClassVar[bool] = True
 
     @property
     def uses_unlabelled(self) -> bool:
@@ -55,8 +58,8 @@ class SelfTraining(Strategy):
 
     @property
     def uses_source_data(self) -> bool:
-        """If `source_weight` is above zero."""
-        return self.source_weight > 0
+        """The knob `source`."""
+        return self.source
 
     @property
     def feature_views(self) -> int:
@@ -72,70 +75,41 @@ class SelfTraining(Strategy):
     @torch.no_grad()
     def begin(self, network: Network, domains: Domains) -> None:
         """Fit the head in rounds; it becomes the network's."""
+        network.head.load_state_dict(self.trained_head(domains).state_dict())
+
+    def trained_head(self, domains: Domains) -> nn.Linear:
+        """The head D -> K of the last round, for domains of features (N, D)."""
         assert domains.unlabelled is not None
-        labelled = self._with_source(domains)
+        labelled, classes = domains.target, len(domains.target.classes)
+        source = of_shared_classes(domains.source, labelled.classes) if domains.source else None
+        choice = best_choice(labelled, source)
+        given = [labelled, source] if source and choice.source_share else [labelled]
+        labels = torch.cat([part.labels for part in given])
+        weights = torch.ones(len(labels), device=labels.device)
+        if len(labels) > len(labelled):
+            weights[len(labelled) :] = choice.weight(len(labelled), len(labels) - len(labelled))
         pool = in_memory(domains.unlabelled.images)
-        space = _Space(torch.cat([in_memory(labelled.images), pool]))
-        known, unknown = space.coordinates[: len(labelled)], space.coordinates[len(labelled) :]
-        strength, classes = best_strength(domains.target), len(domains.target.classes)
-        head = logistic_regression(known, labelled.labels, classes, decay=strength, weights=self._weights(domains))
+        span = Span(torch.cat([*(in_memory(part.images) for part in given), pool]))
+        known, unknown = span.coordinates[: len(labels)], span.coordinates[len(labels) :]
+        head = logistic_regression(known, labels, classes, decay=choice.strength, weights=weights)
         for number in range(1, self.rounds + 1):
-            answers = balanced(head(unknown).softmax(dim=1), self._shares(head(unknown).softmax(dim=1)))
+            probabilities = head(unknown).softmax(dim=1)
+            answers = balanced(probabilities, self._shares(probabilities))
             chosen = surest(answers, number / self.rounds)
             head = logistic_regression(
                 torch.cat([known, unknown[chosen]]),
-                torch.cat([labelled.labels, answers[chosen].argmax(dim=1)]),
+                torch.cat([labels, answers[chosen].argmax(dim=1)]),
                 classes,
-                decay=strength,
-                weights=torch.cat([self._weights(domains), known.new_full((len(chosen),), self.weight)]),
+                decay=choice.strength,
+                weights=torch.cat([weights, weights.new_full((len(chosen),), self.weight)]),
                 start=head,
             )
-        network.head.load_state_dict(space.on_features(head).state_dict())
-
-    def _with_source(self, domains: Domains) -> Split:
-        """The labelled images, and those of the source that have one of their classes."""
-        if domains.source is None:
-            return domains.target
-        labels = SourceLabels(domains.source.classes, domains.target.classes)(domains.source.labels)
-        shared = labels >= 0
-        return replace(
-            domains.target,
-            images=torch.cat([in_memory(domains.target.images), in_memory(domains.source.images)[shared]]),
-            labels=torch.cat([domains.target.labels, labels[shared]]),
-            groups=None,
-        )
-
-    def _weights(self, domains: Domains) -> Tensor:
-        count = len(self._with_source(domains)) - len(domains.target)
-        device = domains.target.labels.device
-        return torch.cat([torch.ones(len(domains.target)), torch.full((count,), self.source_weight)]).to(device)
+        return span.on_features(head)
 
     def _shares(self, probabilities: Tensor) -> Tensor:
         """(K,), which sum to 1."""
         equal = probabilities.new_full((probabilities.shape[1],), 1 / probabilities.shape[1])
         return equal if self.shares == "equal" else estimated_shares(probabilities, equal)
-
-
-class _Space:
-    """Features (N, D) centred, scaled by one common factor and rotated into the space that they span."""
-
-    def __init__(self, features: Tensor) -> None:
-        wide = features.double()
-        self._mean, self._length = (
-            wide.mean(dim=0),
-            wide.std(dim=0, correction=0).square().sum().sqrt().clamp_min(1e-12),
-        )
-        scaled = (wide - self._mean) / self._length
-        self._axes = torch.linalg.svd(scaled, full_matrices=False)[2]
-        self.coordinates = (scaled @ self._axes.T).float()
-
-    def on_features(self, head: nn.Linear) -> nn.Linear:
-        """The layer on features that equals `head` on coordinates."""
-        weight = head.weight.double() @ self._axes / self._length
-        found = nn.Linear(weight.shape[1], len(weight), device=weight.device)
-        found.weight.copy_(weight)
-        found.bias.copy_(head.bias - weight @ self._mean)
-        return found
 
 
 def balanced(probabilities: Tensor, shares: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def require_source(strategy: Strategy, count: int) -> None:
     Raises:
         ValueError: there is no source data.
     """
-    if strategy.uses_source_data and not count:
+    if strategy.uses_source_data and not strategy.source_is_optional and not count:
         raise ValueError("it also trains on source data, but there is none (prepare.source: none)")
 
 

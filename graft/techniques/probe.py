@@ -14,24 +14,32 @@ from torch import Tensor, nn
 from graft.contract import Strategy
 from graft.data.on_disk import in_memory
 from graft.data.sampling import folds
+from graft.data.source_labels import SourceLabels
 from graft.data.split import Domains, Split
 from graft.networks.network import Network, predict
 from graft.techniques.logistic import logistic_regression, logistic_regressions
 from graft.techniques.relationship import related_head
+from graft.techniques.span import Span
 
 STRENGTHS = tuple(10.0**exponent for exponent in range(1, -7, -1))
 """Regularisation strengths, from strong to weak, so that the stronger of two equally good probes is selected."""
 
 FOLDS = 5
 """Of the cross-validation within the images that the probe learns from."""
-_ALONE = 1e-2
-"""The strength where there is nothing to select by: one image per class."""
+SOURCE_SHARES = (0.25, 0.5, 0.75)
+"""Shares of the source's images in the loss that cross-validation compares with 0."""
+MOST_SOURCE = 2000
+"""Source images that are learned from, at most: more cost time and change little."""
+_ALONE, _ALONE_WITH_SOURCE, _BLIND_SHARE = 1e-2, 1e-3, 0.9
+"""The strength, without and with source images, and the share of these, where there is nothing to choose by: one image
+per class."""
 _PATIENCE = 2
 """Stop after this many weaker strengths in a row without a better loss: weak ones take longest to fit."""
 _FREE = 1e-3
 """Below this strength, the point towards which a probe is regularised hardly matters."""
-_TOLERANCE = 1e-5
-"""Tolerance of the gradient. Smaller ones cost time and change the validation loss by less than a hundredth of it."""
+_TOLERANCE = 1e-4
+"""Tolerance of the gradient in a cross-validation; a tenth of it for the fit to all images. Smaller ones cost time and
+change the losses by less than a hundredth."""
 _SOURCE_HEAD = "source_head"
 
 
@@ -41,111 +49,144 @@ def remember_head(network: Network) -> None:
         network.extras[_SOURCE_HEAD] = network.head
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a cross-validation prefers for a probe."""
+
+    strength: float
+    """Of the penalty on the weights' distance from `towards`."""
+    towards: nn.Linear | None = None
+    """A head D -> S towards whose mapping to the target's classes the weights are regularised; None: towards zero."""
+    source_share: float = 0.0
+    """Share of the source's images in the loss; 0 leaves them out."""
+
+    def weight(self, labelled: float, source: int) -> float:
+        """Weight of each of the source's images if those of the target weigh `labelled` in all."""
+        return self.source_share / (1 - self.source_share) * labelled / source
+
+
 @torch.no_grad()
 def fit_probe(
-    training: Split, source_head: nn.Linear | None = None, strengths: Sequence[float] = STRENGTHS
+    training: Split,
+    source_head: nn.Linear | None = None,
+    strengths: Sequence[float] = STRENGTHS,
+    source: Split | None = None,
 ) -> nn.Linear:
-    """The probe D -> K, fitted to its optimum with the strength that cross-validation prefers.
-
-    Features are centred and scaled by one common factor, so that a feature vector has a length of about 1 and a
-    strength means the same for every backbone. Each feature keeps its relative scale: with few images, standardisation
-    would give a feature that hardly varies as much weight as one with a strong signal.
+    """The probe D -> K, fitted to its optimum as cross-validation prefers it, in the span of its features (`Span`).
 
     Args:
         training: features (N, D) instead of images, with labels. Each of `FOLDS` folds is predicted by probes that
-            were fitted to the others; where no class has two images, `_ALONE` is the strength.
+            were fitted to the others; where no class has two images, there is nothing to choose by.
         source_head: D -> S; with it, cross-validation also selects the point towards which the weights are regularised:
             zero, or this head mapped to the target's classes (`related_head`).
         strengths: of the penalty on the weights' distance from that point, from strong to weak.
+        source: further features with labels of the target's classes; their share in the loss is chosen too.
     """
-    problem = _Problem(training)
-    towards, strength = _chosen(problem, training, source_head, strengths)
-    return problem.fit(towards, strength)
+    problem = _Problem(training, source)
+    return problem.fit(_chosen(problem, training, source_head, strengths))
 
 
 @torch.no_grad()
-def best_strength(training: Split) -> float:
-    """The strength that cross-validation prefers for a probe on features (N, D) that is regularised towards zero."""
-    return _chosen(_Problem(training), training, None, STRENGTHS)[1]
+def best_choice(training: Split, source: Split | None = None) -> Choice:
+    """What cross-validation prefers for a probe on features (N, D) that is regularised towards zero."""
+    return _chosen(_Problem(training, source), training, None, STRENGTHS)
 
 
-def _chosen(
-    problem: "_Problem", training: Split, source_head: nn.Linear | None, strengths: Sequence[float]
-) -> tuple[nn.Linear | None, float]:
-    points = [None, source_head] if source_head else [None]
+def of_shared_classes(source: Split, classes: tuple[str, ...]) -> Split | None:
+    """The source's features of the target's classes, by name, with labels as the target numbers them; None if there are
+    none. Of more than `MOST_SOURCE`, that many, evenly from all."""
+    labels = SourceLabels(source.classes, classes).to(source.labels.device)(source.labels)
+    known = (labels >= 0).nonzero().flatten()
+    if not len(known):
+        return None
+    known = known[torch.linspace(0, len(known) - 1, min(len(known), MOST_SOURCE)).round().long()]
+    return Split(in_memory(source.images)[known], labels[known], classes)
+
+
+def _chosen(problem: "_Problem", training: Split, source_head: nn.Linear | None, strengths: Sequence[float]) -> Choice:
+    options = [Choice(0.0), *([Choice(0.0, source_head)] if source_head else [])]
+    options += [Choice(0.0, None, share) for share in SOURCE_SHARES if problem.has_source]
     held = folds(training, FOLDS)
     if not held:
-        return points[-1], _ALONE if len(strengths) > 1 else strengths[0]
-    tried = (found for towards in points for found in problem.losses(held, towards, strengths))
-    _, towards, strength = min(tried, key=lambda found: found[0])
-    return towards, strength
+        return _blind(problem, source_head, strengths)
+    tried = [found for option in options for found in problem.losses(held, option, strengths)]
+    return min(tried, key=lambda found: found[0])[1]
+
+
+def _blind(problem: "_Problem", source_head: nn.Linear | None, strengths: Sequence[float]) -> Choice:
+    """Where there is nothing to choose by."""
+    if len(strengths) == 1:
+        return Choice(strengths[0], source_head)
+    if problem.has_source:
+        return Choice(_ALONE_WITH_SOURCE, None, _BLIND_SHARE)
+    return Choice(_ALONE, source_head)
 
 
 class _Problem:
-    """The features of labelled images, scaled, and rotated into the space that they span: as many directions as images,
-    if there are fewer of these than features. The penalty does not change with a rotation."""
+    """Labelled images of the target, and perhaps of the source, as coordinates in the span of their features."""
 
-    def __init__(self, training: Split) -> None:
-        self._training, self._features = training, in_memory(training.images)
-        features = self._features.double()
-        self._mean, spread = features.mean(dim=0), features.std(dim=0, correction=0)
-        self._length = spread.square().sum().sqrt().clamp_min(torch.finfo(torch.float).tiny)
-        scaled = (features - self._mean) / self._length
-        self._axes: Tensor | None = None
-        if len(features) < features.shape[1]:
-            self._axes = torch.linalg.svd(scaled, full_matrices=False)[2]
-            scaled = scaled @ self._axes.T
-        self._scaled = scaled.float()
+    def __init__(self, training: Split, source: Split | None = None) -> None:
+        self._training, self._source = training, source
+        self.has_source = source is not None
+        parts = [training, source] if source else [training]
+        self._features = torch.cat([in_memory(part.images) for part in parts])
+        self._labels = torch.cat([part.labels for part in parts])
+        self._span = Span(self._features)
 
-    def losses(
-        self, held: list[Tensor], towards: nn.Linear | None, strengths: Sequence[float]
-    ) -> Iterator[tuple[float, nn.Linear | None, float]]:
+    def losses(self, held: list[Tensor], option: Choice, strengths: Sequence[float]) -> Iterator[tuple[float, Choice]]:
         """For each strength, from strong to weak, the mean loss on the folds; stops when it has risen `_PATIENCE`
         times in a row."""
-        labels, classes = self._training.labels, len(self._training.classes)
-        seen = torch.stack([_all_but(len(labels), places) for places in held]).to(labels.device)  # (F, N)
+        count, classes = len(self._training), len(self._training.classes)
+        places = self._places(option)
+        x, labels = self._span.coordinates[:places], self._labels[:places]
+        seen = torch.stack([_all_but(count, each) for each in held]).to(labels.device)  # (F, N)
         offset = None
-        if towards:
-            heads = [related_head(towards, self._training.take(part.nonzero().flatten())) for part in seen]
-            offset = torch.stack([head(self._features) for head in heads])  # (F, N, K)
+        if option.towards:
+            heads = [related_head(option.towards, self._training.take(part.nonzero().flatten())) for part in seen]
+            offset = torch.stack([head(self._features[:places]) for head in heads])  # (F, N, K)
+        shares = torch.cat([seen.to(x), x.new_zeros(len(held), places - count)], dim=1)
+        for row in shares if places > count else ():
+            row[count:] = option.weight(float(row.sum()), places - count)
         fitted = None
         lowest, worse = torch.inf, 0
         for strength in strengths:
-            if towards and strength < _FREE:
+            if option.towards and strength < _FREE:
                 return
             fitted = logistic_regressions(
-                self._scaled,
-                labels,
-                classes,
-                decay=strength,
-                shares=seen,
-                start=fitted,
-                offset=offset,
-                tolerance=_TOLERANCE,
+                x, labels, classes, decay=strength, shares=shares, start=fitted, offset=offset, tolerance=_TOLERANCE
             )
-            logits = self._scaled @ fitted[0].transpose(1, 2) + fitted[1][:, None] + (0 if offset is None else offset)
+            logits = x[:count] @ fitted[0].transpose(1, 2) + fitted[1][:, None]
+            logits = logits if offset is None else logits + offset[:, :count]
             losses = F.cross_entropy(
-                logits.double().transpose(1, 2), labels.expand(len(held), -1), reduction="none"
+                logits.double().transpose(1, 2), labels[:count].expand(len(held), -1), reduction="none"
             )  # (F, N)
             loss = losses[~seen].mean().item()
-            yield loss, towards, strength
+            yield loss, replace(option, strength=strength)
             lowest, worse = (loss, 0) if loss < lowest else (lowest, worse + 1)
             if worse == _PATIENCE:
                 return
 
-    def fit(self, towards: nn.Linear | None, strength: float) -> nn.Linear:
+    def fit(self, choice: Choice) -> nn.Linear:
         """The probe on plain features, fitted to all images."""
-        known = related_head(towards, self._training) if towards else None
+        known = related_head(choice.towards, self._training) if choice.towards else None
+        places = self._places(choice)
+        weights, count = torch.ones(places), len(self._training)
+        if places > count:
+            weights[count:] = choice.weight(count, places - count)
         found = logistic_regression(
-            self._scaled,
-            self._training.labels,
+            self._span.coordinates[:places],
+            self._labels[:places],
             len(self._training.classes),
-            decay=strength,
-            offset=known(self._features) if known else None,
-            tolerance=_TOLERANCE,
+            decay=choice.strength,
+            weights=weights,
+            offset=known(self._features[:places]) if known else None,
+            tolerance=_TOLERANCE / 10,
         )
-        weight = found.weight.double() if self._axes is None else found.weight.double() @ self._axes
-        return _on_plain_features(weight, found.bias, self._mean, self._length, known)
+        return self._span.on_features(found, known)
+
+    def _places(self, choice: Choice) -> int:
+        """How many images are learned from: those of the target come first."""
+        return len(self._labels) if choice.source_share else len(self._training)
 
 
 def _all_but(count: int, held: Tensor) -> Tensor:
@@ -154,30 +195,23 @@ def _all_but(count: int, held: Tensor) -> Tensor:
 
 
 def probed_head(network: Network, domains: Domains) -> None:
-    """Give the network's head the weights of a probe on the features of its current backbone."""
+    """Give the network's head the weights of a probe on the features of its current backbone, of the target's images
+    and, if there are any, the source's."""
     network.eval()
-    images = predict(network, domains.target.images)[1].to(domains.target.labels.device)
-    _fit_head(network, replace(domains.target, images=images))
+    seen = Domains(domains.target, source=domains.source)
+    _fit_head(network, seen.map(lambda split: replace(split, images=_features(network, split))))
 
 
-def _fit_head(network: Network, training: Split) -> None:
+def _features(network: Network, split: Split) -> Tensor:
+    return predict(network, split.images)[1].to(split.labels.device)
+
+
+def _fit_head(network: Network, domains: Domains) -> None:
     """Give the network's head the weights of a probe on features, and drop the remembered source head."""
     remembered = network.extras.pop(_SOURCE_HEAD) if _SOURCE_HEAD in network.extras else None
-    found = fit_probe(training, cast(nn.Linear | None, remembered))
+    source = of_shared_classes(domains.source, domains.target.classes) if domains.source else None
+    found = fit_probe(domains.target, cast(nn.Linear | None, remembered), source=source)
     network.head.load_state_dict(found.state_dict())
-
-
-def _on_plain_features(
-    weight: Tensor, bias: Tensor, mean: Tensor, length: Tensor, known: nn.Linear | None
-) -> nn.Linear:
-    """The layer on unscaled features that equals one with `weight` and `bias` on scaled ones, plus `known`; in single
-    precision."""
-    weight = weight / length
-    bias = bias - weight @ mean
-    found = nn.Linear(weight.shape[1], len(weight), device=weight.device)
-    found.weight.copy_(weight + known.weight if known else weight)
-    found.bias.copy_(bias + known.bias if known else bias)
-    return found
 
 
 @dataclass(frozen=True)
@@ -188,4 +222,4 @@ class Probing(Strategy):
 
     def begin(self, network: Network, domains: Domains) -> None:
         """Fit the probe on the cached features; it becomes the network's head."""
-        _fit_head(network, domains.target)
+        _fit_head(network, domains)

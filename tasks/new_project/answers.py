@@ -11,7 +11,7 @@ Path_ = tuple[str | int, ...]
 Edit = tuple[Path_, Any]
 """A key of a YAML file, and its new value."""
 
-STRATEGIES = ("scratch", "linear_probe", "self_training", "lp_ft", "fine_tune", "mixed_training")
+STRATEGIES = ("scratch", "linear_probe", "joint_probe", "self_training", "lp_ft", "fine_tune", "mixed_training")
 TEXT, TRANSFORMER = "text_", "transformer_"
 SMALL = ("convnet_", TEXT, TRANSFORMER)
 """Prefixes of the names of Graft's own small networks; all others, and given weights, are for photos."""
@@ -63,9 +63,9 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
 
 def _training(answers: Answers) -> Iterator[Edit]:
     """Training settings by kind of network. The augmentation suits any images (the demo's is for digits); texts have
-    none. Large networks get a smaller budget, crops as photos are trained with, and keep the statistics of their batch
-    norm, which batches of sixteen would spoil; transformers get a smaller learning rate. Both get two threads for the
-    stages that run alone.
+    none. Large networks get a smaller budget, with batches so small that batch norm keeps its statistics, and crops as
+    photos are trained with; transformers get a smaller learning rate. Both get two threads for the stages that run
+    alone. `reasons` says why in the file.
     """
     if answers.backbone.startswith(TEXT):
         for section in ("pretrain", "finetune"):
@@ -80,14 +80,32 @@ def _training(answers: Answers) -> Iterator[Edit]:
     for section in ("pretrain", "finetune"):
         yield (section, "training", "augmentation"), augmentation
     if is_for_photos:
-        yield from _budget("pretrain", steps=200, batch_size=16, learning_rate=0.001, batch_norm="frozen")
-        yield from _budget("finetune", steps=40, batch_size=16, learning_rate=0.001, batch_norm="frozen")
+        yield from _budget("pretrain", steps=200, batch_size=16, learning_rate=0.001)
+        yield from _budget("finetune", steps=40, batch_size=16, learning_rate=0.001)
     elif answers.backbone.startswith(TRANSFORMER):
         yield from _budget("pretrain", batch_size=64, learning_rate=0.002)
         yield from _budget("finetune", batch_size=16, learning_rate=0.001)
     else:
         return
     yield from (((section, "threads"), 2) for section in ("pretrain", "forecast", "evaluate"))
+
+
+def reasons(answers: Answers) -> Iterator[tuple[Path_, str]]:
+    """Why training settings are as they are: comments in params.yaml. What the user set explains itself."""
+    training: Path_ = ("finetune", "training")
+    found: dict[Path_, str] = {}
+    if answers.backbone.startswith(TEXT):
+        found[*training, "augmentation"] = "none: words are not to be changed"
+    elif is_large(answers.backbone, answers.weights):
+        found = {
+            (*training, "steps"): "from good weights, more would overfit few labels",
+            (*training, "batch_size"): "below 32, batch norm keeps the statistics of the weights (batch_norm: auto)",
+            (*training, "augmentation"): "crops of 35 to 100 % of the area, as photos are trained with",
+        }
+    elif answers.backbone.startswith(TRANSFORMER):
+        found[*training, "learning_rate"] = "attention diverges at the rate of a convnet"
+    given = {tuple(path[: len(key)]) for path, _ in answers.settings for key in found}
+    yield from ((path, why) for path, why in found.items() if path not in given)
 
 
 def _budget(section: str, **values: float | str) -> Iterator[Edit]:

@@ -15,8 +15,13 @@ _BEHIND, _ABOVE, _BELOW = 2, 1, 3
 """Where ruamel.yaml keeps the comments of a key: behind its value and all that follows, above it, and below it."""
 
 
-def with_values(text: str, edits: Iterable[tuple[Sequence[str | int], Any]]) -> str:
+def with_values(
+    text: str,
+    edits: Iterable[tuple[Sequence[str | int], Any]],
+    reasons: Iterable[tuple[Sequence[str | int], str]] = (),
+) -> str:
     """`text` with other values at their paths (keys, and places in lists); a last key that is not there is put first.
+    Reasons become comments behind the values at their paths.
 
     Raises:
         KeyError: there is nothing to put a value into.
@@ -27,6 +32,11 @@ def with_values(text: str, edits: Iterable[tuple[Sequence[str | int], Any]]) -> 
     content = editor.load(text)
     for path, value in edits:
         _put(content, path, value)
+    for path, reason in reasons:
+        parent = content
+        for part in path[:-1]:
+            parent = parent[part]
+        parent.yaml_add_eol_comment(reason, path[-1], column=0)
     written = io.StringIO()
     editor.dump(content, written)
     return written.getvalue()

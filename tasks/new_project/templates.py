@@ -9,7 +9,7 @@ import yaml
 from tasks.common.errors import GraftError
 from tasks.common.places import BUILD, GRAPH, MLFLOW, PARAMS, PREFECT, RAW_DATA, REPORT, STATE, WEIGHTS
 from tasks.common.project_templates import shipped_text
-from tasks.new_project.answers import Answers, Edit, parameter_edits
+from tasks.new_project.answers import Answers, Edit, Path_, parameter_edits, reasons
 from tasks.new_project.edit_yaml import with_values
 
 IGNORED = (f"/{RAW_DATA}", f"/{BUILD}", f"/{REPORT}", f"/{STATE}/", "/.venv/", "__pycache__/", ".*.part")
@@ -28,7 +28,7 @@ def project_files(answers: Answers) -> dict[str, str]:
         GraftError: a setting or a strategy does not exist.
     """
     return {
-        str(PARAMS): _edited(PARAMS, parameter_edits(answers)),
+        str(PARAMS): _edited(PARAMS, parameter_edits(answers), reasons(answers)),
         str(GRAPH): shipped_text(str(GRAPH)),
         str(MLFLOW): _edited(
             MLFLOW, [(("tracking", "experiment"), answers.name), (("registry", "model"), answers.name)]
@@ -65,8 +65,8 @@ def _deployment(answers: Answers) -> list[Edit]:
     return edits
 
 
-def _edited(name: Path, edits: Iterable[Edit]) -> str:
+def _edited(name: Path, edits: Iterable[Edit], why: Iterable[tuple[Path_, str]] = ()) -> str:
     try:
-        return with_values(shipped_text(str(name)), edits)
+        return with_values(shipped_text(str(name)), edits, why)
     except KeyError as error:
         raise GraftError(f"{name}: the shipped file has no key {error.args[0]} to set") from None

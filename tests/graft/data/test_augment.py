@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from graft.data.augment import augment
+from graft.data.augment import _policy, augment
 from graft.settings import Augmentation
 
 
@@ -122,3 +122,20 @@ def test_colours_differ_from_image_to_image_and_stay_in_range(images: torch.Tens
     assert found.min() >= 0
     assert found.max() <= 1
     assert found.flatten(1).mean(dim=1).std() > 0.01
+
+
+def test_the_policy_changes_two_things_of_each_image() -> None:
+    found = torch.stack(list(_policy(400, 0.5, torch.Generator().manual_seed(0)).values()))  # (operations, B)
+    assert (found != 0).sum(dim=0).tolist() == [2] * 400
+    assert 0.45 < found.abs().max() <= 0.5
+    assert (found != 0).float().mean(dim=1).min() > 0.2, "every operation has its turn"
+
+
+def test_the_policy_moves_and_recolours_but_leaves_the_range() -> None:
+    images = torch.rand(60, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+    result = vary(images, policy=1.0)
+    assert result.min() >= 0
+    assert result.max() <= 1
+    means = (result.mean(dim=(2, 3)) - images.mean(dim=(2, 3))).abs().amax(dim=1)
+    assert (means > 0.05).float().mean() > 0.5
+    assert torch.equal(vary(images, policy=1.0), result)

@@ -40,6 +40,9 @@ ELSEWHERE = {
     "linear_probe.related": "cross-validation prefers the plain probe here (see test_probe.py)",
     "cross_modal.mode": "source and target are of one modality here (see test_cross_modal.py)",
     "cross_modal.align_share": "source and target are of one modality here (see test_cross_modal.py)",
+    "label_propagation.neighbours": "the classes lie far apart here (see test_label_propagation.py)",
+    "label_propagation.alpha": "the classes lie far apart here (see test_label_propagation.py)",
+    "self_training.source": "cross-validation prefers the target alone here (see test_self_training.py)",
     "self_training.shares": "the pool's classes are equally frequent here (see test_self_training.py)",
     "layer_transfer.kinds": "the tiny network's backbone has only convolutions (see test_layers.py)",
 }

@@ -10,18 +10,10 @@ from graft.networks.network import Network, predict
 from graft.settings import Training
 from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.self_training import SelfTraining, balanced, estimated_shares, surest
+from tests.graft.features import clouds
 from tests.graft.pictures import CLASSES, tiny_network
 
 TRAINING = Training(steps=1, evaluations=1)
-SIZE = tiny_network().feature_size
-
-
-def clouds(counts: list[int], *, seed: int, size: int = SIZE) -> Split:
-    """Features of classes that are thin, long clouds: a few points say little of their shape, many say all."""
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(3, size, generator=torch.Generator().manual_seed(9)) * 0.25
-    labels = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
-    return Split(centres[labels] + torch.randn(len(labels), size, generator=generator) * 0.5, labels, CLASSES)
 
 
 def fitted(strategy, domains: Domains) -> Network:
@@ -43,7 +35,7 @@ def test_unlabelled_images_of_clusters_make_up_for_few_labels() -> None:
     assert sum(gains) / 5 > 0.03
 
 
-def test_source_images_are_learned_from_if_asked() -> None:
+def test_source_images_are_learned_from_unless_they_are_unwanted_or_missing() -> None:
     """They have the classes in another order, and one that the target lacks."""
     source = clouds([60] * 3, seed=3)
     order = torch.tensor([2, 0, 3])
@@ -51,9 +43,10 @@ def test_source_images_are_learned_from_if_asked() -> None:
     test, few = clouds([300] * 3, seed=5), clouds([1] * 3, seed=1)
     pool = clouds([50] * 3, seed=6).without_labels()
     alone = fitted(SelfTraining(), Domains(few, None, None, pool))
-    helped = fitted(SelfTraining(source_weight=0.5), Domains(few, None, other, pool))
+    helped = fitted(SelfTraining(), Domains(few, None, other, pool))
+    unwanted = fitted(SelfTraining(source=False), Domains(few, None, other, pool))
     assert accuracy(helped, test) > accuracy(alone, test)
-    assert not SelfTraining().uses_source_data
+    assert torch.equal(unwanted.head.weight, alone.head.weight)
 
 
 def test_balanced_answers_have_the_shares_and_differ_by_factors_only() -> None:

@@ -15,10 +15,11 @@ from graft.loop import train
 from graft.networks.network import predict
 from graft.settings import Augmentation, Training
 from graft.strategies.fine_tune import FineTune
+from graft.strategies.joint_probe import JointProbe
 from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.random_frozen import RandomFrozen
 from graft.strategies.scratch import Scratch
-from graft.techniques.probe import FOLDS, STRENGTHS, fit_probe
+from graft.techniques.probe import FOLDS, STRENGTHS, Choice, _Problem, best_choice, fit_probe, of_shared_classes
 from graft.techniques.relationship import related_head
 from tests.graft.pictures import CLASSES, bars, tiny_network
 
@@ -106,6 +107,53 @@ def test_the_folds_choose_whether_the_probe_is_kept_near_the_sources_head() -> N
 
     assert accuracy(fit_probe(few, knows)) > accuracy(plain) + 0.1
     torch.testing.assert_close(fit_probe(few, noise).weight, plain.weight)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.75])
+def test_a_joint_probe_is_at_scikit_learns_optimum_with_the_same_weights(share: float) -> None:
+    few, many, other = clouds(12), clouds(90, seed=3), clouds(60, seed=5)
+    with torch.no_grad():
+        ours = _Problem(few, many).fit(Choice(0.01, source_share=share))
+    x = torch.cat([few.images, many.images]).double().numpy()
+    mean = x.mean(axis=0)
+    scale = np.sqrt(np.square(x - mean).sum(axis=1).mean())
+    weights = np.concatenate([np.full(12, (1 - share) / 12), np.full(90, share / 90)])
+    best = LogisticRegression(C=1 / 0.01, max_iter=10_000, tol=1e-10)
+    best.fit((x - mean) / scale, torch.cat([few.labels, many.labels]).numpy(), weights)
+    expected = torch.from_numpy(best.predict_log_proba((other.images.double().numpy() - mean) / scale))
+    torch.testing.assert_close(ours(other.images).log_softmax(dim=1).double(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_the_folds_choose_the_share_of_the_source() -> None:
+    """Images of the same classes help where labels are few; those of classes that mean something else are left out."""
+    few, test = clouds(18), clouds(300, seed=6)
+    alike, unlike = clouds(60, seed=7), clouds(60, seed=7)
+    unlike = replace(unlike, labels=(unlike.labels + 1) % 3)
+
+    def accuracy(probe: nn.Linear) -> float:
+        return (probe(test.images).argmax(dim=1) == test.labels).double().mean().item()
+
+    assert accuracy(fit_probe(few, source=alike)) > accuracy(fit_probe(few)) + 0.05
+    assert best_choice(few, alike).source_share > best_choice(few, unlike).source_share == 0
+
+
+def test_source_classes_are_matched_by_name() -> None:
+    images = torch.arange(4.0).unsqueeze(1)
+    source = Split(images, torch.tensor([0, 1, 2, 1]), ("other", CLASSES[2], CLASSES[0]))
+    found = of_shared_classes(source, CLASSES)
+    assert found is not None
+    assert found.images.flatten().tolist() == [1, 2, 3]
+    assert found.labels.tolist() == [2, 0, 2]
+    assert of_shared_classes(replace(source, classes=("a", "b", "c")), CLASSES) is None
+
+
+def test_a_joint_probe_without_a_shared_class_is_a_linear_probe() -> None:
+    few, source = bars(12), replace(bars(30), classes=("a", "b", "c"))
+    networks = [tiny_network(), tiny_network()]
+    for strategy, network in zip((JointProbe(), LinearProbe(related=False)), networks, strict=True):
+        strategy.adapt(network, CLASSES)
+        train(network, strategy, Domains(few, few, source), BUDGET)
+    assert torch.equal(networks[0].head.weight, networks[1].head.weight)
 
 
 def test_linear_probe_starts_from_what_the_sources_head_knows_unless_it_must_not() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import GraftError
 from tasks.common.yaml_files import read_yaml
-from tasks.new_project.answers import Answers, parameter_edits
+from tasks.new_project.answers import Answers, parameter_edits, reasons
 from tasks.new_project.create import create
 from tasks.new_project.edit_yaml import with_values
 from tasks.new_project.templates import IGNORED, extended
@@ -77,6 +78,20 @@ def test_comments_stay_and_a_key_that_is_not_there_is_put_in() -> None:
         with_values(text, [(("nowhere", "b"), 1)])
 
 
+def test_reasons_stand_behind_their_values() -> None:
+    text = "a:\n  b: 1\n  c: {d: 2}\n\n# of e\ne: 3\n"
+    found = with_values(text, [(("a", "b"), 7)], [(("a", "b"), "because"), (("a", "c"), "so")])
+    assert found == "a:\n  b: 7 # because\n  c: {d: 2} # so\n\n# of e\ne: 3\n"
+
+
+def test_a_setting_of_the_user_gets_no_reason_of_ours() -> None:
+    key = ("finetune", "training", "batch_size")
+    photos = Answers("a", weights="timm:x")
+    assert key in dict(reasons(photos))
+    assert key not in dict(reasons(replace(photos, settings=((key, 64),))))
+    assert not dict(reasons(Answers("a")))
+
+
 def test_the_answers_are_in_the_files(tmp_path: Path) -> None:
     answers = Answers(
         "ants", image_size=48, channels=1, flip=False, labels=(5, 20), seeds=(3, 4), strategies=("lora", "mcc"),
@@ -110,9 +125,8 @@ def test_texts_begin_with_the_budget_of_a_small_network_and_no_augmentation_of_p
 def test_large_networks_get_a_budget_for_photos(tmp_path: Path) -> None:
     create(tmp_path, Answers("photos", backbone="torchvision:resnet18", image_size=224), git=False)
     training = yaml.safe_load((tmp_path / "params.yaml").read_text())["finetune"]["training"]
-    assert training["batch_size"] == 16
+    assert training["batch_size"] == 16  # below 32, batch norm keeps its statistics (`batch_norm: auto`)
     assert training["augmentation"] == {"area": 0.35, "flip": 0.5}
-    assert training["batch_norm"] == "frozen"
 
 
 def test_small_transformers_get_a_budget_for_small_pictures_and_learn_in_smaller_steps(tmp_path: Path) -> None:
