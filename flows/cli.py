@@ -107,6 +107,9 @@ def init(
     git: Annotated[
         bool | None, typer.Option("--git/--no-git", help="Initialise a git repository, unless DIR is inside one.")
     ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Heads on frozen features, one seed: minutes.")] = False,
+    standard: Annotated[bool, typer.Option("--standard", help="The default strategies and seeds: an hour.")] = False,
+    best: Annotated[bool, typer.Option("--best", help="More strategies, five seeds and a search: a night.")] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Ask no questions; use the defaults for everything not given.")
     ] = False,
@@ -128,6 +131,7 @@ def init(
             schedule,
             settings or [],
             git,
+            tuple(name for name, is_asked in (("quick", quick), ("standard", standard), ("best", best)) if is_asked),
         )
         start_project(folder, given, console, ask=not yes and sys.stdin.isatty() and sys.stdout.isatty())
 

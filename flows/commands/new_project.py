@@ -1,5 +1,6 @@
 """`graft init`: the questions, and the next steps."""
 
+import os
 import re
 import shlex
 import shutil
@@ -16,8 +17,10 @@ from rich.text import Text
 from tasks.common.errors import GraftError
 from tasks.common.places import PARAMS, RAW_DATA
 from tasks.common.yaml_files import read_strict_yaml
-from tasks.new_project.answers import STRATEGIES, Answers, Edit, is_large
+from tasks.new_project.answers import Answers, Edit, is_large
 from tasks.new_project.create import create, refuse_what_is_there
+from tasks.new_project.presets import PRESETS, STANDARD, Preset
+from tasks.results.words import counted
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 from tasks.settings.yaml_sections import read_section
 
@@ -42,6 +45,19 @@ class Flags:
     schedule: str | None
     settings: list[str]
     git: bool | None
+    presets: tuple[str, ...] = ()
+    """Names of those asked for; one at most."""
+
+    @property
+    def preset(self) -> Preset:
+        """The one that is asked for, or the standard one.
+
+        Raises:
+            GraftError: several are.
+        """
+        if len(self.presets) > 1:
+            raise GraftError(f"{' and '.join(f'--{name}' for name in self.presets)}: choose one of them")
+        return PRESETS[self.presets[0] if self.presets else STANDARD]
 
 
 def start_project(folder: Path, given: Flags, console: Console, *, ask: bool) -> None:
@@ -59,6 +75,8 @@ def start_project(folder: Path, given: Flags, console: Console, *, ask: bool) ->
         console.print(f"  extended: {', '.join(made.extended)}", highlight=False)
     if made.made_repository:
         console.print("  git: a new repository; nothing is committed yet")
+    if given.presets:
+        console.print(f"  {given.presets[0]}: {_effort_in_words(folder)}", highlight=False)
     console.print(Text("\nNext, in a terminal:\n"))
     console.print(Text("\n".join(f"  {line}" for line in next_steps(folder))), soft_wrap=True)
 
@@ -76,6 +94,7 @@ def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
         answered: T = typer.prompt(question, default=default, value_proc=lambda text: _or_again(read, text))
         return answered
 
+    preset = given.preset
     name = answer(given.name, "Name of the project and of its registered model", _name(folder), str)
     weights = answer(given.weights, "Weights to start from (none: random weights)", "none", str)
     weights = "" if weights == "none" else weights
@@ -86,8 +105,8 @@ def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
     channels = answer(given.channels, "Channels: 1 grey, 3 colour", 3, _whole)
     flip = answer(given.flip, "Does a mirrored image keep its class (yes, no)", "yes", _yes)
     labels = answer(given.labels, "Label budgets: labels per class to learn from", "1,5,10", _budgets)
-    seeds = answer(given.seeds, "Seeds", "0,1,2", _numbers)
-    strategies = answer(given.strategies, "Strategies", ",".join(STRATEGIES), _names)
+    seeds = answer(given.seeds, "Seeds", ",".join(map(str, preset.seeds)), _numbers)
+    strategies = answer(given.strategies, "Strategies", ",".join(preset.strategies), _names)
     schedule = answer(given.schedule, "Schedule as a cron line (none: run by hand)", NIGHTLY, _cron)
     git = answer(given.git, "Initialise a git repository, unless the folder is inside one (yes, no)", "yes", _yes)
     return (
@@ -102,7 +121,7 @@ def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
             seeds=seeds,
             strategies=strategies,
             schedule=schedule,
-            settings=tuple(_setting(text) for text in given.settings),
+            settings=(*preset.settings, *(_setting(text) for text in given.settings)),
         ),
         git,
     )
@@ -119,6 +138,20 @@ def next_steps(folder: Path) -> list[str]:
     alone = settings.source in (NO_SOURCE, settings.target)  # both domains are in one folder, or there is no source
     source = [] if alone else [f"{graft} data add source PATH"]
     return [*first, *source, f"{graft} data add target PATH", f"{graft} run"]
+
+
+def _effort_in_words(folder: Path) -> str:
+    """'63 trials with 99 trainings, which take about 25 minutes on 2 cores of this machine'."""
+    from tasks.trials.effort import effort
+
+    found = effort(folder)
+    trials = f"{counted(found.trials, 'trial')} with {counted(found.trainings, 'training')} of a backbone"
+    if found.seconds is None:
+        return f"{trials}: {found.images:,} images forward and backward; the time is known once the weights are loaded"
+    cores = os.cpu_count() or 1
+    minutes = max(1, round(found.seconds / 60 / cores))
+    took = f"{minutes} min" if minutes < 100 else f"{minutes / 60:.0f} h"
+    return f"{trials}, which take about {took} on the {counted(cores, 'core')} of this machine"
 
 
 def _command() -> str:

@@ -19,8 +19,8 @@ from graft.networks.network import Network
 from graft.settings import Augmentation, Fraction, Searched
 from graft.techniques.probe import probed_head, remember_head
 
-_STRONG = Augmentation(area=0.5, rotate=20.0, shear=15.0, colour=0.4, drop=0.2)
-"""On top of the budget's augmentation; nothing that changes a class, so no flip."""
+_STRONG = Augmentation(policy=0.5, drop=0.2)
+"""On top of the budget's augmentation."""
 _MEMORY = 0.9
 """Share of the old value in a running mean of answers."""
 

@@ -65,7 +65,7 @@ def test_yes_asks_nothing_on_a_terminal_and_nobody_is_asked_elsewhere(tmp_path: 
     ],
 )
 def test_the_size_of_the_pictures_fits_the_network(backbone: str | None, weights: str | None, size: int) -> None:
-    unsaid = dict.fromkeys(Flags.__dataclass_fields__) | {"settings": []}
+    unsaid = dict.fromkeys(Flags.__dataclass_fields__) | {"settings": [], "presets": ()}
     given = Flags(**unsaid | {"backbone": backbone, "weights": weights})  # type: ignore[arg-type]
     assert settle(Path("mine"), given, ask=False)[0].image_size == size
 
@@ -89,3 +89,18 @@ def test_the_next_steps_fit_the_folder(tmp_path: Path, monkeypatch: pytest.Monke
     assert next_steps(tmp_path)[0] == "graft data add target PATH"
     (tmp_path / "data").mkdir()
     assert next_steps(tmp_path) == ["graft data check", "graft run --update-data"]
+
+
+def test_a_preset_states_its_cost_and_two_are_one_too_many(tmp_path: Path) -> None:
+    command = [*COMMAND, "--yes", "--no-git", "--strategies", "linear_probe", "--image-size", "16"]
+    shown = subprocess.run(
+        [*command, "--quick"], cwd=tmp_path, env=ENVIRONMENT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    assert "quick: 6 trials with 9 trainings of a backbone, which take about" in " ".join(shown.split())
+    assert yaml.safe_load((tmp_path / "mine/params.yaml").read_text())["seeds"] == [0]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    both = subprocess.run([*command, "--quick", "--best"], cwd=empty, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    assert both.returncode == 2
+    assert b"--quick and --best: choose one of them" in both.stderr
+    assert not (empty / "mine").exists()

@@ -9,6 +9,7 @@ from graft.networks.batch_norm import batch_norms
 from graft.networks.network import Network, predict
 from graft.settings import Training
 from graft.strategies.fine_tune import FineTune
+from graft.strategies.joint_probe import JointProbe
 from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.lp_ft import WISE, LpFt
 from graft.strategies.scratch import Scratch
@@ -72,13 +73,30 @@ def test_the_finished_network_holds_nothing_that_training_needed(source: Network
     assert list(LpFt().finish(network).state_dict()) == list(source.state_dict())
 
 
-@pytest.mark.parametrize(("how", "keeps"), [("frozen", True), ("train", False)])
-def test_batch_norm_keeps_the_statistics_of_the_source_if_asked(
-    source: Network, domains: Domains, how: str, keeps: bool
+def test_the_probe_learns_from_source_images_too(source: Network) -> None:
+    target, images = bars(3, seed=5, noise=120), bars(60, seed=7, noise=120)
+    seen = Domains(target, bars(30, seed=6, noise=120), images)
+    joint = JointProbe().adapt(copy.deepcopy(source), CLASSES)
+    train(joint, JointProbe(), seen, BRIEF)
+    heads = {}
+    for learns in (True, False):
+        strategy = LpFt(source=learns, wise=False, rate=1e-9)
+        network = strategy.adapt(copy.deepcopy(source), CLASSES)
+        train(network, strategy, seen, BRIEF)
+        heads[learns] = network.head.weight
+    torch.testing.assert_close(heads[True], joint.head.weight, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(heads[False], joint.head.weight, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("how", "size", "keeps"), [("frozen", 32, True), ("train", 9, False), ("auto", 31, True), ("auto", 32, False)]
+)
+def test_batch_norm_keeps_the_statistics_of_the_source_if_asked_or_if_batches_are_small(
+    source: Network, domains: Domains, how: str, size: int, keeps: bool
 ) -> None:
     network = FineTune().adapt(copy.deepcopy(source), CLASSES)
     before = [layer.running_mean.clone() for layer in batch_norms(network.backbone)]
-    training = Training(steps=4, batch_size=9, evaluations=1, batch_norm=how)  # type: ignore[arg-type]
+    training = Training(steps=4, batch_size=size, evaluations=1, batch_norm=how)  # type: ignore[arg-type]
     train(network, FineTune(), domains, training)
     after = [layer.running_mean for layer in batch_norms(network.backbone)]
     assert len(before) > 0
