@@ -28,8 +28,8 @@ FOLDS = 5
 """Of the cross-validation within the images that the probe learns from."""
 SOURCE_SHARES = (0.25, 0.5, 0.75)
 """Shares of the source's images in the loss that cross-validation compares with 0."""
-MOST_SOURCE = 2000
-"""Source images that are learned from, at most: more cost time and change little."""
+MOST_SOURCE = 500
+"""Source images that a probe learns from, at most: more cost time and change little."""
 _ALONE, _ALONE_WITH_SOURCE, _BLIND_SHARE = 1e-2, 1e-3, 0.9
 """The strength, without and with source images, and the share of these, where there is nothing to choose by: one image
 per class."""
@@ -104,13 +104,18 @@ def of_shared_classes(source: Split, classes: tuple[str, ...]) -> Split | None:
 
 
 def _chosen(problem: "_Problem", training: Split, source_head: nn.Linear | None, strengths: Sequence[float]) -> Choice:
-    options = [Choice(0.0), *([Choice(0.0, source_head)] if source_head else [])]
-    options += [Choice(0.0, None, share) for share in SOURCE_SHARES if problem.has_source]
     held = folds(training, FOLDS)
     if not held:
         return _blind(problem, source_head, strengths)
+    options = [Choice(0.0), *([Choice(0.0, source_head)] if source_head else [])]
     tried = [found for option in options for found in problem.losses(held, option, strengths)]
-    return min(tried, key=lambda found: found[0])[1]
+    best = min(tried, key=lambda found: found[0])
+    for share in SOURCE_SHARES if problem.has_source else ():
+        found = min(problem.losses(held, Choice(0.0, None, share), strengths), key=lambda found: found[0])
+        if found[0] >= best[0]:
+            break  # a larger share would be no better either
+        best = found
+    return best[1]
 
 
 def _blind(problem: "_Problem", source_head: nn.Linear | None, strengths: Sequence[float]) -> Choice:
