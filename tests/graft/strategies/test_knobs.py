@@ -41,6 +41,8 @@ ELSEWHERE = {
     "cross_modal.mode": "source and target are of one modality here (see test_cross_modal.py)",
     "cross_modal.align_share": "source and target are of one modality here (see test_cross_modal.py)",
     "self_training.shares": "the pool's classes are equally frequent here (see test_self_training.py)",
+    "tfidf.use_source": "it serves texts alone (see test_tfidf.py)",
+    "tfidf.length": "it serves texts alone (see test_tfidf.py)",
     "layer_transfer.kinds": "the tiny network's backbone has only convolutions (see test_layers.py)",
 }
 """Knobs whose effect does not show on such a small problem."""
