@@ -16,7 +16,7 @@ from rich.text import Text
 from tasks.common.errors import GraftError
 from tasks.common.places import PARAMS, RAW_DATA
 from tasks.common.yaml_files import read_strict_yaml
-from tasks.new_project.answers import STRATEGIES, Answers, Edit, is_large
+from tasks.new_project.answers import Answers, Edit, is_large, usual_strategies
 from tasks.new_project.create import create, refuse_what_is_there
 from tasks.settings.prepare import NO_SOURCE, PrepareSettings
 from tasks.settings.yaml_sections import read_section
@@ -87,7 +87,7 @@ def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
     flip = answer(given.flip, "Does a mirrored image keep its class (yes, no)", "yes", _yes)
     labels = answer(given.labels, "Label budgets: labels per class to learn from", "1,5,10", _budgets)
     seeds = answer(given.seeds, "Seeds", "0,1,2", _numbers)
-    strategies = answer(given.strategies, "Strategies", ",".join(STRATEGIES), _names)
+    strategies = answer(given.strategies, "Strategies", ",".join(usual_strategies(backbone, weights)), _names)
     schedule = answer(given.schedule, "Schedule as a cron line (none: run by hand)", NIGHTLY, _cron)
     git = answer(given.git, "Initialise a git repository, unless the folder is inside one (yes, no)", "yes", _yes)
     return (

@@ -9,6 +9,13 @@ from graft.settings import Count, Seed, Training
 
 NONE = "none"
 """In place of weights: the backbone is trained from scratch on the source."""
+MINILM, WORDLLAMA, FOLDER = "minilm", "wordllama", "hf:"
+"""Encoders of texts: those that packages carry, and the prefix of one in a folder."""
+
+
+def reads_texts(weights: str) -> bool:
+    """Whether given weights are of an encoder of texts, by their name."""
+    return weights in (MINILM, WORDLLAMA) or weights.startswith(FOLDER)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from graft.networks.foreign_bodies import TIMM, TORCHVISION
-from tasks.source_models.from_encoder import FOLDER, PACKAGED, from_folder
+from tasks.settings.pretrain import FOLDER
+from tasks.source_models.from_encoder import PACKAGED, from_folder
 from tasks.source_models.from_file import from_file
 from tasks.source_models.from_library import from_timm, from_torchvision
 from tasks.source_models.from_registry import MODELS, from_registry

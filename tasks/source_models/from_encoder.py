@@ -19,10 +19,9 @@ from graft.networks.state_dicts import Named
 from tasks.common.errors import GraftError
 from tasks.common.places import WEIGHTS
 from tasks.datasets.text.tokenizer import TOKENIZER
+from tasks.settings.pretrain import FOLDER, MINILM, WORDLLAMA
 from tasks.source_models.given_network import GivenNetwork, network_of
 
-MINILM, WORDLLAMA, FOLDER = "minilm", "wordllama", "hf:"
-"""Names of given weights; the last is a prefix."""
 _CONFIG, _WEIGHTS, _POOLING = "config.json", "model.safetensors", "1_Pooling/config.json"
 _MOST_TOKENS = 256
 """Tokens of a text that BERT reads, at most: its time grows with their square."""
