@@ -1,4 +1,4 @@
-"""Without a network: a linear model of the words and characters of a text."""
+"""Texts alone: a linear model of words and characters in the place of a network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

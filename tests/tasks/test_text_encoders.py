@@ -5,8 +5,11 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -17,10 +20,12 @@ from graft.data.inputs import PADDING
 from graft.networks.network import predict
 from tasks import evaluate, finetune, pretrain
 from tasks.artifacts.networks import load_network
+from tasks.artifacts.splits import load_texts
 from tasks.common.errors import GraftError
 from tasks.datasets.text.tokenizer import TOKENIZER, encode, load_tokenizer, vocabulary_size
 from tasks.forecast import write_forecast
 from tasks.prepare import prepare
+from tasks.registry.served_model import Classifier
 from tasks.settings.evaluate import EvaluateSettings
 from tasks.settings.prepare import PrepareSettings
 from tasks.settings.pretrain import PretrainSettings
@@ -226,3 +231,11 @@ def test_an_encoder_goes_through_the_stages_next_to_a_model_that_reads_bytes(
     assert vocabulary_size(trials / "tfidf-6-0" / TOKENIZER) == 257
     found = json.loads((root / "reports/metrics.json").read_text())["strategies"]
     assert found["tfidf"]["accuracy"]["mean"] > 0.9
+    stored = np.load(root / "build/evaluation/predictions.npz")
+    for name in ("linear_probe-6-0", "tfidf-6-0"):
+        files = {"weights": str(trials / name / "model.safetensors"), "tokenizer": str(trials / name / TOKENIZER)}
+        served = Classifier()
+        served.load_context(SimpleNamespace(artifacts=files))
+        answers = served.predict(None, pd.DataFrame({"text": load_texts(root / "build/data/test") or []}))
+        expected = stored["probabilities"][list(stored["trials"]).index(name)]
+        np.testing.assert_allclose(answers["confidence"], expected.max(axis=1), atol=1e-5)
