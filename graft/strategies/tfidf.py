@@ -19,15 +19,15 @@ from graft.networks.network import Description, Network, at_a_time
 from graft.networks.ngrams import BUCKETS, NGRAMS, Counts, Ngrams, joined, ngrams
 from graft.techniques.sparse_logistic import SparseRows, sparse_logistic_regressions
 
-STRENGTHS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-"""Regularisation strengths, from strong to weak."""
-WEIGHTS = (0.0, 0.1, 0.3, 1.0)
+STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5)
+"""Regularisation strengths, from strong to weak; between two of them little changes."""
+WEIGHTS = (0.1, 0.3, 1.0)
 """Weights of a source text, relative to a labelled one of the target."""
 FOLDS = 5
-_ALONE = (1.0, 3e-3)
+_ALONE = (0.3, 1e-3)
 """Weight and strength where there is nothing to choose by: one text per class."""
-_PATIENCE = 2
-"""Stop after this many weaker strengths in a row without a better loss."""
+_ROUGHLY = 1e-4
+"""Tolerance of the fits that choose; smaller ones take twice as long and choose the same."""
 _MOST = 20_000
 """Most source texts that it learns from."""
 
@@ -83,9 +83,8 @@ class Tfidf(Strategy):
         """Count idf, choose the source's weight and the strength, and fit the regression."""
         assert domains.unlabelled is not None
         body, source = cast(Ngrams, network.backbone), _learnable(domains)
-        of_source = _counted(source.images)
-        body.idf.copy_(_idf(_counted(domains.unlabelled.images), of_source))
-        texts = body.weighted(joined([_counted(domains.target.images), of_source]))
+        body.idf.copy_(_idf(domains.unlabelled.images, source.images))
+        texts = body.weighted(joined([_counted(domains.target.images), _counted(source.images)]))
         problem = _Problem(texts, torch.cat([domains.target.labels, source.labels]), len(network.description.classes))
         weight, strength = problem.choose(folds(domains.target, FOLDS), len(source))
         columns, vectors, bias = problem.fit(weight, strength, len(source))
@@ -103,39 +102,37 @@ class _Problem:
 
     def choose(self, held: list[Tensor], of_source: int) -> tuple[float, float]:
         """The source's weight and the strength with the lowest loss on the folds, which hold out labelled texts of the
-        target; of equally good ones the lower weight, and the stronger."""
+        target. A few of these say little, so the source is left out (weight 0) only if without it the loss is lower by
+        more than its standard error."""
         if not held:
             return _ALONE
-        tried = (
-            found
-            for weight in (WEIGHTS if of_source else WEIGHTS[:1])
-            for found in self._losses(held, weight, of_source)
-        )
-        return min(tried)[1:]
+        alone = min(self._tried(held, 0.0, of_source), key=_mean)
+        if not of_source:
+            return alone[:2]
+        helped = min((found for weight in WEIGHTS for found in self._tried(held, weight, of_source)), key=_mean)
+        worse = helped[2] - alone[2]
+        return alone[:2] if worse.mean() > worse.std() / len(worse) ** 0.5 else helped[:2]
 
-    def _losses(self, held: list[Tensor], weight: float, of_source: int) -> Iterator[tuple[float, float, float]]:
-        """The mean loss on the folds, the weight and the strength, for each strength from strong to weak, until the
-        loss has risen `_PATIENCE` times in a row."""
+    def _tried(self, held: list[Tensor], weight: float, of_source: int) -> Iterator[tuple[float, float, Tensor]]:
+        """The weight, a strength and the losses (M,) of the M texts held out, for each strength from strong to weak,
+        until their mean rises."""
         shares = self._shares(weight, of_source).repeat(len(held), 1)
         out = torch.zeros_like(shares, dtype=torch.bool)
         for fold, places in enumerate(held):
             out[fold, places.to(out.device)] = True
-        fitted, lowest, worse = None, torch.inf, 0
+        fitted, lowest = None, torch.inf
         for strength in STRENGTHS:
-            fitted = self._fitted(strength, shares.masked_fill(out, 0.0), fitted)
-            logits = (
-                self._texts.times(fitted[0].permute(2, 0, 1).flatten(1)).view(-1, len(held), self._classes) + fitted[1]
-            )
-            losses = F.cross_entropy(logits.permute(1, 2, 0), self._labels.expand(len(held), -1), reduction="none")
-            loss = losses[out].double().mean().item()
-            yield loss, weight, strength
-            lowest, worse = (loss, 0) if loss < lowest else (lowest, worse + 1)
-            if worse == _PATIENCE:
+            fitted = self._fitted(strength, shares.masked_fill(out, 0.0), fitted, _ROUGHLY)
+            logits = self._texts.times(fitted[0].permute(2, 0, 1).flatten(1)).view(-1, *fitted[1].shape) + fitted[1]
+            losses = F.cross_entropy(logits.permute(1, 2, 0), self._labels.expand(len(held), -1), reduction="none")[out]
+            yield weight, strength, losses.double()
+            if losses.mean() > lowest:
                 return
+            lowest = losses.mean().item()
 
     def fit(self, weight: float, strength: float, of_source: int) -> tuple[Tensor, Tensor, Tensor]:
         """The buckets that occur (D,), the vector of each (D, K), and the bias (K,), fitted to all texts."""
-        vectors, bias = self._fitted(strength, self._shares(weight, of_source)[None], None)
+        vectors, bias = self._fitted(strength, self._shares(weight, of_source)[None])
         return self._columns, vectors[0].T, bias[0]
 
     def _shares(self, weight: float, of_source: int) -> Tensor:
@@ -143,10 +140,15 @@ class _Problem:
         shares[len(shares) - of_source :] = weight
         return shares
 
-    def _fitted(self, strength: float, shares: Tensor, start: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
-        return sparse_logistic_regressions(
-            self._texts, self._labels, self._classes, decay=strength, shares=shares, start=start
-        )
+    def _fitted(
+        self, strength: float, shares: Tensor, start: tuple[Tensor, Tensor] | None = None, tolerance: float = 1e-5
+    ) -> tuple[Tensor, Tensor]:
+        how = {"decay": strength, "tolerance": tolerance}
+        return sparse_logistic_regressions(self._texts, self._labels, self._classes, shares=shares, start=start, **how)
+
+
+def _mean(found: tuple[float, float, Tensor]) -> float:
+    return found[2].mean().item()
 
 
 def _learnable(domains: Domains) -> Split:
@@ -154,21 +156,23 @@ def _learnable(domains: Domains) -> Split:
     too many."""
     if domains.source is None:
         return domains.target.take(torch.arange(0))
-    labels = SourceLabels(domains.source.classes, domains.target.classes).to(domains.source.labels.device)(
-        domains.source.labels
-    )
+    translate = SourceLabels(domains.source.classes, domains.target.classes).to(domains.source.labels.device)
+    labels = translate(domains.source.labels)
     places = (labels >= 0).nonzero().flatten()
     places = places[torch.linspace(0, len(places) - 1, min(len(places), _MOST)).long()]
     return replace(domains.source.take(places), labels=labels[places])
 
 
 def _counted(images: Images) -> Counts:
-    """The n-grams of all texts, counted in parts, which bounds memory."""
+    """The n-grams of all texts."""
     return joined([ngrams(part) for part in images.split(at_a_time(images))])
 
 
-def _idf(*domains: Counts) -> Tensor:
+def _idf(*domains: Images) -> Tensor:
     """(D,) log((1 + N) / (1 + n)) + 1 for an n-gram that n of all N texts have; 0 where n is 0."""
-    texts = sum(counts.texts for counts in domains)
-    having = torch.stack([torch.bincount(counts.buckets, minlength=BUCKETS) for counts in domains]).sum(dim=0).double()
+    texts = sum(images.shape[0] for images in domains)
+    parts = (part for images in domains for part in images.split(at_a_time(images)))
+    having = torch.zeros(BUCKETS, dtype=torch.double, device=domains[0].device)
+    for part in parts:  # no more than counts are kept: a pool may be large
+        having += torch.bincount(ngrams(part).buckets, minlength=BUCKETS)
     return torch.where(having > 0, ((1 + texts) / (1 + having)).log() + 1, having).float()

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_REMEMBERED = 10
+_REMEMBERED = 6
 """Steps that L-BFGS remembers, each as large as all weights."""
 
 
