@@ -3,8 +3,8 @@
     python -m benchmarks.texts --data FOLDER [--weights minilm wordllama none] [--seeds 3]
 
 FOLDER holds `uci_sentences/{imdb,amazon,yelp}` and `sms_spam`. Each pair of domains and each encoder is a project made
-by `graft init`, run once; `none` is a small network that learns the source from its first step. Exits with code 1 if the
-mean of the best strategy is below `PROMISED`.
+by `graft init`, run once; `none` is a small network that learns the source from its first step. Exits with code 1 if
+the mean of the best strategy is below `PROMISED`.
 """
 
 import argparse
