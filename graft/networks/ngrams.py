@@ -21,7 +21,7 @@ BUCKETS = 2**17
 """Two n-grams of a few thousand short texts rarely meet in one bucket. The upper half is for those of words."""
 _SIZES = (2, 3, 4, 5)
 """Characters of an n-gram."""
-_SPACE = 32
+_SPACE, _ZERO = 32, 48
 _MIXED = 0x9E3779B97F4A7C15 - 2**64
 _FINAL = 0xC2B2AE3D27D4EB4F - 2**64
 _BASE = 1_000_003
@@ -52,8 +52,8 @@ class Ngrams(nn.Module):
 
     The weight of an n-gram that occurs n times is (1 + log n) idf; the weights of a text have length 1 (Salton &
     Buckley 1988, 'Term-weighting approaches in automatic text retrieval'). The n-grams are words, pairs of neighbouring
-    words, and runs of 2 to 5 characters within what white space separates, with a space at either end. The body reads
-    bytes, token b + 1 for byte b, of lower-case UTF-8.
+    words, words with digits once more with 0 for each, and runs of 2 to 5 characters within what white space separates,
+    with a space at either end. The body reads bytes, token b + 1 for byte b, of lower-case UTF-8.
     """
 
     idf: Tensor
@@ -103,8 +103,9 @@ def ngrams(tokens: Tensor) -> Counts:
     codes = _characters(tokens)
     size, device = len(tokens), tokens.device
     powers, inverses = (_powers(base, codes.shape[1] + 1, device) for base in (_BASE, pow(_BASE, -1, 2**64)))
-    sums = F.pad((codes * powers[:-1]).cumsum(dim=1), (1, 0))  # (B, C + 1), modulo 2^64
-    found = [_of_words(codes, sums, inverses), *(_of_characters(codes, sums, inverses, n) for n in _SIZES)]
+    sums, shapes = ((some * powers[:-1]).cumsum(dim=1) for some in (codes, torch.where(_digits(codes), _ZERO, codes)))
+    sums, shapes = (F.pad(some, (1, 0)) for some in (sums, shapes))  # (B, C + 1), modulo 2^64
+    found = [_of_words(codes, sums, shapes, inverses), *(_of_characters(codes, sums, inverses, n) for n in _SIZES)]
     rows, buckets = (torch.cat(parts) for parts in zip(*found, strict=True))
     keys, times = torch.unique(rows * BUCKETS + buckets, return_counts=True)
     return Counts(keys // BUCKETS, keys % BUCKETS, times.float(), size)
@@ -161,27 +162,31 @@ def _of_characters(codes: Tensor, sums: Tensor, inverses: Tensor, size: int) -> 
     return rows, _bucket(hashes)
 
 
-def _of_words(codes: Tensor, sums: Tensor, inverses: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and buckets of the words, and of the pairs of neighbours."""
+def _of_words(codes: Tensor, sums: Tensor, shapes: Tensor, inverses: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and buckets of the words, of the pairs of neighbours, and of words with digits once more by their shape."""
     letters = _letters(codes)
     before, after = F.pad(letters, (1, 0))[:, :-1], F.pad(letters, (0, 1))[:, 1:]
     rows, starts = (letters & ~before).nonzero(as_tuple=True)
     _, ends = (letters & ~after).nonzero(as_tuple=True)  # in the same order: a word starts and ends once
-    hashes = (sums[rows, ends + 1] - sums[rows, starts]) * inverses[starts]
+    hashes, shaped = ((some[rows, ends + 1] - some[rows, starts]) * inverses[starts] for some in (sums, shapes))
+    numbers = hashes != shaped
     neighbours = rows[1:] == rows[:-1]
     pairs = (_mix(hashes[:-1]) + hashes[1:] * _MIXED)[neighbours]
-    buckets = torch.cat([_bucket(hashes), _bucket(pairs)]) + BUCKETS // 2
-    return torch.cat([rows, rows[1:][neighbours]]), buckets
+    buckets = torch.cat([_bucket(hashes), _bucket(pairs), _bucket(_mix(shaped[numbers]))]) + BUCKETS // 2
+    return torch.cat([rows, rows[1:][neighbours], rows[numbers]]), buckets
 
 
 def _letters(codes: Tensor) -> Tensor:
     """(B, C) whether a character belongs to a word: letters, digits, underscores, and most beyond ASCII."""
     lower, upper = (codes >= 97) & (codes <= 122), (codes >= 65) & (codes <= 90)
-    digits = (codes >= 48) & (codes <= 57)
     beyond = codes >= 128
     for pair in _PUNCTUATION:
         beyond = beyond & ((codes & 0xFFFF) != pair)
-    return lower | upper | digits | beyond | (codes == 95)
+    return lower | upper | _digits(codes) | beyond | (codes == 95)
+
+
+def _digits(codes: Tensor) -> Tensor:
+    return (codes >= _ZERO) & (codes <= _ZERO + 9)
 
 
 def _bucket(hashes: Tensor) -> Tensor:

@@ -19,15 +19,15 @@ from graft.networks.network import Description, Network, at_a_time
 from graft.networks.ngrams import BUCKETS, NGRAMS, Counts, Ngrams, joined, ngrams
 from graft.techniques.sparse_logistic import SparseRows, sparse_logistic_regressions
 
-STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5)
+STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """Regularisation strengths, from strong to weak; between two of them little changes."""
 WEIGHTS = (0.1, 0.3, 1.0)
 """Weights of a source text, relative to a labelled one of the target."""
 FOLDS = 5
 _ALONE = (0.3, 1e-3)
 """Weight and strength where there is nothing to choose by: one text per class."""
-_ROUGHLY = 1e-4
-"""Tolerance of the fits that choose; smaller ones take twice as long and choose the same."""
+_ROUGHLY = 3e-5
+"""Tolerance of the fits that choose; smaller ones take longer and choose the same."""
 _MOST = 20_000
 """Most source texts that it learns from."""
 

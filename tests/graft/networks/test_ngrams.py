@@ -56,6 +56,12 @@ def test_texts_of_other_scripts_are_read_by_character() -> None:
     assert len(kept[0] & kept[2]) == 2, "quotation marks are no letters: the word is the same, and 好的"
 
 
+def test_numbers_of_one_shape_are_alike() -> None:
+    one, other, third = (set(ngrams(as_bytes([text])).buckets.tolist()) for text in ("call 087", "call 412", "call 41"))
+    assert len(one & other) > len(one & third)
+    assert len(other) == len(one)
+
+
 @pytest.mark.parametrize("text", ["", " ", "a", "?", "a b"])
 def test_a_text_of_almost_nothing_has_finite_features(text: str) -> None:
     assert body()(as_bytes([text, "some words"])).isfinite().all()
