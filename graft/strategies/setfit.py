@@ -15,11 +15,11 @@ from graft.data.on_disk import in_memory
 from graft.data.source_labels import SourceLabels
 from graft.data.split import Domains, Split
 from graft.networks.heads import fresh_head
-from graft.networks.network import Network
+from graft.networks.network import Frozen, Network, predict
 from graft.settings import Fraction, Searched
-from graft.techniques.probe import probed_head
+from graft.techniques.probe import fit_probe
 
-_LABELLED, _SOURCE_LABELS = "labelled", "source_labels"
+_LABELLED, _SOURCE_LABELS, _SOURCE_HEAD = "labelled", "source_labels", "source_head"
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,13 @@ class Setfit(Strategy):
     Minimises the mean of (cos(f(x), f(x')) - [y = y'])² over the pairs of a batch, with equal and unequal ones of equal
     weight, + CE(W f(x) + b, y) with f fixed (Tunstall et al. 2022, 'Efficient Few-Shot Learning Without Prompts'; all
     pairs of a batch instead of a sample, and the head learns along). n labels give n² / 2 pairs, so a few train all
-    weights. The folds choose between that head and a linear probe on the tuned features. It fails where a class has
-    several unlike kinds, which are drawn together all the same.
+    weights. The folds choose between that head and a linear probe on the tuned features, which may start from the
+    source's head. It fails where a class has several unlike kinds, which are drawn together all the same, and at a rate
+    that moves the features too far.
     """
 
-    rate: Annotated[float, Gt(0.0), Searched(0.1, 10.0)] = 1.0
-    """Learning rate of the body, as a multiple of the budget's."""
+    rate: Annotated[float, Gt(0.0), Searched(0.03, 1.0)] = 0.1
+    """Learning rate of the body, as a multiple of the budget's: an encoder is near its goal, and more spoils it."""
     head_rate: Annotated[float, Gt(0.0)] = 3.0
     """Learning rate of the head, as a multiple of the budget's."""
     source_share: Fraction = 0.0
@@ -48,12 +49,14 @@ class Setfit(Strategy):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a head for the target's classes."""
+        if source.description.classes:
+            source.extras[_SOURCE_HEAD] = Frozen(source.head)
         fresh_head(source, classes)
         return source
 
     def begin(self, network: Network, domains: Domains) -> None:
         """Fit a probe, and remember what the last one will be fitted to."""
-        probed_head(network, domains)
+        _fit_probe(network, domains.target)
         network.extras[_LABELLED] = _Labelled(domains.target)
         if domains.source is not None:
             translate = SourceLabels(domains.source.classes, domains.target.classes)
@@ -82,7 +85,16 @@ class Setfit(Strategy):
     def choices(self, network: Network) -> dict[str, Callable[[], None]]:
         """A probe on the tuned features in place of the head."""
         labelled = cast(_Labelled, network.extras[_LABELLED])
-        return {"probe": partial(probed_head, network, Domains(labelled.split()))}
+        return {"probe": partial(_fit_probe, network, labelled.split())}
+
+
+def _fit_probe(network: Network, training: Split) -> None:
+    """Give the network's head the weights of a probe on its features, which may start from the source's head."""
+    network.eval()
+    known = cast(Frozen | None, network.extra(_SOURCE_HEAD))
+    features = predict(network, training.images)[1].to(training.labels.device)
+    found = fit_probe(replace(training, images=features), cast(nn.Linear, known.module) if known else None)
+    network.head.load_state_dict(found.state_dict())
 
 
 class _Labelled(nn.Module):
