@@ -80,8 +80,11 @@ class Ngrams(nn.Module):
         rows, buckets, times = counts.rows[known], counts.buckets[known], counts.times[known]
         weights = (1 + times.log()) * self.idf[buckets]
         # Half the square of the length for words and half for characters, of which a text has more.
-        kind = 2 * rows + (buckets >= BUCKETS // 2)
-        squares = weights.new_zeros(2 * counts.texts).index_add(0, kind, weights.square())
+        kind = 2 * rows + (buckets >= BUCKETS // 2)  # ascending, as buckets are within a row
+        starts = torch.searchsorted(kind, torch.arange(2 * counts.texts, device=kind.device))
+        places = torch.arange(len(kind), device=kind.device)
+        # A sum over bags has one order on every device, unlike `index_add`.
+        squares = F.embedding_bag(places, weights.square()[:, None], starts, mode="sum").flatten()
         both = (squares.view(-1, 2) > 0).sum(dim=1).clamp_min(1)
         lengths = (squares * both.repeat_interleave(2)).sqrt()
         return Counts(rows, buckets, weights / lengths[kind], counts.texts)
