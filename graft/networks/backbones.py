@@ -14,10 +14,10 @@ from torch import nn
 from graft.data.inputs import Input, Pictures, Text
 from graft.networks.composite import Concat, Fusion
 from graft.networks.efficientnet_lite import FEATURES, efficientnet_lite0
-from graft.networks.encoders import BERT, WORD_VECTORS, Bert, WordVectors, bert_body, word_vectors_body
 from graft.networks.foreign_bodies import TIMM, TORCHVISION, from_timm, from_torchvision, takes_grey
-from graft.networks.ngrams import NGRAMS, Ngrams, ngrams_body
 from graft.networks.text_bodies import TextBag, TextConvnet
+from graft.networks.texts.encoders import BERT, WORD_VECTORS, Bert, WordVectors, bert_body, word_vectors_body
+from graft.networks.texts.ngrams import NGRAMS, Ngrams, ngrams_body
 from graft.networks.transformer import Transformer
 
 SMALL = {"convnet_tiny": (16, 32), "convnet_small": (32, 64, 128)}

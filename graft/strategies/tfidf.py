@@ -16,7 +16,7 @@ from graft.data.sampling import folds
 from graft.data.source_labels import SourceLabels
 from graft.data.split import Domains, Split
 from graft.networks.network import Description, Network, at_a_time
-from graft.networks.ngrams import BUCKETS, NGRAMS, Counts, Ngrams, joined, ngrams
+from graft.networks.texts.ngrams import BUCKETS, NGRAMS, Counts, Ngrams, joined, ngrams
 from graft.techniques.sparse_logistic import SparseRows, sparse_logistic_regressions
 
 STRENGTHS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)

@@ -13,9 +13,9 @@ from safetensors.torch import load
 from torch import Tensor
 
 from graft.data.inputs import PADDING
-from graft.networks.encoders import BERT, ENDS, WORD_VECTORS, bert_weights
 from graft.networks.network import Description
 from graft.networks.state_dicts import Named
+from graft.networks.texts.encoders import BERT, ENDS, WORD_VECTORS, bert_weights
 from tasks.common.errors import GraftError
 from tasks.common.places import WEIGHTS
 from tasks.datasets.text.tokenizer import TOKENIZER

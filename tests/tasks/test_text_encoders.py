@@ -35,7 +35,7 @@ from tasks.source_models.find import origin
 from tasks.source_models.given_network import write_given
 from tasks.trials.plan import Entry
 from tasks.weights import weights
-from tests.graft.networks.test_encoders import DEPTH, HEADS, HIDDEN, WIDTH, published
+from tests.graft.networks.texts.test_encoders import DEPTH, HEADS, HIDDEN, WIDTH, published
 from tests.graft.texts import VOCABULARY
 from tests.tasks.support.text_data import text_project
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from graft.data.inputs import BYTES, Pictures, Text
 from graft.networks.backbones import build_backbone
 from graft.networks.network import Description, Network
-from graft.networks.ngrams import BUCKETS, Counts, Ngrams, joined, ngrams
+from graft.networks.texts.ngrams import BUCKETS, Counts, Ngrams, joined, ngrams
 from tests.graft.sentences import LENGTH, as_bytes, sentences
 
 

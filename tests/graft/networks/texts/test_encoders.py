@@ -11,9 +11,9 @@ from graft.data.inputs import PADDING, Pictures, Text
 from graft.data.split import Domains
 from graft.loop import train
 from graft.networks.backbones import build_backbone
-from graft.networks.encoders import Bert, WordVectors, bert_weights
 from graft.networks.network import Description, Network, predict
 from graft.networks.stages import stages
+from graft.networks.texts.encoders import Bert, WordVectors, bert_weights
 from graft.settings import Training
 from graft.strategies import strategy_class
 from tests.graft.texts import CLASSES, LENGTH, VOCABULARY, texts
