@@ -26,7 +26,7 @@ from graft.loop import train
 from graft.measures.cost import multiply_adds, parameters
 from graft.networks.network import Description, Network, predict
 from graft.settings import Training
-from graft.strategies import strategy_names
+from graft.strategies import strategy_class, strategy_names
 from graft.strategies.distill import Distill
 from graft.strategies.linear_probe import LinearProbe
 from tasks.artifacts.networks import load_network
@@ -63,7 +63,7 @@ def main() -> None:
 
 def strategies(folder: Path, training: Training, rounds: int) -> None:
     """Print every strategy's seconds and memory, also as multiples of fine_tune's."""
-    asked = {name: {} for name in strategy_names()}
+    asked = {name: {} for name in strategy_names() if not strategy_class(name)().text_bytes}
     rows = [
         row
         for _ in range(rounds)  # rounds take turns, so that a machine whose speed drifts does not favour one

@@ -33,7 +33,7 @@ from graft.measures.findings import verdict
 from graft.networks.efficientnet_lite import MEAN, STD, from_published
 from graft.networks.network import Description, Network, predict
 from graft.settings import Augmentation, Training
-from graft.strategies import strategy_names
+from graft.strategies import strategy_class, strategy_names
 from graft.strategies.linear_probe import LinearProbe
 from tasks.datasets.pictures import fit, read_picture
 
@@ -60,7 +60,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--strategies", nargs="+", choices=strategy_names(), default=strategy_names())
+    for_pictures = [name for name in strategy_names() if not strategy_class(name)().text_bytes]
+    parser.add_argument("--strategies", nargs="+", choices=for_pictures, default=for_pictures)
     given = parser.parse_args()
     kept = True
     for case in given.cases:

@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     given = parser.parse_args()
-    kinds = {name: strategy_class(name) for name in strategy_names()}
+    kinds = {name: strategy_class(name) for name in strategy_names() if not strategy_class(name)().text_bytes}
     labelled = {name: KNOBS.get(name, {}) for name, kind in kinds.items() if kind.uses_labels}
     free: dict[str, Any] = {name: {} for name, kind in kinds.items() if not kind.uses_labels}
     console = Console(width=120)

@@ -156,6 +156,15 @@ class Strategy:
         return 0
 
     @property
+    def text_bytes(self) -> int:
+        """How many bytes of a text its network reads; 0: it reads texts as the source network does, or images.
+
+        Where it is not 0, the strategy gets texts as bytes (`graft.data.inputs.BYTES`), and its `adapt` makes a network
+        that reads them, whatever the source network reads. It serves texts only.
+        """
+        return 0
+
+    @property
     def label_free_selection(self) -> Literal["guarded_snd", "snd", "entropy", "dev", "last"]:
         """The rule by which a strategy without labels selects its weights; the others follow `Training.keep`."""
         return "last"

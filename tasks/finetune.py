@@ -34,11 +34,12 @@ from graft.training.feature_cache import features_of, further_views, with_views
 from graft.training.selection import Evaluation
 from tasks.artifacts.networks import load_network, save_network
 from tasks.artifacts.splits import load_split
-from tasks.artifacts.tokens import as_read_by, tokenizer_of
+from tasks.artifacts.tokens import as_bytes, as_read_by, tokenizer_of
 from tasks.common.errors import GraftError
 from tasks.common.files import new_folder, write_json
 from tasks.common.places import OWN_STRATEGIES, PARAMS, POOL, TRIALS
 from tasks.common.yaml_files import load_yaml
+from tasks.datasets.text.tokenizer import byte_tokenizer
 from tasks.settings.finetune import FinetuneSettings
 from tasks.settings.label_budgets import read_label_budgets
 from tasks.settings.tune import TuneSettings
@@ -67,8 +68,8 @@ def finetune(entry: Entry) -> None:
         given, pictures = network_of(entry.source), pictures_of(entry.source)
         # A strategy without labels is validated by those of the largest budget.
         budget = entry.labels or read_label_budgets(PARAMS)[-1]
-        target = draw_labels(as_read_by(given, load_split(POOL), POOL), budget, entry.seed)
-        source = as_read_by(given, load_split(pictures), pictures) if strategy.uses_source_data else None
+        target = draw_labels(_read(strategy, given, POOL), budget, entry.seed)
+        source = _read(strategy, given, pictures) if strategy.uses_source_data else None
         require_source(strategy, len(source or ()))
         trainer = Trainer(given, target, source, settings, entry.seed)
         result, searched = _search(trainer, strategy, settings.training, tune)
@@ -102,7 +103,7 @@ def finetune(entry: Entry) -> None:
         "validation": _scores(result.answers),
         "companions": sorted(companions),
     }
-    tokenizer = tokenizer_of(given, POOL)
+    tokenizer = byte_tokenizer().to_str().encode() if strategy.text_bytes else tokenizer_of(given, POOL)
     with new_folder(TRIALS / entry.name) as folder:
         save_network(folder, network, tokenizer)
         write_curve(folder / "curve.csv", result.curve)
@@ -113,6 +114,12 @@ def finetune(entry: Entry) -> None:
         for name, other in companions.items():
             (folder / "companions" / name).mkdir(parents=True)
             save_network(folder / "companions" / name, other, tokenizer)
+
+
+def _read(strategy: Strategy, network: Path, packed: Path) -> Split:
+    """A packed split as the strategy's network will read it, or else the one in the folder `network`."""
+    split = load_split(packed)
+    return as_bytes(split, packed, strategy.text_bytes) if strategy.text_bytes else as_read_by(network, split, packed)
 
 
 def load_strategy(entry: Entry) -> Strategy:

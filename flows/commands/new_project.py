@@ -17,7 +17,7 @@ from rich.text import Text
 from tasks.common.errors import GraftError
 from tasks.common.places import PARAMS, RAW_DATA
 from tasks.common.yaml_files import read_strict_yaml
-from tasks.new_project.answers import Answers, Edit, is_large
+from tasks.new_project.answers import Answers, Edit, is_large, usual_strategies
 from tasks.new_project.create import create, refuse_what_is_there
 from tasks.new_project.presets import PRESETS, STANDARD, Preset
 from tasks.results.words import counted
@@ -106,7 +106,9 @@ def settle(folder: Path, given: Flags, *, ask: bool) -> tuple[Answers, bool]:
     flip = answer(given.flip, "Does a mirrored image keep its class (yes, no)", "yes", _yes)
     labels = answer(given.labels, "Label budgets: labels per class to learn from", "1,5,10", _budgets)
     seeds = answer(given.seeds, "Seeds", ",".join(map(str, preset.seeds)), _numbers)
-    strategies = answer(given.strategies, "Strategies", ",".join(preset.strategies), _names)
+    strategies = answer(
+        given.strategies, "Strategies", ",".join(preset.strategies(usual_strategies(backbone, weights))), _names
+    )
     schedule = answer(given.schedule, "Schedule as a cron line (none: run by hand)", NIGHTLY, _cron)
     git = answer(given.git, "Initialise a git repository, unless the folder is inside one (yes, no)", "yes", _yes)
     return (

@@ -23,6 +23,7 @@ FAMILIES = (
     "Against forgetting and overfitting",
     "Few labels and an unlabelled pool",
     "Unlabelled target",
+    "Texts alone",
     "Other modality",
 )
 """The order in which families are listed; a strategy's file begins with the name of its own."""

@@ -7,13 +7,17 @@ composition itself. So a composed network is described, saved and rebuilt like a
 Legend: B batch, C channels, H W height and width, D features.
 """
 
+from collections.abc import Callable
+
 from torch import nn
 
-from graft.data.inputs import Input, Pictures
+from graft.data.inputs import Input, Pictures, Text
 from graft.networks.composite import Concat, Fusion
 from graft.networks.efficientnet_lite import FEATURES, efficientnet_lite0
 from graft.networks.foreign_bodies import TIMM, TORCHVISION, from_timm, from_torchvision, takes_grey
 from graft.networks.text_bodies import TextBag, TextConvnet
+from graft.networks.texts.encoders import BERT, WORD_VECTORS, Bert, WordVectors, bert_body, word_vectors_body
+from graft.networks.texts.ngrams import NGRAMS, Ngrams, ngrams_body
 from graft.networks.transformer import Transformer
 
 SMALL = {"convnet_tiny": (16, 32), "convnet_small": (32, 64, 128)}
@@ -24,6 +28,13 @@ TRANSFORMERS = {"transformer_tiny": (64, 4, 4), "transformer_small": (128, 6, 4)
 
 TEXT_BODIES: dict[str, type[TextBag | TextConvnet]] = {"text_bag": TextBag, "text_convnet": TextConvnet}
 """Backbones for texts only."""
+
+MADE_FOR_TEXTS: dict[str, Callable[[Text, str], Ngrams | Bert | WordVectors]] = {
+    NGRAMS: ngrams_body,
+    BERT: bert_body,
+    WORD_VECTORS: word_vectors_body,
+}
+"""Backbones for texts that strategies and given weights bring, by the prefix of their names: `ngrams:2`."""
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 
@@ -48,10 +59,11 @@ def build_backbone(name: str, read: Input) -> tuple[nn.Module, int]:
     if name in TRANSFORMERS:
         width, depth, heads = TRANSFORMERS[name]
         return Transformer(read, width, depth, heads), width
-    if name in TEXT_BODIES:
+    kind, colon, rest = name.partition(":")
+    if name in TEXT_BODIES or kind + colon in MADE_FOR_TEXTS:
         if isinstance(read, Pictures):
             raise ValueError(f"backbone {name!r} reads texts, not images; valid: {_VALID}")
-        text_body = TEXT_BODIES[name](read)
+        text_body = MADE_FOR_TEXTS[kind + colon](read, rest) if colon else TEXT_BODIES[name](read)
         return text_body, text_body.feature_size
     if not isinstance(read, Pictures):
         raise ValueError(f"backbone {name!r} cannot read texts; valid: {', '.join([*TEXT_BODIES, *TRANSFORMERS])}")

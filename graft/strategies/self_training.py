@@ -31,7 +31,7 @@ class SelfTraining(Strategy):
     that each class gets its share of the pool (Zou et al. 2018, 'Unsupervised Domain Adaptation for Semantic
     Segmentation via Class-Balanced Self-Training'; balanced as by Asano et al. 2020, 'Self-labelling via simultaneous
     clustering and representation learning'). Round r of R learns from the r / R surest of each class; `strength` is
-    that of a probe on the labels alone. Source images of the target's classes help too, with `source_weight`. It fails
+    that of a probe on the labels alone. Source images of the target's classes help too (`joint_probe`). It fails
     where the features do not cluster by class, as the answers then repeat their mistakes, and with equal shares where
     classes are not equally frequent.
     """

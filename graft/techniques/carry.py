@@ -2,7 +2,7 @@
 
 from graft.contract import Strategy
 from graft.data.inputs import Input, Text
-from graft.networks.network import Frozen, Network
+from graft.networks.network import Description, Frozen, Network
 from graft.networks.transformer import Transformer
 
 ORIGIN = "origin"
@@ -37,6 +37,11 @@ def carried(source: Network, read: Input, strategy: Strategy) -> Network:
     found = source.description.reads
     if not crosses(found, read):
         return source
+    if strategy.text_bytes and isinstance(read, Text):  # it reads the target by a network of its own
+        if isinstance(found, Text):
+            return source
+        if not strategy.uses_source_data:
+            return Network(Description("text_bag", source.description.classes).reading(read))
     where = f"the source network reads {found}, and the target is {read}"
     if not strategy.crosses_modalities and strategy.uses_source_data:
         raise ValueError(

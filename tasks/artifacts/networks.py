@@ -1,7 +1,6 @@
 """Networks on disk: safetensors next to a JSON description. Never a pickle."""
 
 import json
-import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,14 +12,14 @@ from tasks.common.files import write_json
 from tasks.datasets.text.tokenizer import TOKENIZER
 
 
-def save_network(folder: Path, network: Network, tokenizer: Path | None = None) -> None:
-    """Write `model.safetensors` and `model.json` into an existing folder; for a network that reads texts, also copy
-    its tokenizer from the file `tokenizer`."""
+def save_network(folder: Path, network: Network, tokenizer: bytes | None = None) -> None:
+    """Write `model.safetensors` and `model.json` into an existing folder; for a network that reads texts, also the file
+    of its tokenizer, whose content is `tokenizer`."""
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     save_file(weights, folder / "model.safetensors")
     write_json(folder / "model.json", network.description.to_dict())
     if tokenizer is not None and network.description.vocabulary:
-        shutil.copyfile(tokenizer, folder / TOKENIZER)
+        (folder / TOKENIZER).write_bytes(tokenizer)
 
 
 def load_network(folder: Path) -> Network:

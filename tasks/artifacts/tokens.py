@@ -8,12 +8,13 @@ from pathlib import Path
 
 import torch
 
+from graft.data.inputs import BYTES
 from graft.data.on_disk import Images
 from graft.data.split import Split
 from graft.networks.network import Description
 from tasks.artifacts.networks import load_description
 from tasks.artifacts.splits import load_texts
-from tasks.datasets.text.tokenizer import TOKENIZER, encode, load_tokenizer
+from tasks.datasets.text.tokenizer import TOKENIZER, byte_tokenizer, encode, load_tokenizer
 
 
 def as_read_by(network: Path, split: Split, packed: Path) -> Split:
@@ -48,7 +49,20 @@ def tokens(
     return torch.from_numpy(encode(load_tokenizer(tokenizer), chosen, description.length)[0])
 
 
-def tokenizer_of(network: Path, packed: Path) -> Path:
-    """The tokenizer of the network in a folder, or that of the packed texts if the network has none."""
-    own = network / TOKENIZER
-    return own if own.is_file() else packed / TOKENIZER
+def as_bytes(split: Split, packed: Path, most: int) -> Split:
+    """The split packed in `packed`, its texts as bytes, of each text at most so many; images are unchanged.
+
+    Raises:
+        GraftError: the original texts cannot be read.
+    """
+    if not split.vocabulary:
+        return split
+    found = encode(byte_tokenizer(), load_texts(packed) or [], most)[0]
+    return replace(split, images=torch.from_numpy(found), vocabulary=BYTES)
+
+
+def tokenizer_of(network: Path, packed: Path) -> bytes | None:
+    """The content of the tokenizer's file: that of the network in a folder, or that of the packed texts if the network
+    has none; None if both are for images."""
+    files = (network / TOKENIZER, packed / TOKENIZER)
+    return next((file.read_bytes() for file in files if file.is_file()), None)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.settings.pretrain import reads_texts
 from tasks.settings.strategy_files import needs_labels
 from tasks.trials.plan import BASELINE
 
@@ -12,6 +13,10 @@ Edit = tuple[Path_, Any]
 """A key of a YAML file, and its new value."""
 
 STRATEGIES = ("scratch", "linear_probe", "joint_probe", "self_training", "lp_ft", "fine_tune", "mixed_training")
+FOR_TEXTS = ("scratch", "tfidf", "linear_probe", "fine_tune", "mixed_training")
+"""Where a small network learns texts from the source."""
+ON_ENCODERS = ("scratch", "tfidf", "linear_probe", "joint_probe", "self_training", "lp_ft")
+"""Where an encoder of texts is given."""
 TEXT, TRANSFORMER = "text_", "transformer_"
 SMALL = ("convnet_", TEXT, TRANSFORMER)
 """Prefixes of the names of Graft's own small networks; all others, and given weights, are for photos."""
@@ -40,8 +45,17 @@ class Answers:
     """Further settings of params.yaml."""
 
 
+def usual_strategies(backbone: str, weights: str) -> tuple[str, ...]:
+    """The strategies to compare unless the user names others."""
+    if reads_texts(weights):
+        return ON_ENCODERS
+    return FOR_TEXTS if backbone.startswith(TEXT) and not weights else STRATEGIES
+
+
 def is_large(backbone: str, weights: str) -> bool:
     """Whether the network is made for photos of a few hundred pixels."""
+    if reads_texts(weights):
+        return False
     return bool(weights) or not backbone.startswith(SMALL)
 
 
@@ -57,6 +71,8 @@ def parameter_edits(answers: Answers) -> Iterator[Edit]:
     yield ("pretrain", "backbone"), answers.backbone
     if answers.weights:
         yield ("pretrain", "weights"), answers.weights
+    if reads_texts(answers.weights):
+        yield ("pretrain", "learn"), "head"
     yield from _training(answers)
     yield from answers.settings
 
@@ -65,11 +81,13 @@ def _training(answers: Answers) -> Iterator[Edit]:
     """Training settings by kind of network. The augmentation suits any images (the demo's is for digits); texts have
     none. Large networks get a smaller budget, with batches so small that batch norm keeps its statistics, and crops as
     photos are trained with; transformers get a smaller learning rate. Both get two threads for the stages that run
-    alone. `reasons` says why in the file.
+    alone. Encoders of texts are tuned in few and small steps. `reasons` says why in the file.
     """
-    if answers.backbone.startswith(TEXT):
+    if answers.backbone.startswith(TEXT) or reads_texts(answers.weights):
         for section in ("pretrain", "finetune"):
             yield (section, "training", "augmentation"), {}
+        if reads_texts(answers.weights):
+            yield from _budget("finetune", steps=60, batch_size=16, learning_rate=0.0003)
         return
     is_for_photos = is_large(answers.backbone, answers.weights)
     augmentation: dict[str, Any] = {"crop": max(1, answers.image_size // 16), "scale": 0.1}

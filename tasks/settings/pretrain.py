@@ -9,6 +9,13 @@ from graft.settings import Count, Seed, Training
 
 NONE = "none"
 """In place of weights: the backbone is trained from scratch on the source."""
+MINILM, WORDLLAMA, FOLDER = "minilm", "wordllama", "hf:"
+"""Encoders of texts: those that packages carry, and the prefix of one in a folder."""
+
+
+def reads_texts(weights: str) -> bool:
+    """Whether given weights are of an encoder of texts, by their name."""
+    return weights in (MINILM, WORDLLAMA) or weights.startswith(FOLDER)
 
 
 @dataclass(frozen=True)
@@ -20,7 +27,8 @@ class PretrainSettings:
     Given weights bring their own backbone, and this one is then not used."""
     weights: str = NONE
     """The weights to start from: `none`, `torchvision:ResNet18_Weights.IMAGENET1K_V1`, `timm:NAME`, a file or folder
-    in weights/, or `models:/NAME@ALIAS` of the registry."""
+    in weights/, or `models:/NAME@ALIAS` of the registry; for texts `minilm`, `wordllama`, or `hf:FOLDER`, a BERT in a
+    folder of weights/."""
     weights_sha256: str = ""
     """If set, weights with another hash are refused; the stage `weights` prints the hash."""
     learn: Literal["all", "head", "nothing"] = "all"

@@ -101,7 +101,7 @@ def _inside(weights: str, project: Path) -> Path:
         raise GraftError(
             f"params.yaml: weights: {weights!r} is not a file in {WEIGHTS}/",
             f"Copy it into {WEIGHTS}/, which DVC tracks for this stage. Other valid forms: none, torchvision:NAME, "
-            "timm:NAME, models:/NAME@ALIAS.",
+            "timm:NAME, minilm, wordllama, hf:FOLDER, models:/NAME@ALIAS.",
         )
     if not path.exists():
         there = sorted(

@@ -44,8 +44,8 @@ class SourceModel:
     seen: InputFit | None
     """How well the images fit the normalisation of given weights."""
 
-    def write(self, folder: Path, tokenizer: Path) -> None:
-        """Write the network, its curve and its metrics into an existing folder; `tokenizer` is its file."""
+    def write(self, folder: Path, tokenizer: bytes | None) -> None:
+        """Write the network, its curve and its metrics into an existing folder; `tokenizer` is its file's content."""
         save_network(folder, self.network, tokenizer)
         write_curve(folder / "curve.csv", self.fit.curve if self.fit else [])
         write_json(folder / "metrics.json", self._metrics())

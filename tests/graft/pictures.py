@@ -4,8 +4,12 @@ import torch
 
 from graft.data.split import Split
 from graft.networks.network import Description, Network
+from graft.strategies import strategy_class, strategy_names
 
 CLASSES = ("left", "middle", "right")
+
+FOR_PICTURES = [name for name in strategy_names() if not strategy_class(name)().text_bytes]
+"""The strategies that do not serve texts alone."""
 
 
 def bars(n: int = 90, *, seed: int = 0, size: int = 8, classes: tuple[str, ...] = CLASSES, noise: int = 60) -> Split:

@@ -67,6 +67,26 @@ def train_tokenizer(
     return _reading_names_as_text(tokenizer)
 
 
+def byte_tokenizer() -> "Tokenizer":
+    """A tokenizer that learns nothing: token b + 1 is byte b of the text in lower case, with single spaces."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    vocabulary = {_PAD: PADDING} | {character: byte + 1 for byte, character in enumerate(_characters_of_bytes())}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    spaces = normalizers.Replace(Regex(r"\s+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase(), spaces])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _reading_names_as_text(tokenizer)
+
+
+def _characters_of_bytes() -> list[str]:
+    """The character by which the library writes each byte (Radford et al. 2019): itself if it can be seen."""
+    seen = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in seen else next(others)) for byte in range(256)]
+
+
 def _reading_names_as_text(tokenizer: "Tokenizer") -> "Tokenizer":
     """The tokenizer, to which a text that holds the name of a special token is text; its file does not say so."""
     tokenizer.encode_special_tokens = True

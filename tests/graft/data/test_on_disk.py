@@ -15,9 +15,9 @@ from graft.loop import Fit, train
 from graft.networks.batch_norm import estimate_statistics
 from graft.networks.network import predict
 from graft.settings import Augmentation, Training
-from graft.strategies import strategy_class, strategy_names
+from graft.strategies import strategy_class
 from graft.strategies.scratch import Scratch
-from tests.graft.pictures import bars, tiny_network
+from tests.graft.pictures import FOR_PICTURES, bars, tiny_network
 from tests.graft.training.test_checkpoint import Ended, Memory
 
 BRIEF = Training(steps=8, batch_size=9, learning_rate=0.02, evaluations=2, augmentation=Augmentation(crop=1, scale=0.1))
@@ -58,7 +58,7 @@ def domains() -> Domains:
     return Domains(pool, bars(18, seed=8), bars(120), pool)
 
 
-@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("name", FOR_PICTURES)
 def test_every_strategy_learns_the_same_from_the_disk(name: str, domains: Domains) -> None:
     assert_same(weights(name, domains), weights(name, domains.map(stored)))
 

@@ -21,8 +21,8 @@ from graft.networks.input_change import _kernel, _positions, for_input
 from graft.networks.network import Description, Network
 from graft.networks.state_dicts import in_our_names, load_into, unwrap, without_prefix
 from graft.settings import Training
-from graft.strategies import strategy_class, strategy_names
-from tests.graft.pictures import CLASSES, bars, tiny_network
+from graft.strategies import strategy_class
+from tests.graft.pictures import CLASSES, FOR_PICTURES, bars, tiny_network
 
 RGB = ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 
@@ -293,7 +293,7 @@ class TestFit:
 
 
 @pytest.mark.parametrize("backbone", ["torchvision:mobilenet_v3_small", "timm:test_vit", "transformer_tiny"])
-@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("name", FOR_PICTURES)
 def test_every_strategy_works_on_bodies_of_every_library(name: str, backbone: str) -> None:
     if backbone.startswith("timm:"):
         pytest.importorskip("timm")

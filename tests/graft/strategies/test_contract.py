@@ -19,12 +19,13 @@ from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.mixed_training import MixedTraining
 from graft.strategies.scratch import Scratch
 from graft.strategies.source_only import SourceOnly
-from tests.graft.pictures import CLASSES, bars, tiny_network
+from tests.graft.pictures import CLASSES, FOR_PICTURES, bars, tiny_network
 
 BRIEF = Training(steps=8, batch_size=9, learning_rate=0.01, evaluations=2)
 OTHER_CLASSES = ("middle", "left", "elsewhere", "right")
 
-every_strategy = pytest.mark.parametrize("name", strategy_names())
+every_strategy = pytest.mark.parametrize("name", FOR_PICTURES)
+"""Those that serve texts alone keep the same contract with texts: test_tfidf.py."""
 
 
 def pretrain() -> Network:
@@ -50,7 +51,7 @@ def run(strategy: Strategy, source: Network, classes: tuple[str, ...] = CLASSES)
     return strategy.finish(network)
 
 
-@every_strategy
+@pytest.mark.parametrize("name", strategy_names())
 def test_a_strategy_is_a_documented_frozen_dataclass_with_typed_defaults(name: str) -> None:
     kind = strategy_class(name)
     assert is_dataclass(kind)

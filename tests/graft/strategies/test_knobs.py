@@ -44,6 +44,8 @@ ELSEWHERE = {
     "label_propagation.alpha": "the classes lie far apart here (see test_label_propagation.py)",
     "self_training.source": "cross-validation prefers the target alone here (see test_self_training.py)",
     "self_training.shares": "the pool's classes are equally frequent here (see test_self_training.py)",
+    "tfidf.use_source": "it serves texts alone (see test_tfidf.py)",
+    "tfidf.length": "it serves texts alone (see test_tfidf.py)",
     "layer_transfer.kinds": "the tiny network's backbone has only convolutions (see test_layers.py)",
 }
 """Knobs whose effect does not show on such a small problem."""

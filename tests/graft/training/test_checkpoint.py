@@ -13,10 +13,10 @@ from graft.data.split import Domains
 from graft.loop import Fit, train
 from graft.networks.network import Network
 from graft.settings import Augmentation, Training
-from graft.strategies import strategy_class, strategy_names
+from graft.strategies import strategy_class
 from graft.strategies.fine_tune import FineTune
 from graft.strategies.scratch import Scratch
-from tests.graft.pictures import bars, tiny_network
+from tests.graft.pictures import FOR_PICTURES, bars, tiny_network
 
 BRIEF = Training(steps=8, batch_size=9, learning_rate=0.02, evaluations=4, augmentation=Augmentation(crop=1, scale=0.1))
 
@@ -74,7 +74,7 @@ def assert_same(first: tuple[dict[str, torch.Tensor], Fit], second: tuple[dict[s
     assert all(torch.equal(value, oracles[1][name]) for name, value in oracles[0].items())
 
 
-@pytest.mark.parametrize("name", strategy_names())
+@pytest.mark.parametrize("name", FOR_PICTURES)
 def test_each_strategy_goes_on_as_if_nothing_had_happened(name: str, pretrained: Network) -> None:
     strategy = strategy_class(name)()
     whole = run(strategy, pretrained)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import GraftError
 from tasks.common.yaml_files import read_yaml
-from tasks.new_project.answers import Answers, parameter_edits, reasons
+from tasks.new_project.answers import STRATEGIES, Answers, is_large, parameter_edits, reasons, usual_strategies
 from tasks.new_project.create import create
 from tasks.new_project.edit_yaml import with_values
 from tasks.new_project.templates import IGNORED, extended
@@ -120,6 +120,23 @@ def test_texts_begin_with_the_budget_of_a_small_network_and_no_augmentation_of_p
     found, shipped = (yaml.safe_load((root / "params.yaml").read_text()) for root in (tmp_path, ROOT))
     for section in ("pretrain", "finetune"):
         assert found[section]["training"] == shipped[section]["training"] | {"augmentation": {}}
+
+
+@pytest.mark.parametrize("weights", ["minilm", "wordllama", "hf:mine"])
+def test_encoders_of_texts_are_no_networks_for_photos(weights: str, tmp_path: Path) -> None:
+    create(tmp_path, Answers("texts", weights=weights), git=False)
+    found = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    assert (found["pretrain"]["weights"], found["pretrain"]["learn"]) == (weights, "head")
+    assert found["finetune"]["training"]["augmentation"] == {}
+    assert found["finetune"]["training"]["learning_rate"] < 0.001
+    assert not is_large("convnet_small", weights)
+
+
+def test_what_is_compared_unless_the_user_says_otherwise_depends_on_what_is_read() -> None:
+    for backbone, weights in (("text_bag", ""), ("convnet_small", "minilm")):
+        assert "tfidf" in usual_strategies(backbone, weights)
+    for backbone, weights in (("convnet_small", ""), ("text_bag", "timm:x"), ("transformer_tiny", "")):
+        assert usual_strategies(backbone, weights) == STRATEGIES
 
 
 def test_large_networks_get_a_budget_for_photos(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import yaml
 
-from tasks.new_project.answers import Answers
+from tasks.new_project.answers import STRATEGIES, Answers
 from tasks.new_project.create import create
 from tasks.new_project.presets import PRESETS
 from tasks.trials.effort import effort
@@ -22,7 +22,7 @@ def project(folder: Path, **changes: object) -> Path:
 
 
 def test_trainings_and_images_are_counted(tmp_path: Path) -> None:
-    """Of two folds and all labels: scratch, mixed_training with as many source images; once: mcc, with source images."""
+    """Of two folds and all labels: scratch, and mixed_training with source images; once: mcc, with them."""
     found = effort(project(tmp_path / "plain"))
     assert (found.trials, found.trainings) == (10, 2 * (3 + 3 + 1))
     pretraining, training = 1000 * 128, 200 * 64
@@ -47,7 +47,7 @@ def test_a_preset_that_takes_longer_compares_more(tmp_path: Path) -> None:
     found = []
     for name in ("quick", "standard", "best"):
         preset = PRESETS[name]
-        answers = Answers("a", strategies=preset.strategies, seeds=preset.seeds, settings=preset.settings)
+        answers = Answers("a", strategies=preset.strategies(STRATEGIES), seeds=preset.seeds, settings=preset.settings)
         create(tmp_path / name, answers, git=False)
         found.append(effort(tmp_path / name).trainings)
     assert found == sorted(set(found))
