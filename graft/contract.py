@@ -126,6 +126,8 @@ class Strategy:
     """True for a strategy that works without source data too, and uses it (`uses_source_data`) where there is some."""
     steps_see_source: ClassVar[bool] = True
     """False for a strategy that uses source images in `begin` alone."""
+    moves_batch_norm: ClassVar[bool] = False
+    """True for a strategy that lives on what batch norm learns of the target: `batch_norm: auto` never freezes it."""
     crosses_modalities: ClassVar[bool] = False
     """True for a strategy that can use source data of another modality, which the target's network cannot read
     (`graft.techniques.carry`)."""
@@ -219,7 +221,8 @@ class Strategy:
     def choices(self, network: Network) -> dict[str, Callable[[], None]]:
         """Further versions of the trained network that cost no training, by name: each call puts one in place.
 
-        Asked for after the last step. The folds choose between them and the network as it is.
+        Asked for after the last step, or after `begin` if there are no steps. The folds choose between them and the
+        network as it is.
         """
         return {}
 

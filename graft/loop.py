@@ -107,13 +107,18 @@ def train(
     offered = replace(seen, validation=seen.validation.without_labels() if seen.validation else None)
     strategy.begin(network, offered)
     if not strategy.optimises:
-        return Fit(answers={Kept(0): predict(network, seen.validation.images)[0]} if seen.validation else {})
+        if keep:
+            _put_in_place(network, strategy, keep)
+            return Fit()
+        assert seen.validation is not None
+        answers = {Kept(0): predict(network, seen.validation.images)[0]}
+        return Fit(answers=answers | _choices(network, strategy, seen.validation, 0))
     weights = strategy.source_weights(network, offered)
     drawn = seen if strategy.steps_see_source else replace(seen, source=None)
     run = _Run(network, strategy, training, _streams(drawn, weights, training, seed))
     autocast = _autocasts(training, device)
     due = {round(training.steps * (i + 1) / training.evaluations) for i in range(training.evaluations)}
-    frozen = _frozen(network, training)
+    frozen = _frozen(network, strategy, training)
     if (saved := checkpoints.load()) is not None:
         run.restore(saved)
 
@@ -130,8 +135,7 @@ def train(
         if checkpoints.due(run.step, last):
             checkpoints.save(run.state())
     if keep:
-        if keep.choice != AS_IT_IS:
-            strategy.choices(network)[keep.choice]()
+        _put_in_place(network, strategy, keep)
         return Fit(selected_step=keep.step, source_weights=None if weights is None else weights.cpu())
     assert seen.validation is not None
     answers = run.answers | _choices(network, strategy, seen.validation, training.steps)
@@ -145,12 +149,19 @@ def train(
     )
 
 
-def _frozen(network: Network, training: Training) -> list[nn.Module]:
+def _frozen(network: Network, strategy: Strategy, training: Training) -> list[nn.Module]:
     """The layers of batch norm that keep the statistics that they came with."""
-    if training.batch_norm == "train" or (training.batch_norm == "auto" and training.batch_size >= _SMALL_BATCH):
+    is_safe = training.batch_size >= _SMALL_BATCH or strategy.moves_batch_norm
+    if training.batch_norm == "train" or (training.batch_norm == "auto" and is_safe):
         return []
     # Those of a new network are still zero everywhere.
     return [layer for layer in batch_norms(network.backbone) if cast(Tensor, layer.running_mean).count_nonzero()]
+
+
+def _put_in_place(network: Network, strategy: Strategy, keep: Kept) -> None:
+    """Make the network the version that is kept."""
+    if keep.choice != AS_IT_IS:
+        strategy.choices(network)[keep.choice]()
 
 
 def _choices(network: Network, strategy: Strategy, validation: Split, step: int) -> dict[Kept, Tensor]:

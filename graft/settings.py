@@ -84,7 +84,7 @@ class Training:
     batch_norm: Literal["auto", "train", "frozen"] = "auto"
     """frozen: batch norm keeps the statistics that the weights came with, instead of those of each batch, which say
     little where batches are small. A new network, which has none yet, trains them in any case. auto: frozen if a batch
-    has fewer than 32 images."""
+    has fewer than 32 images, but for strategies that need its statistics: those without labels, and stoch_norm."""
     clip_norm: Annotated[float, Ge(0.0), Lt(math.inf)] = 1.0
     """Largest norm of the whole gradient; 0 turns clipping off."""
     evaluations: Count = 10

@@ -1,8 +1,10 @@
 """Few labels and an unlabelled pool: a probe on frozen features that also learns from its own balanced answers."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from functools import partial
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 from annotated_types import Gt, Le
@@ -12,12 +14,14 @@ from graft.contract import Strategy
 from graft.data.on_disk import in_memory
 from graft.data.split import Domains
 from graft.networks.heads import fresh_head
-from graft.networks.network import Network
+from graft.networks.network import Frozen, Network
 from graft.settings import Count, Searched
 from graft.techniques.logistic import logistic_regression
 from graft.techniques.probe import best_choice, of_shared_classes
 from graft.techniques.span import Span
 
+_NAMES = {"alone": "without the pool", "estimated": "estimated shares"}
+"""Of the choices."""
 _BALANCING = 50
 """Steps of Sinkhorn's balancing; more change nothing."""
 
@@ -33,7 +37,7 @@ class SelfTraining(Strategy):
     clustering and representation learning'). Round r of R learns from the r / R surest of each class; `strength` is
     that of a probe on the labels alone. Source images of the target's classes help too (`joint_probe`). It fails
     where the features do not cluster by class, as the answers then repeat their mistakes, and with equal shares where
-    classes are not equally frequent.
+    classes are not equally frequent: the folds may choose estimated shares, or the head that did without the pool.
     """
 
     optimises: ClassVar[bool] = False
@@ -42,9 +46,9 @@ class SelfTraining(Strategy):
     """How often the head is fitted again."""
     weight: Annotated[float, Gt(0.0), Le(1.0), Searched(0.05, 1.0)] = 0.3
     """Weight of an unlabelled image, relative to a labelled one."""
-    shares: Literal["equal", "estimated"] = "equal"
+    shares: Literal["auto", "equal", "estimated"] = "auto"
     """The share of each class in the pool: equal, or estimated from the answers (Saerens et al. 2002, 'Adjusting the
-    Outputs of a Classifier to New a Priori Probabilities')."""
+    Outputs of a Classifier to New a Priori Probabilities'); auto: equal, unless the folds prefer the estimate."""
     source: bool = True
     """Also learn from source images of the target's classes, if there are any, with the share that cross-validation
     prefers for a probe."""
@@ -72,13 +76,24 @@ class SelfTraining(Strategy):
         fresh_head(source, classes)
         return source
 
-    @torch.no_grad()
     def begin(self, network: Network, domains: Domains) -> None:
         """Fit the head in rounds; it becomes the network's."""
-        network.head.load_state_dict(self.trained_head(domains).state_dict())
+        heads = self.heads(domains)
+        for choice in self._choices():
+            network.extras[choice] = Frozen(heads[choice])
+        network.head.load_state_dict(heads["estimated" if self.shares == "estimated" else "equal"].state_dict())
 
-    def trained_head(self, domains: Domains) -> nn.Linear:
-        """The head D -> K of the last round, for domains of features (N, D)."""
+    def choices(self, network: Network) -> dict[str, Callable[[], None]]:
+        """The head that did without the pool, which can hurt, and with `auto` that of estimated shares."""
+        return {_NAMES[choice]: partial(_replace_head, network, choice) for choice in self._choices()}
+
+    def _choices(self) -> list[str]:
+        return ["alone", *(["estimated"] if self.shares == "auto" else [])]
+
+    @torch.no_grad()
+    def heads(self, domains: Domains) -> dict[str, nn.Linear]:
+        """The heads D -> K for domains of features (N, D): of the last round, by what it takes for shares; and `alone`,
+        that of the labels without the pool."""
         assert domains.unlabelled is not None
         labelled, classes = domains.target, len(domains.target.classes)
         source = of_shared_classes(domains.source, labelled.classes) if domains.source else None
@@ -91,25 +106,43 @@ class SelfTraining(Strategy):
         pool = in_memory(domains.unlabelled.images)
         span = Span(torch.cat([*(in_memory(part.images) for part in given), pool]))
         known, unknown = span.coordinates[: len(labels)], span.coordinates[len(labels) :]
-        head = logistic_regression(known, labels, classes, decay=choice.strength, weights=weights)
+        alone = logistic_regression(known, labels, classes, decay=choice.strength, weights=weights)
+        found = {"alone": alone}
+        for shares in ("equal", "estimated"):
+            if self.shares in ("auto", shares):
+                found[shares] = self._trained(alone, known, labels, weights, unknown, choice.strength, shares)
+        return {name: span.on_features(head) for name, head in found.items()}
+
+    def _trained(
+        self,
+        head: nn.Linear,
+        known: Tensor,
+        labels: Tensor,
+        weights: Tensor,
+        unknown: Tensor,
+        strength: float,
+        shares: str,
+    ) -> nn.Linear:
+        """The head of the last round, on coordinates of labelled images (N, R), with weights (N,), and of the pool."""
         for number in range(1, self.rounds + 1):
             probabilities = head(unknown).softmax(dim=1)
-            answers = balanced(probabilities, self._shares(probabilities))
+            equal = probabilities.new_full((probabilities.shape[1],), 1 / probabilities.shape[1])
+            answers = balanced(probabilities, equal if shares == "equal" else estimated_shares(probabilities, equal))
             chosen = surest(answers, number / self.rounds)
             head = logistic_regression(
                 torch.cat([known, unknown[chosen]]),
                 torch.cat([labels, answers[chosen].argmax(dim=1)]),
-                classes,
-                decay=choice.strength,
+                len(equal),
+                decay=strength,
                 weights=torch.cat([weights, weights.new_full((len(chosen),), self.weight)]),
                 start=head,
             )
-        return span.on_features(head)
+        return head
 
-    def _shares(self, probabilities: Tensor) -> Tensor:
-        """(K,), which sum to 1."""
-        equal = probabilities.new_full((probabilities.shape[1],), 1 / probabilities.shape[1])
-        return equal if self.shares == "equal" else estimated_shares(probabilities, equal)
+
+def _replace_head(network: Network, choice: str) -> None:
+    """Give the network's head the weights of a head that is kept in its extras."""
+    network.head.load_state_dict(cast(Frozen, network.extra(choice)).module.state_dict())
 
 
 def balanced(probabilities: Tensor, shares: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Against forgetting and overfitting: batch norm that randomly uses the moving statistics."""
 
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,8 @@ class StochNorm(Strategy):
     evaluation it is batch norm, and the finished network holds plain batch norm. It fails where the domains' statistics
     differ so much that the moving ones are wrong for long, and it needs a backbone with batch norm.
     """
+
+    moves_batch_norm: ClassVar[bool] = True
 
     p: Annotated[Fraction, Searched(0.3, 1.0)] = 0.8
     """Probability that a channel is normalised with its batch's statistics, not with the moving ones. The paper uses

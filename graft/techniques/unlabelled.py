@@ -25,6 +25,7 @@ class Unlabelled(Strategy):
     """
 
     uses_labels: ClassVar[bool] = False
+    moves_batch_norm: ClassVar[bool] = True
 
     weight: float = 1.0
     """Weight of the alignment loss."""

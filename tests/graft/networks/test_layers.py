@@ -15,7 +15,7 @@ from graft.settings import Training
 from graft.strategies.layer_transfer import LayerTransfer
 from tests.graft.pictures import CLASSES, bars
 
-BRIEF = Training(steps=6, batch_size=9, learning_rate=0.01, evaluations=2, keep="last")
+BRIEF = Training(steps=6, batch_size=9, learning_rate=0.01, evaluations=2, keep="last", batch_norm="train")
 OTHER_CLASSES = ("middle", "left", "elsewhere", "right")
 
 

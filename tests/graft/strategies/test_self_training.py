@@ -94,3 +94,24 @@ def test_it_is_the_same_every_time(rounds: int) -> None:
     domains = Domains(clouds([2] * 3, seed=0), None, None, clouds([30] * 3, seed=1).without_labels())
     first, second = (fitted(SelfTraining(rounds=rounds), copy.deepcopy(domains)) for _ in range(2))
     assert torch.equal(first.head.weight, second.head.weight)
+
+
+def test_the_folds_may_leave_the_pool_out_or_estimate_its_shares() -> None:
+    strategy, few = SelfTraining(), clouds([8] * 3, seed=0)
+    unlike = clouds([5, 5, 300], seed=1).without_labels()
+    names = {"", "without the pool", "estimated shares"}
+    network = strategy.adapt(tiny_network(), CLASSES)
+    fit = train(network, strategy, Domains(few, clouds([20] * 3, seed=2), None, unlike), TRAINING)
+    assert {kept.choice for kept in fit.answers} == names
+    heads = {}
+    for choice in names:
+        network = strategy.adapt(tiny_network(), CLASSES)
+        train(network, strategy, Domains(few, None, None, unlike), TRAINING, keep=Kept(0, choice))
+        heads[choice] = strategy.finish(network).head.weight
+    alone = fitted(LinearProbe(related=False), Domains(few)).head.weight
+    torch.testing.assert_close(heads["without the pool"], alone, atol=0.02, rtol=0.02)
+    torch.testing.assert_close(
+        heads["estimated shares"],
+        fitted(SelfTraining(shares="estimated"), Domains(few, None, None, unlike)).head.weight,
+    )
+    assert not torch.allclose(heads[""], heads["estimated shares"], atol=0.01)
