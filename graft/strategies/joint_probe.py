@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from graft.networks.heads import fresh_head
 from graft.networks.network import Network
-from graft.techniques.probe import Probing
+from graft.techniques.probe import Probing, remember_head
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,9 @@ class JointProbe(Probing):
     Minimises (1 - s) L_target + s L_source + strength / 2 |W|² over W, b. L is the mean of CE(W f(x) + b, y), for the
     source over its images of the target's classes. Cross-validation within the target's labels chooses the strength,
     and s among 0, 1/4, 1/2 and 3/4 (the baseline WEIGHTED of Daumé 2007, 'Frustratingly Easy Domain Adaptation', hard
-    to beat there). It fails where the same class has other features in the source, or no class is in both: then it is a
-    linear probe.
+    to beat there); with s = 0, it may also choose the source's head as the point towards which W is regularised
+    (`linear_probe`). It fails where the same class has other features in the source, or no class is in both: then it is
+    a linear probe.
     """
 
     @property
@@ -31,5 +32,6 @@ class JointProbe(Probing):
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a frozen backbone and a fresh head."""
         source.requires_grad_(False)
+        remember_head(source)
         fresh_head(source, classes)
         return source

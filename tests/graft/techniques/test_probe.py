@@ -150,7 +150,7 @@ def test_source_classes_are_matched_by_name() -> None:
 def test_a_joint_probe_without_a_shared_class_is_a_linear_probe() -> None:
     few, source = bars(12), replace(bars(30), classes=("a", "b", "c"))
     networks = [tiny_network(), tiny_network()]
-    for strategy, network in zip((JointProbe(), LinearProbe(related=False)), networks, strict=True):
+    for strategy, network in zip((JointProbe(), LinearProbe()), networks, strict=True):
         strategy.adapt(network, CLASSES)
         train(network, strategy, Domains(few, few, source), BUDGET)
     assert torch.equal(networks[0].head.weight, networks[1].head.weight)
