@@ -93,20 +93,20 @@ def hymenoptera(data: Path) -> study.Problem:
     return study.Problem(imagenet(data, pool), pool, test, None)
 
 
-def pacs(data: Path, target: str, size: int = 128) -> study.Problem:
-    """A domain of PACS; the source is its photo domain, with a head trained on the frozen ImageNet backbone.
+def pacs(data: Path, target: str, size: int = 128, source: str = "photo") -> study.Problem:
+    """A domain of PACS; the source is another, by default photos, with a head trained on the frozen ImageNet backbone.
 
-    Training the backbone on 378 photos as well would spoil it for every other domain: batch norm adopts their
-    statistics.
+    Training the backbone on the source's 378 images as well would spoil it for every other domain: batch norm adopts
+    their statistics.
     """
-    source, pool, test = (
-        read_folder(data / "pacs" / part, size) for part in ("photo/train", f"{target}/train", f"{target}/test")
+    known, pool, test = (
+        read_folder(data / "pacs" / part, size) for part in (f"{source}/train", f"{target}/train", f"{target}/test")
     )
     torch.manual_seed(0)  # a case does not depend on those before it
     strategy = LinearProbe()
-    network = strategy.adapt(imagenet(data, source), source.classes)
-    train(network, strategy, Domains(*hold_out(source, 0.1, seed=0)), TRAINING)
-    return study.Problem(strategy.finish(network), pool, test, source)
+    network = strategy.adapt(imagenet(data, known), known.classes)
+    train(network, strategy, Domains(*hold_out(known, 0.1, seed=0)), TRAINING)
+    return study.Problem(strategy.finish(network), pool, test, known)
 
 
 def read_folder(folder: Path, size: int) -> Split:

@@ -1,0 +1,5 @@
+PASSES = 10.0
+
+
+def peers(passes):
+    return []
