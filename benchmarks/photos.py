@@ -120,12 +120,12 @@ def read_folder(folder: Path, size: int) -> Split:
 def logistic_regression(problem: study.Problem, network: Network, seeds: Iterable[int]) -> dict[int, list[float]]:
     """Test accuracy by label budget, one value per seed, of scikit-learn's classifier on frozen ImageNet features."""
     pool, test = (predict(network, split.images)[1] for split in (problem.pool, problem.test))
-    indexed = Split(torch.arange(len(pool)), problem.pool.labels, problem.pool.classes)
+    indexed = Split(pool, problem.pool.labels, problem.pool.classes)
     found: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     for budget in BUDGETS:
         for seed in seeds:
             drawn = draw_labels(indexed, budget, seed).labelled
-            classifier = LogisticRegression(max_iter=2000).fit(pool[drawn.images].numpy(), drawn.labels.numpy())
+            classifier = LogisticRegression(max_iter=2000).fit(drawn.images[:].numpy(), drawn.labels.numpy())
             found[budget].append(float(classifier.score(test.numpy(), problem.test.labels.numpy())))
     return found
 

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks.peers import fastai, frozen, ours, tllib, words
+from benchmarks.peers import fastai_peers, frozen, ours, tllib, words
 from benchmarks.peers.cases import CASES, HELD_BACK, USUAL
 from benchmarks.peers.cell import Cell, Peer
 from benchmarks.peers.records import Held, Record, append, read_records
@@ -76,7 +76,7 @@ def every(given: argparse.Namespace) -> list[Peer]:
         *frozen.peers(),
         *words.peers(),
         *ours.peers(given.strategies),
-        *fastai.peers(given.peers_env),
+        *fastai_peers.peers(given.peers_env),
         *tllib.peers(given.passes),
     ]
 

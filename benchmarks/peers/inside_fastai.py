@@ -36,7 +36,7 @@ def main(asked: str, found: str) -> None:
     images, labels, count = given["images"], given["labels"], len(given["labels"])
     batch_size = min(int(given["batch_size"]), count)
 
-    def body(pretrained: bool = True) -> torch.nn.Module:
+    def body(*, pretrained: bool) -> torch.nn.Module:  # noqa: ARG001  (fastai passes it)
         network = efficientnet_lite0()
         prefix = "weights/"
         state = {name[len(prefix) :]: torch.from_numpy(given[name]) for name in given if name.startswith(prefix)}

@@ -62,7 +62,7 @@ def _recipe(environment: Path | None, times: int) -> Callable[[Cell], Answer]:
                 **body,
             )
             done = subprocess.run(
-                [str(python), str(INSIDE), str(asked), str(found)],
+                [str(python), "-P", str(INSIDE), str(asked), str(found)],
                 check=False, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "HOME": folder},
             )  # fmt: skip
             if done.returncode:
