@@ -39,6 +39,8 @@ class Judged:
     registered: Registered | None
     ahead: Interval | None
     """How far Graft is ahead of the best peer, paired over seeds and test images."""
+    left_out: dict[str, str]
+    """Peers without a row, with the reason."""
 
     @property
     def peers(self) -> list[str]:
@@ -97,7 +99,9 @@ def _judge(case: str, labels: int, records: list[Record]) -> Judged:
             best = max(others, key=lambda name: fmean(scores[name]))
             pair = torch.stack([contributions[best], contributions[mine.strategy]])
             ahead = gains_over(pair, 0, confidence=0.95, resamples=10_000, seed=0)[1]
-    return Judged(case, labels, metric, scores, seconds, families, mine, ahead)
+    left_out = {record.peer: record.why_not for record in records if not record.said}
+    left_out |= dict.fromkeys(by_peer.keys() - whole.keys(), "some seeds are missing")
+    return Judged(case, labels, metric, scores, seconds, families, mine, ahead, left_out)
 
 
 def _contributions(said: torch.Tensor, truth: torch.Tensor, metric: Metric) -> torch.Tensor:
@@ -108,11 +112,19 @@ def _contributions(said: torch.Tensor, truth: torch.Tensor, metric: Metric) -> t
 
 def show(cells: list[Judged], console: Console, *, markdown: bool) -> None:
     """Print a table per cell, one of who is first, and the means over cells."""
-    for table in (*map(_cell_table, cells), _summary(cells), *_means(cells)):
-        if markdown:
-            console.print(as_markdown(table), markup=False, highlight=False, soft_wrap=True)
-        else:
-            console.print(table)
+    for cell in cells:
+        _print(_cell_table(cell), console, markdown=markdown)
+        for name, reason in sorted(cell.left_out.items()):
+            console.print(f"{name} is left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+    for table in (_summary(cells), *_means(cells)):
+        _print(table, console, markdown=markdown)
+
+
+def _print(table: Table, console: Console, *, markdown: bool) -> None:
+    if markdown:
+        console.print(as_markdown(table), markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(table)
 
 
 def as_markdown(table: Table) -> str:
