@@ -42,14 +42,19 @@ def logistic(_: Cell) -> Any:
     return LogisticRegression(max_iter=2000)
 
 
-def logistic_cv(scoring: str) -> Callable[[Cell], Any]:
-    """Logistic regression on standardised features, C by cross-validation, which maximises `scoring`."""
+def logistic_cv(scoring: str, *, standardised: bool = False) -> Callable[[Cell], Any]:
+    """Logistic regression, C by cross-validation, which maximises `scoring`; on features as they are, or each divided
+    by its deviation, which makes rare ones loud."""
 
     def make(cell: Cell) -> Any:
-        search = LogisticRegressionCV(Cs=STRENGTHS, cv=split(cell), scoring=scoring, max_iter=1000)
-        return make_pipeline(StandardScaler(), search)
+        search = _search(cell, scoring)
+        return make_pipeline(StandardScaler(), search) if standardised else search
 
     return make
+
+
+def _search(cell: Cell, scoring: str) -> Any:
+    return LogisticRegressionCV(Cs=STRENGTHS, cv=split(cell), scoring=scoring, max_iter=1000)
 
 
 def prototypes(_: Cell) -> Any:
@@ -81,13 +86,11 @@ def supervised(make: Callable[[Cell], Any]) -> Callable[[Cell], Answer]:
 def self_training(cell: Cell) -> Answer:
     """Logistic regression, C by cross-validation, that also learns from its own confident answers for the pool
     (Yarowsky 1995, 'Unsupervised word sense disambiguation rivaling supervised methods')."""
-    features, scale = cell.case.encoded, StandardScaler()
-    pool = scale.fit_transform(features.pool)
+    features = cell.case.encoded
     with quiet():
-        search = LogisticRegressionCV(Cs=STRENGTHS, cv=split(cell), scoring="neg_log_loss", max_iter=1000)
-        strength = float(np.mean(search.fit(pool[cell.places], cell.known).C_))
-        model = SelfTrainingClassifier(LogisticRegression(C=strength, max_iter=1000)).fit(pool, cell.hidden)
-    return Answer(model.predict(scale.transform(features.test)), added=features.seconds * len(pool))
+        strength = float(np.mean(_search(cell, "neg_log_loss").fit(features.pool[cell.places], cell.known).C_))
+        model = SelfTrainingClassifier(LogisticRegression(C=strength, max_iter=1000)).fit(features.pool, cell.hidden)
+    return Answer(model.predict(features.test), added=features.seconds * len(features.pool))
 
 
 def label_spreading(cell: Cell) -> Answer:
@@ -136,6 +139,7 @@ def peers() -> list[Peer]:
         "logistic regression": supervised(logistic),
         "logistic regression, CV": supervised(logistic_cv("accuracy")),
         "logistic regression, CV by loss": supervised(logistic_cv("neg_log_loss")),
+        "logistic regression, CV, standardised": supervised(logistic_cv("accuracy", standardised=True)),
         "prototypes": supervised(prototypes),
         "neighbours": supervised(neighbours),
         "self-training": self_training,
