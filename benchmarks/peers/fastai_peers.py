@@ -15,7 +15,7 @@ from tasks.settings.finetune import FinetuneSettings
 FAMILY = "fastai"
 ROOT = Path(__file__).resolve().parents[2]
 INSIDE = Path(__file__).with_name("inside_fastai.py")
-TIMES = {"fastai": 1, "fastai, 3 x steps": 3}
+TIMES = {"fastai, 1 x steps": 1, "fastai, 3 x steps": 3}
 """Optimiser steps, as a multiple of Graft's."""
 
 
