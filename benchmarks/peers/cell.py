@@ -36,6 +36,7 @@ class Encoded:
 
     pool: np.ndarray
     test: np.ndarray
+    source: np.ndarray | None
     seconds: float
     """CPU seconds for one image."""
 
@@ -53,14 +54,18 @@ class Case:
     """What a user would answer `graft init` for this data."""
     texts: Texts | None = None
 
+    def encode(self) -> None:
+        """Compute the features now, if they are not known yet."""
+        _ = self.encoded
+
     @cached_property
     def encoded(self) -> Encoded:
-        """The features of the pool and of the test split, computed once for all peers."""
+        """The features of all images, computed once for all peers."""
         start = time.process_time()
-        pool, test = (
-            predict(self.weights, split.images)[1].numpy() for split in (self.problem.pool, self.problem.test)
-        )
-        return Encoded(pool, test, (time.process_time() - start) / (len(pool) + len(test)))
+        parts = [self.problem.pool, self.problem.test, *([self.problem.source] if self.problem.source else [])]
+        found = [predict(self.weights, split.images)[1].numpy() for split in parts]
+        seconds = (time.process_time() - start) / sum(map(len, parts))
+        return Encoded(found[0], found[1], found[2] if len(found) > 2 else None, seconds)
 
 
 @dataclass(frozen=True)

@@ -5,21 +5,20 @@ What has a knob gets it searched by cross-validation within the paid labels; the
 Legend: N images, M paid, D features.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from benchmarks.peers.cell import Answer, Cell, Peer
+from benchmarks.peers.mixture import fit_mixture, source_labels
+from benchmarks.peers.quiet import quiet, split
 
 FAMILY = "scikit-learn"
 STRENGTHS = np.logspace(-4, 4, 10)
@@ -30,11 +29,6 @@ SPREADING: tuple[dict[str, Any], ...] = (
     *({"kernel": "rbf", "gamma": gamma} for gamma in (2.0, 5.0, 20.0, 80.0)),
 )
 """The library's own defaults are seven neighbours and a gamma of 20."""
-
-
-def split(cell: Cell) -> StratifiedKFold:
-    """The folds of a peer's cross-validation."""
-    return StratifiedKFold(cell.folds, shuffle=True, random_state=cell.seed)
 
 
 def logistic(_: Cell) -> Any:
@@ -93,6 +87,17 @@ def self_training(cell: Cell) -> Answer:
     return Answer(model.predict(features.test), added=features.seconds * len(features.pool))
 
 
+def with_source(cell: Cell) -> Answer:
+    """Logistic regression on the source's images too; C and their weight by cross-validation on the paid ones.
+
+    Raises:
+        ValueError: there is no source with the same classes.
+    """
+    features, count = cell.case.encoded, len(source_labels(cell))
+    model = fit_mixture(cell, features.pool[cell.places], features.source)
+    return Answer(model.predict(features.test), added=features.seconds * (len(cell.known) + count))
+
+
 def label_spreading(cell: Cell) -> Answer:
     """Labels spread over a graph of the whole pool (Zhou et al. 2003, 'Learning with Local and Global Consistency');
     its kernel by cross-validation."""
@@ -124,15 +129,6 @@ def _spread(pool: np.ndarray, hidden: np.ndarray, knobs: dict[str, Any]) -> Any:
     return LabelSpreading(**knobs, max_iter=100).fit(pool, hidden)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No warnings about fits that end at their limit, of which a search over strengths has many."""
-    with warnings.catch_warnings():
-        for kind in (ConvergenceWarning, FutureWarning, RuntimeWarning, UserWarning):
-            warnings.simplefilter("ignore", kind)
-        yield
-
-
 def peers() -> list[Peer]:
     """All of them, for photos and digits."""
     found: dict[str, Callable[[Cell], Answer]] = {
@@ -140,6 +136,7 @@ def peers() -> list[Peer]:
         "logistic regression, CV": supervised(logistic_cv("accuracy")),
         "logistic regression, CV by loss": supervised(logistic_cv("neg_log_loss")),
         "logistic regression, CV, standardised": supervised(logistic_cv("accuracy", standardised=True)),
+        "logistic regression, source + target": with_source,
         "prototypes": supervised(prototypes),
         "neighbours": supervised(neighbours),
         "self-training": self_training,

@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import FeatureUnion
 
 from benchmarks.peers.cell import Answer, Cell, Peer, Texts
-from benchmarks.peers.frozen import FAMILY, STRENGTHS, quiet, split
+from benchmarks.peers.frozen import FAMILY, STRENGTHS
+from benchmarks.peers.mixture import fit_mixture, source_labels
+from benchmarks.peers.quiet import quiet, split
 
-SHARES = (0.03, 0.1, 0.3, 1.0)
-"""Weights of a source text, relative to a paid one."""
 EMBEDDINGS = "wordllama"
 """A wheel that carries static embeddings of word pieces, 256 numbers each."""
 
@@ -44,33 +43,13 @@ def with_source(cell: Cell) -> Answer:
     """The same on the source's texts as well; C and the source's weight by cross-validation on the paid texts.
 
     Raises:
-        ValueError: the source has other classes.
+        ValueError: there is no source with the same classes.
     """
-    texts, source = _texts(cell), cell.case.problem.source
-    if source is None or source.classes != cell.paid.classes:
-        raise ValueError("the source has other classes")
-    weigh = _vectors()
+    source_labels(cell)
+    texts, weigh = _texts(cell), _vectors()
     every = weigh.fit_transform([*texts.pool, *texts.source])
     target, others = every[: len(texts.pool)][cell.places], every[len(texts.pool) :]
-    labels = source.labels.numpy()
-
-    def fit(rows: np.ndarray, share: float, strength: float) -> Any:
-        weights = np.concatenate([np.ones(len(rows)), np.full(len(labels), share)])
-        known = np.concatenate([cell.known[rows], labels])
-        return LogisticRegression(C=strength, max_iter=1000).fit(sp.vstack([target[rows], others]), known, weights)
-
-    def loss(share: float, strength: float) -> float:
-        lost = 0.0
-        for rows, held in split(cell).split(cell.places, cell.known):
-            said = fit(rows, share, strength).predict_log_proba(target[held])
-            lost -= said[np.arange(len(held)), cell.known[held]].sum()
-        return lost
-
-    with quiet():
-        settings = [(share, strength) for share in SHARES for strength in STRENGTHS[2:8]]
-        best = min(settings, key=lambda each: loss(*each))
-        model = fit(np.arange(len(cell.known)), *best)
-    return Answer(model.predict(weigh.transform(texts.test)))
+    return Answer(fit_mixture(cell, target, others).predict(weigh.transform(texts.test)))
 
 
 def static_embeddings(cell: Cell) -> Answer:
