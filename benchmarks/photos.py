@@ -94,20 +94,20 @@ def hymenoptera(data: Path) -> study.Problem:
     return study.Problem(imagenet(data, pool), pool, test, None)
 
 
-def pacs(data: Path, target: str, size: int = 128) -> study.Problem:
-    """A domain of PACS; the source is its photo domain, with a head trained on the frozen ImageNet backbone.
+def pacs(data: Path, target: str, size: int = 128, source: str = "photo") -> study.Problem:
+    """A domain of PACS; the source is another, by default photos, with a head trained on the frozen ImageNet backbone.
 
-    Training the backbone on 378 photos as well would spoil it for every other domain: batch norm adopts their
-    statistics.
+    Training the backbone on the source's 378 images as well would spoil it for every other domain: batch norm adopts
+    their statistics.
     """
-    source, pool, test = (
-        read_folder(data / "pacs" / part, size) for part in ("photo/train", f"{target}/train", f"{target}/test")
+    known, pool, test = (
+        read_folder(data / "pacs" / part, size) for part in (f"{source}/train", f"{target}/train", f"{target}/test")
     )
     torch.manual_seed(0)  # a case does not depend on those before it
     strategy = LinearProbe()
-    network = strategy.adapt(imagenet(data, source), source.classes)
-    train(network, strategy, Domains(*hold_out(source, 0.1, seed=0)), TRAINING)
-    return study.Problem(strategy.finish(network), pool, test, source)
+    network = strategy.adapt(imagenet(data, known), known.classes)
+    train(network, strategy, Domains(*hold_out(known, 0.1, seed=0)), TRAINING)
+    return study.Problem(strategy.finish(network), pool, test, known)
 
 
 def read_folder(folder: Path, size: int) -> Split:
@@ -121,12 +121,12 @@ def read_folder(folder: Path, size: int) -> Split:
 def logistic_regression(problem: study.Problem, network: Network, seeds: Iterable[int]) -> dict[int, list[float]]:
     """Test accuracy by label budget, one value per seed, of scikit-learn's classifier on frozen ImageNet features."""
     pool, test = (predict(network, split.images)[1] for split in (problem.pool, problem.test))
-    indexed = Split(torch.arange(len(pool)), problem.pool.labels, problem.pool.classes)
+    indexed = Split(pool, problem.pool.labels, problem.pool.classes)
     found: dict[int, list[float]] = {budget: [] for budget in BUDGETS}
     for budget in BUDGETS:
         for seed in seeds:
             drawn = draw_labels(indexed, budget, seed).labelled
-            classifier = LogisticRegression(max_iter=2000).fit(pool[drawn.images].numpy(), drawn.labels.numpy())
+            classifier = LogisticRegression(max_iter=2000).fit(drawn.images[:].numpy(), drawn.labels.numpy())
             found[budget].append(float(classifier.score(test.numpy(), problem.test.labels.numpy())))
     return found
 

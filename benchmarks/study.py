@@ -65,7 +65,7 @@ def save(problem: Problem, folder: Path) -> None:
     parts = {"pool": problem.pool, "test": problem.test} | ({"source": problem.source} if problem.source else {})
     for name, split in parts.items():
         (folder / name).mkdir(parents=True)
-        save_split(folder / name, split.images.numpy(), split.labels.numpy(), list(split.classes))
+        save_split(folder / name, split.images[:].numpy(), split.labels.numpy(), list(split.classes))
     (folder / "pretrained").mkdir()
     save_network(folder / "pretrained", problem.pretrained)
 
