@@ -1,7 +1,7 @@
 """Base of the strategies with two backbones: the source's, and one for the target, joined under a fresh head."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 from annotated_types import Gt
 
@@ -25,6 +25,9 @@ class TwoBackbones(Strategy):
     """Learning rate of the head, relative to the target backbone's: features of unit scale need larger weights."""
     target_backbone: str = "same"
     """Name of the target's backbone; `same` is the source's architecture."""
+    target_start: Literal["random", "source"] = "random"
+    """Start the target's backbone from random weights, or as a copy of the source's, which has to be the same: for
+    large backbones and few labels, from which no features can be learned anew."""
 
     def start(self, joined: Concat | Fusion) -> None:
         """Set what joins the backbones as the strategy wants it at the first step."""
@@ -36,6 +39,13 @@ class TwoBackbones(Strategy):
         name = f"{self.joined_by}({own}, {own if self.target_backbone == 'same' else self.target_backbone})"
         network = Network(replace(source.description.with_classes(classes), backbone=name))
         joined = _joined(network)
+        if self.target_start == "source":
+            if self.target_backbone not in ("same", own):
+                raise ValueError(
+                    f"target_start: source needs the source's backbone {own!r}, not {self.target_backbone!r}; "
+                    "use target_backbone: same, or target_start: random"
+                )
+            joined.target.load_state_dict(source.backbone.state_dict())
         joined.source = source.backbone.requires_grad_(self.tune_source)
         self.start(joined)
         return network
