@@ -12,10 +12,11 @@ Path_ = tuple[str | int, ...]
 Edit = tuple[Path_, Any]
 """A key of a YAML file, and its new value."""
 
-STRATEGIES = ("scratch", "linear_probe", "joint_probe", "self_training", "lp_ft", "fine_tune", "mixed_training")
+STRATEGIES = ("scratch", "self_training", "lp_ft", "joint_probe", "linear_probe", "fine_tune", "mixed_training")
+"""In this order one is chosen where there is one label per class, and nothing to choose by."""
 FOR_TEXTS = ("scratch", "tfidf", "linear_probe", "fine_tune", "mixed_training")
 """Where a small network learns texts from the source."""
-ON_ENCODERS = ("scratch", "tfidf", "linear_probe", "joint_probe", "self_training", "lp_ft")
+ON_ENCODERS = ("scratch", "joint_probe", "linear_probe", "self_training", "lp_ft", "tfidf")
 """Where an encoder of texts is given."""
 TEXT, TRANSFORMER = "text_", "transformer_"
 SMALL = ("convnet_", TEXT, TRANSFORMER)

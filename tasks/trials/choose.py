@@ -25,6 +25,8 @@ class Contender:
     """By seed."""
     cost: tuple[float, ...]
     """The smaller, the cheaper."""
+    place: int = 0
+    """In the list of params.yaml."""
 
 
 def choose_strategy(contenders: list[Contender], metric: Metric) -> str:
@@ -33,11 +35,12 @@ def choose_strategy(contenders: list[Contender], metric: Metric) -> str:
 
     Strategies answer for different images, as not all run every fold. So each gets the effect that it has in a model
     of two terms, strategy and image (least squares): it is compared on the images that it shares with others, and one
-    that was lucky with easy images gains nothing. The error of a difference is that of a bootstrap over images.
+    that was lucky with easy images gains nothing. The error of a difference is that of a bootstrap over images. Where
+    none could be held out, at one label per class, the first in the list of params.yaml is chosen.
     """
     judged = [each for each in contenders if any(len(found.labels) for found in each.answers.values())]
     if not judged:
-        return min(contenders, key=lambda each: (each.cost, each.name)).name
+        return min(contenders, key=lambda each: (each.place, each.cost, each.name)).name
     scores = _scores(judged, metric)
     effects = _effects(scores)
     best = int(np.argmax(effects))

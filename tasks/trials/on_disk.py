@@ -95,7 +95,7 @@ def choose_candidate(trials: list[Trial], plan: Plan, metric: Metric) -> Trial:
     for trial in trials:
         groups.setdefault(trial.strategy, []).append(trial)
     contenders = [
-        Contender(name, {trial.seed: trial.answers for trial in group}, _cost(group[0]))
+        Contender(name, {trial.seed: trial.answers for trial in group}, _cost(group[0]), plan.listed.index(name))
         for name, group in groups.items()
     ]
     chosen = choose_strategy(contenders, metric)

@@ -83,6 +83,8 @@ class Plan:
     budgets: tuple[Labels, ...]
     """Labels per class, ascending; `all` is the largest."""
     seeds: tuple[int, ...]
+    listed: tuple[str, ...] = ()
+    """The strategies in the order of params.yaml, the baseline last: it decides where no label can."""
 
     @property
     def budget(self) -> Labels:
@@ -130,7 +132,9 @@ def read_plan(params: Path) -> Plan:
         raise GraftError(problems)
     again = [f"{name}{FROM}{source}" for name in read["every_source"] for source in sources]
     strategies, label_free = tuple(sorted([*read["strategies"], *again])), tuple(sorted(read["label_free"]))
-    return Plan(strategies, label_free, tuple(sorted(read["label_budgets"], key=by_size)), tuple(read["seeds"]))
+    listed = sorted((*read["strategies"], *again, *read["label_free"]), key=lambda name: name == BASELINE)
+    budgets = tuple(sorted(read["label_budgets"], key=by_size))
+    return Plan(strategies, label_free, budgets, tuple(read["seeds"]), tuple(listed))
 
 
 def _faults(read: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """The candidate is chosen by paid labels that were held out, compared image by image."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.trials.choose import Contender, _effects, choose_strategy
 from tasks.trials.out_of_fold import OutOfFold
+from tasks.trials.plan import read_plan
 
 
 def contender(name: str, right: dict[int, dict[int, bool]], cost: float = 1.0, label: int = 0) -> Contender:
@@ -63,9 +66,21 @@ def test_where_classes_count_alike_the_rare_one_weighs_more() -> None:
 FIELDS = ("places", "labels", "probabilities")
 
 
-def test_where_nothing_could_be_held_out_the_cheapest_is_chosen() -> None:
-    found = [Contender(name, {0: OutOfFold.none(2)}, (cost,)) for name, cost in (("a", 2.0), ("b", 1.0))]
+def test_where_nothing_could_be_held_out_the_first_in_the_list_is_chosen() -> None:
+    places = {"a": 2, "b": 1, "c": 3}
+    found = [Contender(name, {0: OutOfFold.none(2)}, (float(-place),), place) for name, place in places.items()]
     assert choose_strategy(found, "accuracy") == "b"
+
+
+def test_the_list_is_that_of_params_yaml_with_the_baseline_last(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text(
+        "seeds: [0]\nlabel_budgets: [1]\nstrategies: {scratch: {}, lp_ft: {}, fine_tune: {}}\nlabel_free: {mcc: {}}\n"
+        "every_source: [lp_ft]\nsources: {other: {}}\n"
+    )
+    plan = read_plan(params)
+    assert plan.listed == ("lp_ft", "fine_tune", "lp_ft@other", "mcc", "scratch")
+    assert plan.strategies == ("fine_tune", "lp_ft", "lp_ft@other", "scratch")
 
 
 @given(seed=st.integers(0, 1000), strategies=st.integers(2, 5), count=st.integers(6, 30))
