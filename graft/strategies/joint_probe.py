@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from graft.networks.heads import fresh_head
 from graft.networks.network import Network
 from graft.techniques.probe import Probing, remember_head
 
@@ -24,14 +23,7 @@ class JointProbe(Probing):
         """Always: it is fitted to source images too."""
         return True
 
-    @property
-    def feature_views(self) -> int:
-        """One: the images as they are."""
-        return 1
-
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with a frozen backbone and a fresh head."""
-        source.requires_grad_(False)
+        """The source network with a frozen backbone and a fresh head; its own head may be what the probe is near to."""
         remember_head(source)
-        fresh_head(source, classes)
-        return source
+        return super().adapt(source, classes)

@@ -1,19 +1,18 @@
 """Few labels and an unlabelled pool: labels spread to neighbours among frozen features; a head learns from them."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
-from graft.contract import Strategy
 from graft.data.on_disk import in_memory
 from graft.data.split import Domains
-from graft.networks.heads import fresh_head
 from graft.networks.network import Network
 from graft.settings import Searched
+from graft.techniques.head_only import HeadOnly
 from graft.techniques.logistic import logistic_regression
 from graft.techniques.probe import best_choice
 from graft.techniques.span import Span
@@ -23,7 +22,7 @@ _MOST = 4000
 
 
 @dataclass(frozen=True)
-class LabelPropagation(Strategy):
+class LabelPropagation(HeadOnly):
     """Spread the labels along a graph of nearest neighbours, and fit a linear head to what arrives.
 
     Solves F = (I - a S)^-1 Y, with S the normalised affinities of k nearest neighbours by the cosine of their features
@@ -32,8 +31,6 @@ class LabelPropagation(Strategy):
     normalised entropy (Iscen et al. 2019, 'Label Propagation for Deep Semi-supervised Learning'). It fails where
     neighbours often have other labels; with few labels per class one wrong bridge takes a whole cluster.
     """
-
-    optimises: ClassVar[bool] = False
 
     neighbours: Annotated[int, Ge(1), Searched(5, 50)] = 10
     """k: how many nearest neighbours of each image are joined to it."""
@@ -46,17 +43,6 @@ class LabelPropagation(Strategy):
     def uses_unlabelled(self) -> bool:
         """Always: the whole pool."""
         return True
-
-    @property
-    def feature_views(self) -> int:
-        """One: the images as they are."""
-        return 1
-
-    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with a frozen backbone and a fresh head."""
-        source.requires_grad_(False)
-        fresh_head(source, classes)
-        return source
 
     @torch.no_grad()
     def begin(self, network: Network, domains: Domains) -> None:

@@ -5,7 +5,6 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from graft.networks.heads import fresh_head
 from graft.networks.network import Network
 from graft.settings import Searched
 from graft.techniques.probe import Probing, remember_head
@@ -40,8 +39,6 @@ class LinearProbe(Probing):
 
     def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
         """The source network with a frozen backbone and a fresh head."""
-        source.requires_grad_(False)
         if self.related:
             remember_head(source)
-        fresh_head(source, classes)
-        return source
+        return super().adapt(source, classes)

@@ -1,24 +1,22 @@
 """Control: the nearest class mean of frozen features, which costs one pass through the backbone."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graft.contract import Strategy
 from graft.data.on_disk import in_memory
 from graft.data.split import Domains
-from graft.networks.heads import fresh_head
 from graft.networks.network import Network
+from graft.techniques.head_only import HeadOnly
 
 _SCALES = tuple(10.0 ** (exponent / 4) for exponent in range(-8, 9))
 """Candidates for s: powers of 10^(1/4) from 0.01 to 100."""
 
 
 @dataclass(frozen=True)
-class Prototype(Strategy):
+class Prototype(HeadOnly):
     """Predict the class whose mean feature is nearest.
 
     Logits are -s |f(x) - c_k|² / (2 v), with c_k the mean of f over the labelled images of class k and v the mean
@@ -28,19 +26,6 @@ class Prototype(Strategy):
     at a time. Nothing can overfit, which at one label per class is hard to beat. It fails where directions of the
     features that say nothing of the class have the largest variance: then a probe, which weights them, is better.
     """
-
-    optimises: ClassVar[bool] = False
-
-    @property
-    def feature_views(self) -> int:
-        """One: the images as they are."""
-        return 1
-
-    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with a frozen backbone and a fresh head."""
-        source.requires_grad_(False)
-        fresh_head(source, classes)
-        return source
 
     def begin(self, network: Network, domains: Domains) -> None:
         """Compute the head from the class means."""

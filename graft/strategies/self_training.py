@@ -10,12 +10,11 @@ import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 
-from graft.contract import Strategy
 from graft.data.on_disk import in_memory
 from graft.data.split import Domains
-from graft.networks.heads import fresh_head
 from graft.networks.network import Frozen, Network
 from graft.settings import Count, Searched
+from graft.techniques.head_only import HeadOnly
 from graft.techniques.logistic import logistic_regression
 from graft.techniques.probe import best_choice, of_shared_classes
 from graft.techniques.span import Span
@@ -27,7 +26,7 @@ _BALANCING = 50
 
 
 @dataclass(frozen=True)
-class SelfTraining(Strategy):
+class SelfTraining(HeadOnly):
     """Fit a linear head on frozen features to the labels, then in rounds also to its own answers for the pool.
 
     Minimises the weighted mean of CE(W f(x) + b, y) over labelled images, with weight 1, and over chosen unlabelled
@@ -39,8 +38,6 @@ class SelfTraining(Strategy):
     where the features do not cluster by class, as the answers then repeat their mistakes, and with equal shares where
     classes are not equally frequent: the folds may choose estimated shares, or the head that did without the pool.
     """
-
-    optimises: ClassVar[bool] = False
 
     rounds: Count = 3
     """How often the head is fitted again."""
@@ -64,17 +61,6 @@ class SelfTraining(Strategy):
     def uses_source_data(self) -> bool:
         """The knob `source`."""
         return self.source
-
-    @property
-    def feature_views(self) -> int:
-        """One: the images as they are."""
-        return 1
-
-    def adapt(self, source: Network, classes: tuple[str, ...]) -> Network:
-        """The source network with a frozen backbone and a fresh head."""
-        source.requires_grad_(False)
-        fresh_head(source, classes)
-        return source
 
     def begin(self, network: Network, domains: Domains) -> None:
         """Fit the head in rounds; it becomes the network's."""

@@ -5,18 +5,18 @@ Legend: N images, D features, K classes of the target, S classes of the source.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graft.contract import Strategy
 from graft.data.on_disk import in_memory
 from graft.data.sampling import folds
 from graft.data.source_labels import SourceLabels
 from graft.data.split import Domains, Split
 from graft.networks.network import Network, predict
+from graft.techniques.head_only import HeadOnly
 from graft.techniques.logistic import logistic_regression, logistic_regressions
 from graft.techniques.relationship import related_head
 from graft.techniques.span import Span
@@ -220,10 +220,8 @@ def _fit_head(network: Network, domains: Domains) -> None:
 
 
 @dataclass(frozen=True)
-class Probing(Strategy):
+class Probing(HeadOnly):
     """Base of strategies that fit a linear probe on a frozen backbone."""
-
-    optimises: ClassVar[bool] = False
 
     def begin(self, network: Network, domains: Domains) -> None:
         """Fit the probe on the cached features; it becomes the network's head."""
