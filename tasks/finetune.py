@@ -20,7 +20,7 @@ from torch import Tensor
 from graft.contract import Strategy
 from graft.cross_validation import cross_validation
 from graft.data.label_budget import read_labels
-from graft.data.sampling import LabelledTarget, draw_labels, folds
+from graft.data.sampling import LabelledTarget, all_but, draw_labels, folds
 from graft.data.split import Domains, Split
 from graft.loop import Fit, Kept, train
 from graft.measures.cost import multiply_adds, parameters
@@ -189,7 +189,7 @@ class _Seen:
     def without(self, held: Tensor) -> Domains:
         """What a fold sees that holds out these places among the paid images."""
         training, validation, unlabelled = self.target.without(held)
-        rest = torch.ones(len(self.target.paid), dtype=torch.bool).index_fill(0, held, value=False).nonzero().flatten()
+        rest = all_but(len(self.target.paid), held).nonzero().flatten()
         views = [view.take(rest) for view in self.views]
         return Domains(with_views(training, views), validation, self.source, unlabelled)
 

@@ -41,12 +41,17 @@ class LabelledTarget:
             held: (M,) places among the paid images.
         """
         places = self.paid[held]
-        free = torch.ones(len(self.pool), dtype=torch.bool).index_fill(0, places, value=False)
+        free = all_but(len(self.pool), places)
         if self.pool.groups is not None:
             free &= ~torch.isin(self.pool.groups, self.pool.groups[places])
-        training = torch.ones(len(self.paid), dtype=torch.bool).index_fill(0, held, value=False)
+        training = all_but(len(self.paid), held)
         others = self.pool.take(free.nonzero().flatten()).without_labels()
         return self.pool.take(self.paid[training]), self.pool.take(places), others
+
+
+def all_but(count: int, places: Tensor) -> Tensor:
+    """(N,) bool, on the CPU: false at these places (M,)."""
+    return torch.ones(count, dtype=torch.bool).index_fill(0, places.cpu(), value=False)
 
 
 def draw_labels(pool: Split, labels: Labels, seed: int) -> LabelledTarget:
@@ -114,7 +119,7 @@ def _shared_out(labels: Tensor, fixed: Collection[int], count: int) -> list[Tens
 
 
 def _keeps_every_class(labels: Tensor, held: Tensor) -> bool:
-    rest = torch.ones(len(labels), dtype=torch.bool).index_fill(0, held, value=False)
+    rest = all_but(len(labels), held)
     return len(labels[rest].unique()) == len(labels.unique())
 
 

@@ -11,12 +11,13 @@ from annotated_types import Gt, Le
 from torch import Tensor, nn
 
 from graft.data.on_disk import in_memory
+from graft.data.source_labels import of_shared_classes
 from graft.data.split import Domains
 from graft.networks.network import Frozen, Network
 from graft.settings import Count, Searched
 from graft.techniques.head_only import HeadOnly
 from graft.techniques.logistic import logistic_regression
-from graft.techniques.probe import best_choice, of_shared_classes
+from graft.techniques.probe import MOST_SOURCE, best_choice
 from graft.techniques.span import Span
 
 _NAMES = {"alone": "without the pool", "estimated": "estimated shares"}
@@ -82,7 +83,7 @@ class SelfTraining(HeadOnly):
         that of the labels without the pool."""
         assert domains.unlabelled is not None
         labelled, classes = domains.target, len(domains.target.classes)
-        source = of_shared_classes(domains.source, labelled.classes) if domains.source else None
+        source = of_shared_classes(domains.source, labelled.classes, MOST_SOURCE)
         choice = best_choice(labelled, source)
         given = [labelled, source] if source and choice.source_share else [labelled]
         labels = torch.cat([part.labels for part in given])

@@ -1,7 +1,7 @@
 """Texts alone: a linear model of words and characters in the place of a network."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, cast
 
 import torch
@@ -13,7 +13,7 @@ from graft.contract import Strategy
 from graft.data.inputs import BYTES, Text
 from graft.data.on_disk import Images
 from graft.data.sampling import folds
-from graft.data.source_labels import SourceLabels
+from graft.data.source_labels import of_shared_classes
 from graft.data.split import Domains, Split
 from graft.networks.network import Description, Network, at_a_time
 from graft.networks.texts.ngrams import BUCKETS, NGRAMS, Counts, Ngrams, joined, ngrams
@@ -82,7 +82,7 @@ class Tfidf(Strategy):
     def begin(self, network: Network, domains: Domains) -> None:
         """Count idf, choose the source's weight and the strength, and fit the regression."""
         assert domains.unlabelled is not None
-        body, source = cast(Ngrams, network.backbone), _learnable(domains)
+        body, source = cast(Ngrams, network.backbone), _of_source(domains)
         body.idf.copy_(_idf(domains.unlabelled.images, source.images))
         texts = body.weighted(joined([_counted(domains.target.images), _counted(source.images)]))
         problem = _Problem(texts, torch.cat([domains.target.labels, source.labels]), len(network.description.classes))
@@ -151,16 +151,10 @@ def _mean(found: tuple[float, float, Tensor]) -> float:
     return found[2].mean().item()
 
 
-def _learnable(domains: Domains) -> Split:
-    """The source's texts that have one of the target's classes, with labels of the target; evenly chosen if there are
-    too many."""
-    if domains.source is None:
-        return domains.target.take(torch.arange(0))
-    translate = SourceLabels(domains.source.classes, domains.target.classes).to(domains.source.labels.device)
-    labels = translate(domains.source.labels)
-    places = (labels >= 0).nonzero().flatten()
-    places = places[torch.linspace(0, len(places) - 1, min(len(places), _MOST)).long()]
-    return replace(domains.source.take(places), labels=labels[places])
+def _of_source(domains: Domains) -> Split:
+    """The source's texts that have one of the target's classes; there may be none."""
+    found = of_shared_classes(domains.source, domains.target.classes, _MOST)
+    return domains.target.take(torch.arange(0)) if found is None else found
 
 
 def _counted(images: Images) -> Counts:

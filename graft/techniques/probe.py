@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graft.data.on_disk import in_memory
-from graft.data.sampling import folds
-from graft.data.source_labels import SourceLabels
+from graft.data.sampling import all_but, folds
+from graft.data.source_labels import of_shared_classes
 from graft.data.split import Domains, Split
 from graft.networks.network import Network, predict
 from graft.techniques.head_only import HeadOnly
@@ -92,17 +92,6 @@ def best_choice(training: Split, source: Split | None = None) -> Choice:
     return _chosen(_Problem(training, source), training, None, STRENGTHS)
 
 
-def of_shared_classes(source: Split, classes: tuple[str, ...]) -> Split | None:
-    """The source's features of the target's classes, by name, with labels as the target numbers them; None if there are
-    none. Of more than `MOST_SOURCE`, that many, evenly from all."""
-    labels = SourceLabels(source.classes, classes).to(source.labels.device)(source.labels)
-    known = (labels >= 0).nonzero().flatten()
-    if not len(known):
-        return None
-    known = known[torch.linspace(0, len(known) - 1, min(len(known), MOST_SOURCE)).round().long()]
-    return Split(in_memory(source.images)[known], labels[known], classes)
-
-
 def _chosen(problem: "_Problem", training: Split, source_head: nn.Linear | None, strengths: Sequence[float]) -> Choice:
     held = folds(training, FOLDS)
     if not held:
@@ -144,7 +133,7 @@ class _Problem:
         count, classes = len(self._training), len(self._training.classes)
         places = self._places(option)
         x, labels = self._span.coordinates[:places], self._labels[:places]
-        seen = torch.stack([_all_but(count, each) for each in held]).to(labels.device)  # (F, N)
+        seen = torch.stack([all_but(count, each) for each in held]).to(labels.device)  # (F, N)
         offset = None
         if option.towards:
             heads = [related_head(option.towards, self._training.take(part.nonzero().flatten())) for part in seen]
@@ -194,11 +183,6 @@ class _Problem:
         return len(self._labels) if choice.source_share else len(self._training)
 
 
-def _all_but(count: int, held: Tensor) -> Tensor:
-    """(N,) bool: false for the places that are held out."""
-    return torch.ones(count, dtype=torch.bool).index_fill(0, held.cpu(), value=False)
-
-
 def probed_head(network: Network, domains: Domains) -> None:
     """Give the network's head the weights of a probe on the features of its current backbone, of the target's images
     and, if there are any, the source's."""
@@ -214,7 +198,7 @@ def _features(network: Network, split: Split) -> Tensor:
 def _fit_head(network: Network, domains: Domains) -> None:
     """Give the network's head the weights of a probe on features, and drop the remembered source head."""
     remembered = network.extras.pop(_SOURCE_HEAD) if _SOURCE_HEAD in network.extras else None
-    source = of_shared_classes(domains.source, domains.target.classes) if domains.source else None
+    source = of_shared_classes(domains.source, domains.target.classes, MOST_SOURCE)
     found = fit_probe(domains.target, cast(nn.Linear | None, remembered), source=source)
     network.head.load_state_dict(found.state_dict())
 

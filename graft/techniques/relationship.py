@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graft.data.on_disk import in_memory
-from graft.data.sampling import folds
+from graft.data.sampling import all_but, folds
 from graft.data.split import Split
 from graft.techniques.calibration import fit_temperature
 from graft.techniques.logistic import logistic_regression, logistic_regressions
@@ -38,9 +38,7 @@ def reverse_relationship(seen: Split) -> Tensor:
     x, labels, classes = in_memory(seen.images).double(), seen.labels, len(seen.classes)
     held, decay, temperature = folds(seen, _FOLDS), _DECAYS[0], 1.0
     if held:
-        shares = torch.ones(len(held), len(x), dtype=torch.bool, device=x.device)
-        for share, places in zip(shares, held, strict=True):
-            share[places] = False
+        shares = torch.stack([all_but(len(x), places) for places in held]).to(x.device)
         fitted, lowest = None, torch.inf
         for tried in _DECAYS:
             fitted = logistic_regressions(x, labels, classes, decay=tried, shares=shares, start=fitted)

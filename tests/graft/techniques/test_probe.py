@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from graft.data.sampling import folds
+from graft.data.source_labels import of_shared_classes
 from graft.data.split import Domains, Split
 from graft.loop import train
 from graft.networks.network import predict
@@ -19,7 +20,7 @@ from graft.strategies.joint_probe import JointProbe
 from graft.strategies.linear_probe import LinearProbe
 from graft.strategies.random_frozen import RandomFrozen
 from graft.strategies.scratch import Scratch
-from graft.techniques.probe import FOLDS, STRENGTHS, Choice, _Problem, best_choice, fit_probe, of_shared_classes
+from graft.techniques.probe import FOLDS, STRENGTHS, Choice, _Problem, best_choice, fit_probe
 from graft.techniques.relationship import related_head
 from tests.graft.pictures import CLASSES, bars, tiny_network
 
@@ -140,11 +141,11 @@ def test_the_folds_choose_the_share_of_the_source() -> None:
 def test_source_classes_are_matched_by_name() -> None:
     images = torch.arange(4.0).unsqueeze(1)
     source = Split(images, torch.tensor([0, 1, 2, 1]), ("other", CLASSES[2], CLASSES[0]))
-    found = of_shared_classes(source, CLASSES)
+    found = of_shared_classes(source, CLASSES, 9)
     assert found is not None
     assert found.images.flatten().tolist() == [1, 2, 3]
     assert found.labels.tolist() == [2, 0, 2]
-    assert of_shared_classes(replace(source, classes=("a", "b", "c")), CLASSES) is None
+    assert of_shared_classes(replace(source, classes=("a", "b", "c")), CLASSES, 9) is None
 
 
 def test_a_joint_probe_without_a_shared_class_is_a_linear_probe() -> None:
